@@ -1,0 +1,71 @@
+# Transformer Lab. `make run` opens it, `make test` checks it; everything installs into .venv.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+VENV_PYTHON := $(VENV)/bin/python
+MADE := $(VENV)/.made
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test test-slow bench lint format clean browser
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(INSTALLED) ## Open the lab; ARGS="--port 9000" passes options on
+	@exec $(VENV_PYTHON) app.py $(ARGS)
+
+# Several test processes share the cores, so threads that wait must not spin. The browser tests share
+# one server and watch what a page does in time, so they have the computer to themselves.
+test test-slow: export OMP_WAIT_POLICY = passive
+test: $(INSTALLED_DEV) browser ## Run every test but the slow ones
+	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n logical --maxprocesses 8 --dist loadfile tests/unit tests/callbacks
+	$(VENV_PYTHON) -m pytest tests/browser
+
+test-slow: $(INSTALLED_DEV) browser ## Run the slow tests
+	$(VENV_PYTHON) -m pytest -m slow
+
+bench: $(INSTALLED_DEV) browser ## Measure speed; says numbers, judges none
+	@for file in tests/bench/*.py; do echo "$$file"; $(VENV_PYTHON) "$$file" || exit 1; done
+
+lint: $(INSTALLED_DEV) ## Check format, style and types
+	$(VENV_PYTHON) -m ruff format --check .
+	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m mypy
+
+format: $(INSTALLED_DEV) ## Format the code and mend what can be mended
+	$(VENV_PYTHON) -m ruff format .
+	$(VENV_PYTHON) -m ruff check --fix .
+
+clean: ## Remove what these commands made; corpora and runs stay
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+browser: $(INSTALLED_DEV)
+	@$(VENV_PYTHON) tests/browser/chromium.py install
+
+# Made anew when it is half made (no pip in it) or its Python is gone.
+$(MADE):
+	@$(VENV_PYTHON) -m pip --version >/dev/null 2>&1 || { \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "Transformer Lab needs Python 3.11 or newer, and $(PYTHON) is" \
+	      "$$($(PYTHON) -V 2>/dev/null || echo missing): name another," \
+	      "as in make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
+	    exit 1; }; \
+	  echo "$(PYTHON) -m venv $(VENV)"; \
+	  $(PYTHON) -m venv --clear $(VENV); }
+	@touch $@
+
+$(INSTALLED): pyproject.toml | $(MADE)
+	@echo "Installing Transformer Lab into $(VENV). This happens once; PyTorch is large."
+	$(VENV_PYTHON) -m pip install --editable .
+	@touch $@
+
+$(INSTALLED_DEV): pyproject.toml | $(MADE)
+	@echo "Installing Transformer Lab and its tests into $(VENV). This happens once; PyTorch is large."
+	$(VENV_PYTHON) -m pip install --editable '.[dev]'
+	@touch $(INSTALLED) $@

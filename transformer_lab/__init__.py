@@ -1,0 +1,3 @@
+"""Transformer Lab: understand transformers by making one."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,10 @@
+"""Where the files that come with the lab are: in a checkout, or inside the installed package."""
+
+from pathlib import Path
+
+
+def packaged(name: str) -> Path:
+    """The folder `recipes` or `assets`."""
+    package = Path(__file__).parent
+    installed = package / "_packaged" / name
+    return installed if installed.is_dir() else package.parent / name
