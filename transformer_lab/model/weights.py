@@ -1,0 +1,101 @@
+"""Initial weights, all in one place; and models made from weights.
+
+A model is first laid out on the "meta" device (shapes without numbers) and then given its weights.
+So nothing here draws from torch's default random generator, which belongs to the training.
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from transformer_lab.model.config import ModelConfig
+from transformer_lab.model.gpt import GPT
+
+STANDARD_DEVIATION = 0.02  # GPT-2's
+
+
+def build_model(config: ModelConfig, vocabulary_size: int, seed: int) -> GPT:
+    """A new model on the CPU, its weights drawn from `seed`."""
+    model = outline(config, vocabulary_size)
+    generator = torch.Generator().manual_seed(seed)
+    weights = {
+        name: initial_weight(name, parameter, config, generator)
+        for name, parameter in model.named_parameters()
+    }
+    model.load_state_dict(weights, assign=True)
+    return model
+
+
+def initial_weight(
+    name: str, parameter: Tensor, config: ModelConfig, generator: torch.Generator
+) -> Tensor:
+    """What one parameter starts as.
+
+    Matrices are normal with deviation 0.02; those that write into the stream are divided by
+    √(2 layers), so that the stream does not grow with depth. Source: GPT-2 report, section 2.3.
+    The head starts small enough that every token is about equally likely: a loss of ln V.
+    """
+    kind, role = name.split(".")[-2:]
+    projects = kind in ("output", "contract", "head")
+    if role == "bias" or kind == "smear" or (config.zero_init and projects):
+        return torch.zeros(parameter.shape)
+    if kind.startswith("norm"):
+        return torch.full(parameter.shape, _gain(name, config))
+    deviation = STANDARD_DEVIATION
+    if kind in ("output", "contract"):
+        deviation /= math.sqrt(2 * config.layers)
+    if kind == "head":
+        deviation = min(deviation, 0.2 / math.sqrt(config.embedding_dim))
+    return torch.empty(parameter.shape).normal_(0.0, deviation, generator=generator)
+
+
+def _gain(name: str, config: ModelConfig) -> float:
+    """1, but less before a tied head, where a token's own embedding would otherwise score high."""
+    last = "norm" if config.norm_place == "pre" else f"blocks.{config.layers - 1}.norm_2"
+    if config.tied_head and name == f"{last}.weight":
+        return min(1.0, 16 / config.embedding_dim)
+    return 1.0
+
+
+def outline(config: ModelConfig, vocabulary_size: int) -> GPT:
+    """The model's modules and shapes, with no memory behind them."""
+    with torch.device("meta"):
+        return GPT(config, vocabulary_size)
+
+
+def model_from_weights(
+    config: ModelConfig, vocabulary_size: int, weights: Mapping[str, Tensor]
+) -> GPT:
+    """A model for reading (generation, inspection) that shares `weights`, and never trains them.
+
+    Raises RuntimeError when they do not fit the config.
+    """
+    model = outline(config, vocabulary_size)
+    model.load_state_dict(dict(weights), assign=True)
+    model.to(next(iter(weights.values())).device)  # tables that are not weights
+    return model.requires_grad_(False).eval()
+
+
+def parameter_breakdown(config: ModelConfig, vocabulary_size: int) -> dict[str, int]:
+    """How many trained numbers each part has, by its name; nothing is allocated."""
+    parts = {"Token embedding": 0, "Positions": 0, "Attention": 0, "Feed-forward": 0, "Norms": 0}
+    named: dict[str, tuple[str, ...]] = {
+        "Token embedding": ("embedding", "smear"),
+        "Positions": ("positions",),
+        "Attention": ("attention",),
+        "Feed-forward": ("feedforward",),
+        "Norms": ("norm", "norm_1", "norm_2"),
+        "Head": ("head",),
+    }
+    for name, parameter in outline(config, vocabulary_size).named_parameters():
+        path = name.split(".")
+        part = next(part for part, modules in named.items() if set(modules) & set(path))
+        parts[part] = parts.get(part, 0) + parameter.numel()
+    return {part: count for part, count in parts.items() if count}
+
+
+def count_parameters(model: nn.Module) -> int:
+    """How many trained numbers the model has."""
+    return sum(parameter.numel() for parameter in model.parameters())
