@@ -1,0 +1,146 @@
+"""Optimizers: rules that turn gradients into changes of the weights.
+
+Every parameter group carries a `share`: its learning rate in multiples of the schedule's.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from transformer_lab.training.config import TrainConfig
+
+
+class Optimizer(Protocol):
+    """What the training loop asks of an optimizer; torch's own have it all."""
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups whose `lr` the schedule sets."""
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients."""
+
+    def step(self) -> Any:
+        """Change the weights."""
+
+
+def adamw(model: nn.Module, config: "TrainConfig") -> Optimizer:
+    """AdamW, with weight decay on matrices only: biases and norm gains are left to move freely.
+
+    Source: arXiv:1711.05101, algorithm 2.
+    """
+    return _adamw(_named(model), config)
+
+
+def _named(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def _adamw(parameters: dict[str, nn.Parameter], config: "TrainConfig") -> torch.optim.Optimizer:
+    groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in parameters.items():
+        decay = config.weight_decay if parameter.dim() >= 2 else 0.0
+        share = config.embedding_rate if name == "embedding.weight" else 1.0
+        groups[decay, share].append(parameter)
+    return torch.optim.AdamW(
+        [{"params": p, "weight_decay": d, "share": s} for (d, s), p in groups.items()],
+        lr=config.learning_rate,
+        betas=(config.beta_1, config.beta_2),
+        fused=True,
+    )
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose every update is made orthogonal, so that no direction dominates a matrix.
+
+    Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon; Newton-Schulz as there.
+    """
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], momentum: float, weight_decay: float, share: float
+    ) -> None:
+        defaults = {"lr": 0.0, "momentum": momentum, "weight_decay": weight_decay, "share": share}
+        super().__init__(parameters, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One update of every matrix; those of one shape are orthogonalized together."""
+        for group in self.param_groups:
+            by_shape: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = defaultdict(list)
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    for weight, update in self._squares(parameter, group["momentum"]):
+                        by_shape[tuple(weight.shape)].append((weight, update))
+            for pairs in by_shape.values():
+                weights, updates = zip(*pairs, strict=True)
+                directions = orthogonalized(torch.stack(updates))
+                rows, columns = weights[0].shape
+                step = group["lr"] * max(1.0, rows / columns) ** 0.5
+                for weight, direction in zip(weights, directions, strict=True):
+                    weight.mul_(1 - group["lr"] * group["weight_decay"])
+                    weight.add_(direction, alpha=-step)
+
+    def _squares(self, parameter: Tensor, momentum: float) -> list[tuple[Tensor, Tensor]]:
+        """The matrix and its Nesterov update; (3D, D) of query, key and value is three matrices."""
+        state = self.state[parameter]
+        if not state:
+            state["momentum"] = torch.zeros_like(parameter)
+        gradient = parameter.grad
+        assert gradient is not None
+        average = state["momentum"].lerp_(gradient, 1 - momentum)
+        update = gradient.lerp(average, momentum)
+        rows, columns = parameter.shape
+        parts = 3 if rows == 3 * columns else 1
+        return list(zip(parameter.chunk(parts), update.chunk(parts), strict=True))
+
+
+def orthogonalized(matrices: Tensor, steps: int = 5) -> Tensor:
+    """(N, R, C) -> (N, R, C): each nearly the closest orthogonal matrix, by Newton-Schulz."""
+    wide = matrices.shape[1] > matrices.shape[2]
+    x = matrices.transpose(1, 2) if wide else matrices
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.transpose(1, 2)
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x.transpose(1, 2) if wide else x
+
+
+class Together:
+    """Several optimizers as one, each with its own parameters."""
+
+    def __init__(self, *optimizers: torch.optim.Optimizer) -> None:
+        self.optimizers = optimizers
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """All groups of all of them."""
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none)
+
+    def step(self) -> None:
+        """Change the weights."""
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+
+def muon(model: nn.Module, config: "TrainConfig") -> Optimizer:
+    """Muon for the matrices inside the blocks, AdamW for embeddings, head, biases and gains."""
+    parameters = _named(model)
+    inside = {n: p for n, p in parameters.items() if n.startswith("blocks.") and p.dim() == 2}
+    rest = {name: p for name, p in parameters.items() if name not in inside}
+    matrices = Muon(inside.values(), config.momentum, config.weight_decay, config.matrix_rate)
+    return Together(matrices, _adamw(rest, config))
+
+
+OPTIMIZERS: dict[str, Callable[[nn.Module, Any], Optimizer]] = {
+    "adamw": adamw,
+    "muon": muon,
+}
