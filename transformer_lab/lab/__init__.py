@@ -1,0 +1,1 @@
+"""The lab: one thread that trains, the runs on disk, and what the page and the CLI ask for."""

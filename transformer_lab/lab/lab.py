@@ -1,0 +1,327 @@
+"""The lab: what the page and the command line ask for, in one place.
+
+Methods may be called from any thread. They check at once what can be checked, hand the work to the
+worker, and return.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from transformer_lab.generation import SampleConfig, encode_prompt, write
+from transformer_lab.lab.device import choose_device
+from transformer_lab.lab.jobs import Job, Jobs
+from transformer_lab.lab.live_run import LiveRun, Snapshot
+from transformer_lab.lab.runs import Run, RunStore, RunSummary, Sample, State
+from transformer_lab.lab.texts import Texts
+from transformer_lab.lab.views import View, live_view, stored_view
+from transformer_lab.lab.worker import Worker
+from transformer_lab.model import ModelConfig
+from transformer_lab.recipes import SETTINGS, Setup
+from transformer_lab.settings import ConfigError, checked, from_mapping
+from transformer_lab.text.tokenizers import UnknownCharactersError, tokenizer_from_json
+from transformer_lab.training import StepMetrics
+from transformer_lab.training.checkpoint import CheckpointError, load_checkpoint
+
+SAMPLE_SECONDS = 10.0  # between two samples while training, besides those at evaluations
+LISTING_SECONDS = 1.0  # how old the list of runs may be
+UNTRAINED = "untrained"  # the name of the model that is initialized but has no run yet
+
+
+class LabError(RuntimeError):
+    """Something that cannot be done now; the message says why and what to do."""
+
+
+class Lab:
+    """The worker, the jobs and the runs of one home folder.
+
+    Raises ConfigError("home") when the folder cannot be written to.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            (home / ".writable").touch()
+            (home / ".writable").unlink()
+        except OSError as error:
+            raise ConfigError(
+                "home",
+                f"The folder {home} cannot be written to ({error.strerror}): "
+                "name another one with --home.",
+            ) from error
+        self.store = RunStore(home)
+        self.store.sweep()
+        self.jobs = Jobs()
+        self._worker = Worker()
+        self._lock = threading.RLock()
+        self._current: LiveRun | None = None
+        self.texts = Texts(home)
+        self._samples: dict[str, Sample] = {}
+        self._sampling: Job | None = None
+        self._sampled = 0.0
+        self._listing: tuple[float, list[RunSummary]] = (-1e9, [])
+        self._loaded: tuple[Path, Snapshot] | None = None
+
+    # --- training -----------------------------------------------------------------------------
+
+    def initialize(self, setup: Setup, recipe: str = "custom") -> None:
+        """Make a new, untrained model. Raises ConfigError, and LabError while one is training."""
+        with self._lock:
+            self._refuse_if_busy()
+            self.check(setup)
+            run = LiveRun(setup, recipe, self.store, self.texts.fetched, self._observe)
+            self._current = run
+        self._worker.submit(run.prepare)
+
+    def start(self, setup: Setup, recipe: str = "custom") -> None:
+        """Train: the initialized model if it has these settings, else a new one.
+
+        Raises ConfigError, and LabError while something is training.
+        """
+        with self._lock:
+            self._refuse_if_busy()
+            ready = self._current
+            if not (ready and ready.status.state == "ready" and same_model(ready.setup, setup)):
+                self.initialize(setup, recipe)
+            run = self._current
+            assert run is not None
+            run.recipe = recipe
+            run.wish = "starting"
+        self._worker.submit(lambda: self._begin(run, setup))
+
+    def _begin(self, run: LiveRun, setup: Setup) -> None:
+        run.begin(setup)
+        self._worker.add(run)
+
+    def pause(self) -> None:
+        """Rest after the current step. Raises LabError when nothing runs."""
+        run = self._controllable("running")
+        run.wish = "pausing"
+        self._worker.submit(run.pause)
+
+    def resume(self) -> None:
+        """Go on after a pause. Raises LabError when nothing is paused."""
+        self._worker.submit(self._controllable("paused").resume)
+
+    def stop(self, reason: str = "") -> None:
+        """End the run after the current step and save it. Raises LabError when there is none."""
+        run = self._controllable("running", "paused")
+        run.live.stop = True
+        run.wish = "stopping"
+        self._worker.submit(lambda: run.stop(reason))
+
+    def start_over(self, setup: Setup, recipe: str = "custom") -> None:
+        """Stop what runs, keep it, and start a new run from new weights. Raises ConfigError."""
+        self.check(setup)
+        with self._lock:
+            if self._current and self._current.status.state in ("running", "paused"):
+                self.stop("Started over.")
+            done = threading.Event()
+            self._worker.submit(done.set)
+        done.wait(30)
+        self.start(setup, recipe)
+
+    def pause_or_resume(self) -> None:
+        """One button for both. Raises LabError when there is nothing to pause or resume."""
+        paused = self._current is not None and self._current.status.state == "paused"
+        self.resume() if paused else self.pause()
+
+    def set_learning_rate(self, value: object) -> float:
+        """Change the peak learning rate of the run under way; gives it as a number.
+
+        Raises ConfigError and LabError.
+        """
+        rate = float(checked(SETTINGS["train.learning_rate"], value))
+        run = self._controllable("running", "paused")
+        self._worker.submit(lambda: run.set_learning_rate(rate))
+        return rate
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the worker has done what was asked before; False when the time ran out."""
+        done = threading.Event()
+        self._worker.submit(done.set)
+        return done.wait(timeout)
+
+    def close(self) -> None:
+        """Stop what runs, save it, and end all threads."""
+        if self._current and self._current.status.state in ("running", "paused"):
+            self.stop("The lab was closed.")
+        self._worker.close()
+        self.jobs.close()
+
+    def check(self, setup: Setup) -> None:
+        """Everything that can be wrong with a setup and be known at once. Raises ConfigError."""
+        choose_device(setup.train.device)
+        self.texts.at_hand(setup)
+
+    def _refuse_if_busy(self) -> None:
+        run = self._current
+        if run and run.busy:
+            name = run.status.run_id or "A training"
+            raise LabError(
+                f"{name} is {run.status.state} (step {run.status.step:,} of "
+                f"{run.setup.train.steps:,}): stop it first."
+            )
+        elsewhere = self.elsewhere()
+        if elsewhere:
+            raise LabError(
+                f"{elsewhere.id} is being trained by another program in this home folder: "
+                "end it there first (Ctrl-C), or use another --home."
+            )
+
+    def _controllable(self, *states: State) -> LiveRun:
+        run = self._current
+        if run is None or run.status.state not in states:
+            raise LabError(f"Nothing here is {' or '.join(states)}.")
+        return run
+
+    # --- what it writes while it learns -------------------------------------------------------
+
+    def _observe(self, run: LiveRun, evaluated: bool) -> None:
+        """A snapshot was published: let it write a sample if it is time for one."""
+        due = evaluated or time.monotonic() - self._sampled >= SAMPLE_SECONDS
+        resting = self._sampling is None or self._sampling.done
+        if run.snapshot is not None and due and (resting or not run.active):
+            self._sampled = time.monotonic()
+            self._sampling = self.jobs.start("A sample", self._sample(run, run.snapshot))
+
+    def _sample(self, run: LiveRun, snapshot: Snapshot) -> Iterator[Sample]:
+        config = run.setup.sample
+        try:
+            encode_prompt(snapshot.tokenizer, config)
+        except (UnknownCharactersError, ConfigError):
+            config = replace(config, prompt=snapshot.tokenizer.decode([0]))
+        config = replace(config, length=min(config.length, 300))
+        text = "".join(write(snapshot.model(), snapshot.tokenizer, config))
+        sample = Sample(snapshot.step, config.prompt, text)
+        self._samples[snapshot.run_id] = sample
+        Run(self.store.folder / snapshot.run_id).add_sample(sample)
+        yield sample
+
+    # --- looking at runs ----------------------------------------------------------------------
+
+    @property
+    def current(self) -> LiveRun | None:
+        """The training in the worker's hands, if any."""
+        return self._current
+
+    def runs(self) -> list[RunSummary]:
+        """All runs, newest first; at most a second old."""
+        taken, listing = self._listing
+        if time.monotonic() - taken > LISTING_SECONDS:
+            own = self._current.status.run_id if self._current else ""
+            listing = [
+                replace(run, elsewhere=False) if run.id == own else run for run in self.store.list()
+            ]
+            self._listing = (time.monotonic(), listing)
+        return listing
+
+    def elsewhere(self) -> RunSummary | None:
+        """A run that another process is training in this home, if any."""
+        return next((run for run in self.runs() if run.elsewhere), None)
+
+    def shown(self) -> str:
+        """The id of the run to show when none is asked for: the one under way, or the newest."""
+        run = self._current
+        if run and run.status.state != "failed":
+            return run.status.run_id
+        elsewhere = self.elsewhere()
+        runs = self.runs()
+        if elsewhere:
+            return elsewhere.id
+        if run and run.status.run_id:
+            return run.status.run_id
+        return runs[0].id if runs and not run else ""
+
+    def since(self, run_id: str, cursor: int = 0) -> tuple[list[StepMetrics], int]:
+        """Steps of a run after `cursor`, and the cursor to pass next time."""
+        run = self._current
+        if run and run.status.run_id == run_id:
+            return run.stream.since(cursor)
+        return self.store.open(run_id).since(cursor)
+
+    def view(self, run_id: str | None = None) -> View:
+        """How a run stands; without an id, the one a page should show."""
+        run_id = self.shown() if run_id is None else run_id
+        run = self._current
+        if run and run.status.run_id == run_id:
+            return live_view(run, self._samples.get(run_id))
+        return stored_view(self.store.open(run_id)) if run_id else View()
+
+    # --- generating ---------------------------------------------------------------------------
+
+    def writers(self) -> dict[str, str]:
+        """Models that can write, and what to call them: the live one first, then saved runs."""
+        found: dict[str, str] = {}
+        run = self._current
+        if run and run.snapshot:
+            key = run.status.run_id or UNTRAINED
+            found[key] = f"{run.status.run_id or 'Untrained model'} · {run.status.state}"
+        for summary in self.runs():
+            if summary.id not in found and self.store.open(summary.id).checkpoints():
+                found[summary.id] = f"{summary.id} · {summary.state}"
+        return found
+
+    def snapshot(self, name: str = "latest") -> Snapshot:
+        """The newest weights of a run, live or saved. Raises LabError."""
+        run = self._current
+        if run and run.snapshot and name in ("latest", run.status.run_id or UNTRAINED):
+            return run.snapshot
+        if name == "latest":
+            name = next(iter(self.writers()), "")
+        if not name:
+            raise LabError("There is no model yet: train one first.")
+        try:
+            saved = self.store.open(name)
+        except LookupError as error:
+            raise LabError(str(error)) from error
+        damaged = []
+        for folder in reversed(saved.checkpoints()):
+            try:
+                return self._read_checkpoint(saved, folder)
+            except CheckpointError as error:
+                damaged.append(str(error))
+        why = " ".join(damaged) or "it was never paused, stopped or finished."
+        raise LabError(f"{name} has no weights that can be used: {why}")
+
+    def _read_checkpoint(self, run: Run, folder: Path) -> Snapshot:
+        if self._loaded and self._loaded[0] == folder:
+            return self._loaded[1]
+        weights, tokenizer, meta = load_checkpoint(folder)
+        config = from_mapping(ModelConfig, run.manifest["setup"]["model"])
+        snapshot = Snapshot(
+            run.id, int(meta["step"]), config, tokenizer_from_json(tokenizer), weights
+        )
+        self._loaded = (folder, snapshot)
+        return snapshot
+
+    def generate(self, name: str, config: SampleConfig) -> tuple[Job, Snapshot]:
+        """Let a model write; the job yields pieces of text.
+
+        Raises ConfigError, UnknownCharactersError and LabError before anything is written.
+        """
+        snapshot = self.snapshot(name)
+        pieces = write(snapshot.model(), snapshot.tokenizer, config)
+        return self.jobs.start("Generation", pieces), snapshot
+
+    def without_unknown(self, name: str, config: SampleConfig) -> SampleConfig:
+        """The same wish without the characters of its prompt that the model cannot read."""
+        try:
+            encode_prompt(self.snapshot(name).tokenizer, config)
+        except UnknownCharactersError as error:
+            known = "".join(c for c in config.prompt if c not in error.characters)
+            return replace(config, prompt=known)
+        return config
+
+
+def same_model(one: Setup, other: Setup) -> bool:
+    """Whether both begin with the very same weights and text."""
+    return (one.model, one.data, one.train.seed, one.train.device) == (
+        other.model,
+        other.data,
+        other.train.seed,
+        other.train.device,
+    )

@@ -1,0 +1,28 @@
+"""The metrics of a training in memory, read with a cursor."""
+
+import threading
+
+from transformer_lab.training import StepMetrics
+
+
+class MetricStream:
+    """Every step of a training, kept; readers come with a cursor and take nothing away."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._points: list[StepMetrics] = []
+
+    def append(self, point: StepMetrics) -> None:
+        """Add the newest step."""
+        with self._lock:
+            self._points.append(point)
+
+    def since(self, cursor: int = 0) -> tuple[list[StepMetrics], int]:
+        """Points after `cursor`, and the cursor to pass next time."""
+        with self._lock:
+            return self._points[cursor:], len(self._points)
+
+    def latest(self, count: int = 1) -> list[StepMetrics]:
+        """The newest points, oldest first."""
+        with self._lock:
+            return self._points[-count:]

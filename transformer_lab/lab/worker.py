@@ -1,0 +1,87 @@
+"""The one background thread that trains.
+
+It advances every active lane in turn, one step each, and between two steps runs what other threads
+asked for. It alone touches live models.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+log = logging.getLogger(__name__)
+
+
+class Lane(Protocol):
+    """Something the worker advances step by step."""
+
+    @property
+    def active(self) -> bool:
+        """Whether it wants to be advanced now."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it will never want to be advanced again."""
+
+    def advance(self) -> None:
+        """Do one step."""
+
+    def fail(self, error: Exception) -> None:
+        """Take note that a step raised."""
+
+
+class Worker:
+    """A thread, its lanes and its inbox."""
+
+    def __init__(self) -> None:
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._lanes: list[Lane] = []
+        self._wake = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._loop, name="worker", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Run `work` on the worker's thread before the next step."""
+        with self._wake:
+            self._inbox.append(work)
+            self._wake.notify()
+
+    def add(self, lane: Lane) -> None:
+        """Advance `lane` whenever it is active, until it has ended. On the worker's thread only."""
+        self._lanes.append(lane)
+
+    def close(self, timeout: float = 60.0) -> bool:
+        """Finish the inbox and end the thread; False when it did not end in time."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _loop(self) -> None:
+        while True:
+            self._lanes = [lane for lane in self._lanes if not lane.ended]
+            with self._wake:
+                while not (self._inbox or self._closing or any(x.active for x in self._lanes)):
+                    self._wake.wait()
+                work = list(self._inbox)
+                self._inbox.clear()
+                if self._closing and not work:
+                    return
+            for item in work:
+                self._guarded(item, None)
+            for lane in self._lanes:
+                if lane.active:
+                    self._guarded(lane.advance, lane)
+
+    def _guarded(self, work: Callable[[], None], lane: Lane | None) -> None:
+        """The only broad handler: a failing step ends its lane, never the thread."""
+        try:
+            work()
+        except Exception as error:
+            log.exception("the worker met an error")
+            if lane is not None:
+                self._guarded(partial(lane.fail, error), None)
