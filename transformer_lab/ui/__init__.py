@@ -1,0 +1,1 @@
+"""The page: a Dash application over a Lab. Begin at `server.py`."""

@@ -1,0 +1,1 @@
+"""Charts: one pure function each, numbers in, a plotly Figure out."""

@@ -1,0 +1,209 @@
+"""The three charts of a training: loss, perplexity and learning rate over steps.
+
+Each has a function for the whole figure and one for what new points add to it, in the form of
+Dash's `extendData`. The colour of text comes from the style sheet, so that it follows the theme.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+TRAIN = "#2a8bd0"
+VALIDATION = "#d9730d"
+QUIET = "#8a9099"
+MOST_POINTS = 500  # of one line, when a whole figure is drawn
+
+AXIS = {"gridcolor": "rgba(128,128,128,0.18)", "zeroline": False, "autorange": True}
+
+MILESTONES = {
+    3.0: "3.0 basic patterns",
+    2.0: "2.0 readable text",
+    1.5: "1.5 high quality",
+    1.0: "1.0 potential overfitting",
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Losses over steps, in nats per token, as the charts draw them."""
+
+    steps: list[int]
+    train: list[float]
+    validation_steps: list[int]
+    validation: list[float]
+    rates: list[float]
+
+
+def significant(value: float, digits: int = 4) -> float:
+    """A number short enough to send."""
+    return float(f"{value:.{digits}g}")
+
+
+def curve_of(points: Sequence[Any], most: int | None = None) -> Curve:
+    """The curve of some steps; with `most`, every k-th step of it, and always the last."""
+    stride = math.ceil(len(points) / most) if most and points else 1
+    shown = [p for i, p in enumerate(points) if i % stride == 0 or i == len(points) - 1]
+    evaluated = [p for p in points if p.validation_loss is not None]
+    return Curve(
+        steps=[p.step for p in shown],
+        train=[significant(p.train_loss) for p in shown],
+        validation_steps=[p.step for p in evaluated],
+        validation=[significant(p.validation_loss) for p in evaluated],
+        rates=[significant(p.learning_rate) for p in shown],
+    )
+
+
+def loss_figure(
+    curve: Curve, run: str, vocabulary_size: int = 0, *, characters: bool = True
+) -> go.Figure:
+    """Both losses, with that of knowing nothing and, where tokens are characters, guides."""
+    figure = _figure(run, "Loss, nats per token")
+    _line(figure, curve.steps, curve.train, "train", TRAIN)
+    figure.add_scatter(
+        x=curve.validation_steps,
+        y=curve.validation,
+        name="validation",
+        mode="lines+markers",
+        line_color=VALIDATION,
+        marker_size=6,
+    )
+    if characters:
+        for loss, label in MILESTONES.items():
+            _guide(figure, loss, label, "dot")
+    if vocabulary_size > 1:
+        _guide(figure, math.log(vocabulary_size), f"ln {vocabulary_size}: knows nothing", "dash")
+    if not curve.steps:
+        _invite(figure, "Press Start Training: the loss is drawn here, step by step")
+    return figure
+
+
+def _line(
+    figure: go.Figure, x: list[int], y: list[float], name: str, color: str, dash: str = "solid"
+) -> None:
+    style = {"color": color, "dash": dash, "width": 1.6}
+    figure.add_scatter(x=x, y=y, name=name, mode="lines", line=style)
+
+
+def perplexity_figure(curve: Curve, run: str) -> go.Figure:
+    """Perplexity, the exponential of the loss: among how many tokens the model still hesitates."""
+    figure = _figure(run, "Perplexity, tokens")
+    _line(figure, curve.steps, _perplexity(curve.train), "train", TRAIN)
+    figure.add_scatter(
+        x=curve.validation_steps,
+        y=_perplexity(curve.validation),
+        name="validation",
+        mode="lines+markers",
+        line_color=VALIDATION,
+        marker_size=5,
+    )
+    figure.update_yaxes(type="log", dtick="D2", tickformat="~g")
+    figure.update_layout(showlegend=False)
+    if not curve.steps:
+        figure.update_yaxes(range=[0, 2], autorange=False)
+        figure.update_xaxes(showticklabels=False)
+    return figure
+
+
+def rate_figure(curve: Curve, run: str, phases: Iterable[Any], peak: float) -> go.Figure:
+    """The planned learning rate with its phases named, the rates used, and a dot at the last."""
+    figure = _figure(run, "Learning rate")
+    planned_steps: list[int] = []
+    planned: list[float] = []
+    for phase in phases:
+        planned_steps += [phase.first, phase.last]
+        planned += [significant(peak * phase.begin), significant(peak * phase.end)]
+        figure.add_annotation(
+            x=(phase.first + phase.last) / 2,
+            y=1.0,
+            yref="y domain",
+            yanchor="bottom",
+            text=phase.name if phase.last - phase.first > 0.2 * phase.last else _short(phase.name),
+            showarrow=False,
+            font_size=10,
+        )
+        if phase.first > 1:
+            figure.add_vline(x=phase.first, line_width=1, line_dash="dot", line_color=QUIET)
+    _line(figure, planned_steps, planned, "planned", QUIET, dash="dash")
+    _line(figure, curve.steps, curve.rates, "used", TRAIN)
+    figure.add_scatter(
+        x=curve.steps[-1:],
+        y=curve.rates[-1:],
+        name="now",
+        mode="markers",
+        marker={"size": 9, "color": TRAIN},
+    )
+    figure.update_yaxes(rangemode="tozero", tickformat=".1~e", nticks=4)
+    figure.update_xaxes(range=[0, max([*planned_steps, 1])], autorange=False)
+    figure.update_layout(showlegend=False)
+    return figure
+
+
+def loss_extension(curve: Curve) -> list[Any]:
+    """What new points add to the loss chart."""
+    return _extension(curve, curve.train, curve.validation)
+
+
+def perplexity_extension(curve: Curve) -> list[Any]:
+    """What new points add to the perplexity chart."""
+    return _extension(curve, _perplexity(curve.train), _perplexity(curve.validation))
+
+
+def rate_extension(curve: Curve) -> list[Any]:
+    """What new points add to the learning-rate chart: the line grows, the dot moves."""
+    x = [curve.steps, curve.steps[-1:]]
+    y = [curve.rates, curve.rates[-1:]]
+    return [{"x": x, "y": y}, [1, 2], {"x": [10**6, 1], "y": [10**6, 1]}]
+
+
+def _extension(curve: Curve, train: list[float], validation: list[float]) -> list[Any]:
+    x, y, traces = [curve.steps], [train], [0]
+    if curve.validation_steps:
+        x, y, traces = [*x, curve.validation_steps], [*y, validation], [0, 1]
+    return [{"x": x, "y": y}, traces]
+
+
+def _perplexity(losses: Iterable[float]) -> list[float]:
+    return [significant(math.exp(min(loss, 700))) for loss in losses]
+
+
+def _short(name: str) -> str:
+    return {"warm-up": "warm", "fine-tuning": "fine", "main training": "main"}.get(name, name)
+
+
+def _figure(run: str, title: str) -> go.Figure:
+    return go.Figure(
+        layout={
+            "title": {"text": title, "x": 0, "xref": "paper", "y": 0.98, "font": {"size": 13}},
+            "uirevision": run or "none",
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "font": {"family": "system-ui, sans-serif", "size": 11, "color": "#5b6470"},
+            "margin": {"l": 44, "r": 12, "t": 34, "b": 30},
+            "hovermode": "x unified",
+            "legend": {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.14},
+            "xaxis": dict(AXIS),
+            "yaxis": dict(AXIS),
+        }
+    )
+
+
+def _guide(figure: go.Figure, y: float, label: str, dash: str) -> None:
+    figure.add_hline(
+        y=y,
+        line_width=1,
+        line_dash=dash,
+        line_color=QUIET,
+        annotation_text=label,
+        annotation_position="top right",
+        annotation_font_size=10,
+    )
+
+
+def _invite(figure: go.Figure, words: str) -> None:
+    figure.update_xaxes(showticklabels=False)
+    figure.add_annotation(
+        text=words, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font_size=13
+    )

@@ -1,0 +1,93 @@
+"""Settings to controls, and controls back to settings."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import dash_bootstrap_components as dbc
+from dash import html
+
+from transformer_lab.recipes import SETTINGS, Setup
+from transformer_lab.settings import ConfigError, Setting, checked, plain
+from transformer_lab.ui import ids
+
+FORM = [setting for setting in SETTINGS.values() if setting.group != "sample"]
+
+
+def written(setting: Setting, value: Any) -> Any:
+    """A value as its control shows it."""
+    if setting.kind in (int, float):
+        return plain(value).replace(",", "")
+    return value
+
+
+def control(setting: Setting, value: Any, *, choices: Mapping[str, str] | None = None) -> html.Div:
+    """A labelled control with its sentence of help and room for its error."""
+    is_sample = setting.group == "sample"
+    control_id = (
+        ids.sample_setting(setting.name) if is_sample else ids.setting(setting.group, setting.name)
+    )
+    return html.Div(
+        [
+            html.Label(
+                [
+                    html.Span(setting.label, className="field-label"),
+                    _widget(setting, control_id, written(setting, value), choices),
+                ]
+            ),
+            html.Div(_help(setting), className="field-help", role="note"),
+            html.Div(
+                id=ids.problem(setting.group, setting.name), className="field-error", role="alert"
+            ),
+        ],
+        className=" ".join(["field", *_kinds(setting)]),
+    )
+
+
+def _kinds(setting: Setting) -> list[str]:
+    return ["wide"] if setting.name == "prompt" else ["field-switch"] * (setting.kind is bool)
+
+
+def _widget(
+    setting: Setting, control_id: Any, value: Any, choices: Mapping[str, str] | None
+) -> Any:
+    options = choices or setting.choices
+    if options is not None:
+        listed = [{"value": key, "label": words} for key, words in options.items()]
+        return dbc.Select(id=control_id, options=listed, value=value, size="sm")
+    if setting.kind is bool:
+        return dbc.Switch(id=control_id, value=value)
+    if setting.name == "prompt":
+        return dbc.Textarea(id=control_id, value=value, rows=3, size="sm")
+    return dbc.Input(
+        id=control_id,
+        value=value,
+        type="text",  # a number field would hide what was typed when it is not a number
+        inputmode="decimal" if setting.kind in (int, float) else "text",
+        autocomplete="off",
+        size="sm",
+    )
+
+
+def _help(setting: Setting) -> str:
+    if setting.low is None:
+        return setting.help
+    return f"{setting.help} {plain(setting.low)} to {plain(setting.high)}."
+
+
+def read(values: Iterable[tuple[Setting, Any]], base: Setup) -> tuple[Setup | None, dict[str, str]]:
+    """A setup from what stands in the controls, and what is wrong with it by dotted name.
+
+    `base` gives the settings that have no control in this form.
+    """
+    given: dict[str, Any] = {}
+    problems: dict[str, str] = {}
+    for setting, value in values:
+        try:
+            given[setting.key] = checked(setting, value)
+        except ConfigError as error:
+            problems[error.field] = str(error)
+    try:
+        setup = base.with_values(given)
+    except ConfigError as error:
+        return None, {error.field: str(error)} | problems
+    return (None if problems else setup), problems

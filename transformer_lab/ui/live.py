@@ -1,0 +1,202 @@
+"""What one poll of the page brings back: only what changed since the last one.
+
+The page holds a cursor: which curve it shows, up to which step, and a digest of every other part.
+"""
+
+import json
+import zlib
+from typing import Any
+
+from dash import html, no_update
+from plotly.utils import PlotlyJSONEncoder
+
+from transformer_lab.lab.device import available_cores, memory_free, memory_used, thread_count
+from transformer_lab.lab.lab import Lab
+from transformer_lab.lab.runs import RunSummary
+from transformer_lab.lab.views import View
+from transformer_lab.recipes import Setup, setup_from
+from transformer_lab.training.schedule import SCHEDULES
+from transformer_lab.ui import words
+from transformer_lab.ui.charts import training as charts
+
+REDRAW_AFTER = 1000  # points on the page; then it gets a thinned whole figure
+FAST, SLOW = 200, 1000  # milliseconds between polls, while something runs and while nothing does
+BEFORE_CURVES = (None, "preparing", "ready")
+LATEST = "latest"
+MOST_RUNS = 50  # in the list to choose from
+
+
+def digest(part: Any) -> int:
+    """A short number that changes when a part of the page does."""
+    return zlib.crc32(json.dumps(part, cls=PlotlyJSONEncoder, sort_keys=True).encode())
+
+
+def curves(
+    lab: Lab, view: View, plan: dict[str, Any] | None, cursor: dict[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Figure and extendData of loss, perplexity and rate, and the new place in the curve."""
+    drawn = "" if view.state in BEFORE_CURVES else view.run_id
+    key = drawn or f"plan-{digest(plan)}"
+    if cursor.get("curve") != key:
+        return _whole(lab, view, plan, drawn, key)
+    points, n = lab.since(drawn, cursor["n"]) if drawn else ([], 0)
+    if not points:
+        return [no_update] * 6, {name: cursor[name] for name in ("curve", "n", "shown")}
+    if not cursor["shown"] or cursor["shown"] + len(points) > REDRAW_AFTER:
+        return _whole(lab, view, plan, drawn, key)
+    curve = charts.curve_of(points)
+    added = [
+        no_update,
+        charts.loss_extension(curve),
+        no_update,
+        charts.perplexity_extension(curve),
+        no_update,
+        charts.rate_extension(curve),
+    ]
+    return added, {"curve": key, "n": n, "shown": cursor["shown"] + len(points)}
+
+
+def _whole(
+    lab: Lab, view: View, plan: dict[str, Any] | None, drawn: str, key: str
+) -> tuple[list[Any], dict[str, Any]]:
+    points, n = lab.since(drawn) if drawn else ([], 0)
+    curve = charts.curve_of(points, charts.MOST_POINTS)
+    setup = view.setup if drawn else planned(plan)
+    vocabulary_size = view.vocabulary_size if drawn else (plan or {}).get("vocabulary_size", 0)
+    train = (setup or Setup()).train
+    characters = setup is None or setup.data.tokenizer == "characters"
+    figures = [
+        charts.loss_figure(curve, key, vocabulary_size, characters=characters),
+        charts.perplexity_figure(curve, key),
+        charts.rate_figure(curve, key, SCHEDULES[train.schedule](train), train.learning_rate),
+    ]
+    outputs = [part for figure in figures for part in (figure, no_update)]
+    return outputs, {"curve": key, "n": n, "shown": len(curve.steps)}
+
+
+def planned(plan: dict[str, Any] | None) -> Setup | None:
+    """The setup the form holds, when it is a valid one."""
+    return setup_from(plan["setup"]) if plan else None
+
+
+def state_line(view: View) -> list[Any]:
+    """The run's name and state, how far it is, and why it ended or what to know about it."""
+    share = view.step / view.steps if view.steps else 0.0
+    facts = []
+    if view.step:
+        facts.append(f"step {view.step:,} / {view.steps:,}")
+        if view.state == "running":
+            facts.append(f"{words.compact(view.speed or 0)} tokens/s")
+            facts.append(f"{words.clock(view.remaining or 0)} left")
+        else:
+            facts.append(f"{words.clock(view.seconds)} of training")
+    if view.validation_loss is not None:
+        facts.append(f"validation {view.validation_loss:.3f}")
+    state = view.doing or words.STATES[view.state]
+    return [
+        html.Div(
+            [
+                html.Span(view.run_id or "New model", className="run-name") if view.state else None,
+                html.Span(state, className=f"state state-{view.state or 'none'}"),
+                *[html.Span(fact, className="fact") for fact in facts],
+            ],
+            className="facts",
+        ),
+        html.Div(
+            html.Div(style={"width": f"{100 * share:.1f}%"}),
+            className="progress-line",
+            role="progressbar",
+            **{
+                "aria-label": "Steps done",
+                "aria-valuenow": f"{100 * share:.0f}",
+                "aria-valuemin": "0",
+                "aria-valuemax": "100",
+            },
+        ),
+        html.Div(view.reason, className="reason") if view.reason else None,
+        html.Div(view.note, className="note") if view.note else None,
+    ]
+
+
+def panel(view: View, plan: dict[str, Any] | None) -> list[Any]:
+    """Device, model, text and milestones of what is shown, or of what the form would make."""
+    shows_run = view.setup is not None and view.parameters > 0
+    setup = view.setup if shows_run else planned(plan)
+    corpus = view.corpus if shows_run else (plan or {}).get("corpus", "")
+    if setup is None:
+        return [_row("Model", "Correct the marked settings first.")]
+    parameters = view.parameters if shows_run else sum((plan or {})["breakdown"].values())
+    threads = thread_count(setup.train.threads)
+    rows = [
+        _row("Model", f"{parameters:,} parameters"),
+        _row("Text", corpus),
+        _row(
+            "Device",
+            f"{view.device or (plan or {}).get('device', '')}, "
+            f"{threads} of {available_cores()} threads",
+        ),
+        _row("GPU", view.device_reason or (plan or {}).get("device_reason", "")),
+    ]
+    if setup.data.tokenizer == "characters":
+        rows.append(_row("Milestones", _milestones(view.validation_loss)))
+    return rows
+
+
+def _row(name: str, value: Any) -> html.Div:
+    return html.Div([html.Dt(name), html.Dd(value)], className="row-pair")
+
+
+def _milestones(loss: float | None) -> list[Any]:
+    reached = [(limit, loss is not None and loss < limit) for limit in charts.MILESTONES]
+    return [
+        html.Span(
+            [
+                html.I(
+                    className="bi bi-check-circle-fill" if done else "bi bi-circle",
+                    **{"aria-hidden": "true"},
+                ),
+                f" {limit:.1f}",
+                html.Span(" reached" if done else " not yet", className="visually-hidden"),
+            ],
+            className="milestone" + (" reached" if done else ""),
+            title=charts.MILESTONES[limit],
+        )
+        for limit, done in reached
+    ]
+
+
+def memory() -> str:
+    """Memory of this process and what is left, coarse enough not to change at every poll."""
+    return (
+        f"{words.size(round(memory_used(), -7))} used, {words.size(round(memory_free(), -8))} free"
+    )
+
+
+def buttons(lab: Lab) -> dict[str, str]:
+    """Why each button cannot be pressed now; an empty reason means that it can."""
+    elsewhere = lab.elsewhere()
+    if elsewhere:
+        reason = (
+            f"{elsewhere.id} is being trained by another program on this folder; "
+            "it can only be ended there (Ctrl-C)."
+        )
+        return dict.fromkeys(("initialize", "start", "pause", "stop", "start_over"), reason)
+    run = lab.current
+    state = run.status.state if run else None
+    name = (run.status.run_id if run else "") or "A training"
+    idle = "Nothing is running."
+    reasons = {
+        "preparing": ("The text and the model are being prepared.",) * 5,
+        "running": (f"{name} is running: stop it first.",) * 2 + ("", "", ""),
+        "paused": (f"{name} is paused: resume or stop it.",) * 2 + ("", "", ""),
+    }.get(state or "", ("", "", idle, idle, idle))
+    return dict(zip(("initialize", "start", "pause", "stop", "start_over"), reasons, strict=True))
+
+
+def run_options(runs: list[RunSummary]) -> list[dict[str, str]]:
+    """The runs to choose from."""
+    options = [{"value": LATEST, "label": "Latest run"}]
+    for run in runs[:MOST_RUNS]:
+        loss = "" if run.validation_loss is None else f" · {run.validation_loss:.3f}"
+        options.append({"value": run.id, "label": f"{run.id} · {run.state}{loss}"})
+    return options

@@ -1,0 +1,279 @@
+"""The Train tab: what happens when a setting changes, a button is pressed, or time passes.
+
+Its layout is in `ui/train_layout.py`, what a poll brings back in `ui/live.py`.
+"""
+
+from typing import Any
+
+from dash import ALL, Dash, Input, Output, State, ctx, html, no_update
+from dash.exceptions import PreventUpdate
+
+from transformer_lab.lab.device import choose_device
+from transformer_lab.lab.lab import Lab, LabError
+from transformer_lab.lab.runs import RunNotFoundError
+from transformer_lab.lab.views import View, describe_corpus
+from transformer_lab.model import parameter_breakdown
+from transformer_lab.recipes import SETTINGS, Recipe, Setup, changed_settings, load_recipes
+from transformer_lab.settings import ConfigError
+from transformer_lab.ui import form, ids, live, words
+from transformer_lab.ui.train_layout import layout
+
+__all__ = ["TITLE", "layout", "register"]
+
+TITLE = "Train"
+ANY_SETTING = {"type": "setting", "group": ALL, "name": ALL}
+ANY_SAMPLE_SETTING = {"type": "sample-setting", "name": ALL}
+ANY_PROBLEM = {"type": "problem", "group": ALL, "name": ALL}
+COMMANDS = (ids.INITIALIZE, ids.START, ids.PAUSE, ids.STOP, ids.START_OVER, ids.APPLY_RATE)
+
+
+def register(app: Dash, lab: Lab) -> None:
+    """The callbacks of this tab."""
+    _register_form(app, lab)
+    _register_commands(app, lab)
+    _register_poll(app, lab)
+
+
+def _register_form(app: Dash, lab: Lab) -> None:
+    @app.callback(
+        Output(ANY_SETTING, "value"),
+        Output(ANY_SAMPLE_SETTING, "value"),
+        Output(ids.RECIPE_SUMMARY, "children"),
+        Input(ids.RECIPE, "value"),
+        Input(ids.UNDO, "n_clicks"),
+        prevent_initial_call=True,
+    )
+    def fill(slug: Any, undo: Any) -> tuple[list[Any], list[Any], str]:
+        """A recipe was chosen, or the changes to it undone: every control gets its value."""
+        recipe = _recipe_named(slug)
+        values = recipe.setup.values()
+
+        def value(item: dict[str, Any]) -> Any:
+            key = f"{item['id'].get('group', 'sample')}.{item['id']['name']}"
+            return form.written(SETTINGS[key], values[key]) if key in SETTINGS else no_update
+
+        settings, samples, _ = ctx.outputs_list
+        return [value(x) for x in settings], [value(x) for x in samples], recipe.summary
+
+    @app.callback(
+        Output(ids.PLAN, "data"),
+        Output(ids.MODIFIED, "children"),
+        Output(ids.UNDO, "hidden"),
+        Output(ids.CORPUS_NOTE, "children"),
+        Output(ANY_PROBLEM, "children"),
+        Input(ANY_SETTING, "value"),
+        State(ANY_SETTING, "id"),
+        State(ids.RECIPE, "value"),
+    )
+    def look(values: Any, control_ids: Any, slug: Any) -> tuple[Any, ...]:
+        """A control changed: check everything, mark what is wrong, say what would be made."""
+        recipe = _recipe_named(slug)
+        setup, problems = _read(lab, values, control_ids, recipe)
+        changed = changed_settings(setup, recipe) if setup else ["?"]
+        note = ""
+        if setup and (missing := lab.texts.missing(setup.data.corpus)):
+            note = (
+                f"{missing} Start Training tries to download it (1.1 MB); without a connection the "
+                "Python documentation is used instead."
+            )
+        marks = [
+            problems.get(f"{x['id'].get('group')}.{x['id'].get('name')}", "")
+            for x in ctx.outputs_list[4]
+        ]
+        modified = f"modified ({len(changed)}) · " if setup else "modified · "
+        return (
+            plan(lab, setup) if setup and not problems else None,
+            modified if changed else "",
+            not changed,
+            note,
+            marks,
+        )
+
+
+def plan(lab: Lab, setup: Setup) -> dict[str, Any]:
+    """What the form would make: its settings, and the size of the model on this text."""
+    corpus, encoded = lab.texts.at_hand(setup)
+    vocabulary_size = encoded.tokenizer.vocabulary_size
+    device = choose_device(setup.train.device)
+    return {
+        "setup": setup.to_mapping(),
+        "vocabulary_size": vocabulary_size,
+        "corpus": describe_corpus(corpus),
+        "breakdown": parameter_breakdown(setup.model, vocabulary_size),
+        "device": device.name,
+        "device_reason": device.reason,
+    }
+
+
+def _recipe_named(slug: Any) -> Recipe:
+    recipes = load_recipes()
+    return recipes.get(slug if isinstance(slug, str) else "", recipes["quick_start"])
+
+
+def _read(
+    lab: Lab, values: Any, control_ids: Any, recipe: Recipe
+) -> tuple[Setup | None, dict[str, str]]:
+    """The setup in the controls and what is wrong with it, the text and the device included."""
+    keys = [f"{item.get('group')}.{item.get('name')}" for item in control_ids]
+    given = [(SETTINGS[k], v) for k, v in zip(keys, values, strict=True) if k in SETTINGS]
+    setup, problems = form.read(given, recipe.setup)
+    if setup is not None:
+        try:
+            lab.check(setup)
+        except ConfigError as error:
+            return setup, {error.field: str(error)}
+    return setup, problems
+
+
+def _register_commands(app: Dash, lab: Lab) -> None:
+    @app.callback(
+        Output(ids.MESSAGE, "children"),
+        Output(ids.REFRESH, "data"),
+        Output(ids.RUN, "value"),
+        *[Input(button, "n_clicks") for button in COMMANDS],
+        State(ANY_SETTING, "value"),
+        State(ANY_SETTING, "id"),
+        State(ids.RECIPE, "value"),
+        State(ids.REFRESH, "data"),
+        prevent_initial_call=True,
+    )
+    def command(*args: Any) -> tuple[Any, Any, Any]:
+        """A button was pressed: do it, or say in one sentence why not."""
+        values, control_ids, slug, refresh = args[len(COMMANDS) :]
+        recipe = _recipe_named(slug)
+        pressed = ctx.triggered_id
+        message: Any = ""
+        try:
+            if pressed in (ids.INITIALIZE, ids.START, ids.START_OVER):
+                setup, problems = _read(lab, values, control_ids, recipe)
+                if problems or setup is None:
+                    raise LabError(next(iter(problems.values())))
+                act = {
+                    ids.INITIALIZE: lab.initialize,
+                    ids.START: lab.start,
+                    ids.START_OVER: lab.start_over,
+                }[pressed]
+                act(setup, recipe.slug)
+            elif pressed == ids.PAUSE:
+                lab.pause_or_resume()
+            elif pressed == ids.STOP:
+                lab.stop()
+            elif pressed == ids.APPLY_RATE:
+                rate = _value_of("train.learning_rate", values, control_ids)
+                done = f"Learning Rate is {lab.set_learning_rate(rate):g} from the next step."
+                message = html.Span(done, className="done")
+        except (ConfigError, LabError) as error:
+            return str(error), no_update, no_update
+        shown = live.LATEST if pressed in (ids.INITIALIZE, ids.START, ids.START_OVER) else no_update
+        return message, (refresh or 0) + 1, shown
+
+
+def _value_of(key: str, values: Any, control_ids: Any) -> Any:
+    for value, item in zip(values, control_ids, strict=True):
+        if f"{item.get('group')}.{item.get('name')}" == key:
+            return value
+    return None
+
+
+def _register_poll(app: Dash, lab: Lab) -> None:
+    charts = (ids.LOSS, ids.PERPLEXITY, ids.RATE)
+    parts = (
+        (ids.HEADLINE, "children"),
+        (ids.STATE, "children"),
+        (ids.SAMPLE, "children"),
+        (ids.SAMPLE_STEP, "children"),
+        (ids.PANEL, "children"),
+        ("memory", "children"),
+        ("breakdown", "children"),
+        (ids.WHY, "children"),
+        (ids.INITIALIZE, "disabled"),
+        (ids.START, "disabled"),
+        (ids.PAUSE, "disabled"),
+        (ids.PAUSE, "children"),
+        (ids.STOP, "disabled"),
+        (ids.START_OVER, "disabled"),
+        (ids.INITIALIZE, "title"),
+        (ids.START, "title"),
+        (ids.PAUSE, "title"),
+        (ids.STOP, "title"),
+        (ids.START_OVER, "title"),
+        (ids.APPLY_RATE, "hidden"),
+        (ids.RUN, "options"),
+        (ids.TICK, "interval"),
+    )
+
+    @app.callback(
+        *[Output(chart, prop) for chart in charts for prop in ("figure", "extendData")],
+        *[Output(*part) for part in parts],
+        Output(ids.CURSOR, "data"),
+        Input(ids.TICK, "n_intervals"),
+        Input(ids.REFRESH, "data"),
+        Input(ids.RUN, "value"),
+        Input(ids.PLAN, "data"),
+        State(ids.CURSOR, "data"),
+        running=[(Output(ids.TICK, "disabled"), True, False)],
+    )
+    def poll(tick: Any, refresh: Any, run_id: Any, form_plan: Any, cursor: Any) -> list[Any]:
+        """What changed since the last poll, and nothing else."""
+        cursor = cursor if isinstance(cursor, dict) else {}
+        view = _view(lab, run_id)
+        drawn, place = live.curves(lab, view, form_plan, cursor)
+        fresh = _parts(lab, view, form_plan)
+        seen = {f"{name}.{prop}": live.digest(fresh[name, prop]) for name, prop in parts}
+        known = cursor.get("seen", {})
+        outputs = [
+            fresh[part]
+            if known.get(f"{part[0]}.{part[1]}") != seen[f"{part[0]}.{part[1]}"]
+            else no_update
+            for part in parts
+        ]
+        if all(part is no_update for part in [*drawn, *outputs]):
+            raise PreventUpdate
+        return [*drawn, *outputs, place | {"seen": seen}]
+
+
+def _view(lab: Lab, run_id: Any) -> View:
+    try:
+        return lab.view(None if run_id in (live.LATEST, None) else str(run_id))
+    except RunNotFoundError:
+        return lab.view()
+
+
+def _parts(lab: Lab, view: View, form_plan: Any) -> dict[tuple[str, str], Any]:
+    """Every part of the page besides the charts, by (id, property)."""
+    own = lab.view()
+    why = live.buttons(lab)
+    sample = view.sample
+    state = lab.current.status.state if lab.current else None
+    breakdown = view.breakdown or (form_plan or {}).get("breakdown", {})
+    return {
+        (ids.HEADLINE, "children"): words.headline(own),
+        (ids.STATE, "children"): live.state_line(view),
+        (ids.SAMPLE, "children"): sample.prompt + sample.text
+        if sample
+        else "The model writes here while it learns.",
+        (ids.SAMPLE_STEP, "children"): f"after step {sample.step:,}" if sample else "",
+        (ids.PANEL, "children"): live.panel(view, form_plan),
+        ("memory", "children"): live.memory(),
+        ("breakdown", "children"): [
+            html.Div([html.Dt(part), html.Dd(f"{count:,}")], className="row-pair")
+            for part, count in breakdown.items()
+        ],
+        (ids.WHY, "children"): why["start"],
+        (ids.INITIALIZE, "disabled"): bool(why["initialize"]),
+        (ids.START, "disabled"): bool(why["start"]),
+        (ids.PAUSE, "disabled"): bool(why["pause"]),
+        (ids.PAUSE, "children"): "Resume" if state == "paused" else "Pause",
+        (ids.STOP, "disabled"): bool(why["stop"]),
+        (ids.START_OVER, "disabled"): bool(why["start_over"]),
+        (ids.INITIALIZE, "title"): why["initialize"],
+        (ids.START, "title"): why["start"],
+        (ids.PAUSE, "title"): why["pause"],
+        (ids.STOP, "title"): why["stop"],
+        (ids.START_OVER, "title"): why["start_over"],
+        (ids.APPLY_RATE, "hidden"): state not in ("running", "paused"),
+        (ids.RUN, "options"): live.run_options(lab.runs()),
+        (ids.TICK, "interval"): live.FAST
+        if view.state in ("running", "preparing") or own.state in ("running", "preparing")
+        else live.SLOW,
+    }

@@ -1,0 +1,49 @@
+"""Numbers and states as people read them."""
+
+from transformer_lab.lab.views import View
+
+STATES = {
+    None: "nothing yet",
+    "preparing": "preparing",
+    "ready": "initialized",
+    "running": "running",
+    "paused": "paused",
+    "finished": "finished",
+    "stopped": "stopped",
+    "failed": "failed",
+    "interrupted": "interrupted",
+}
+
+
+def compact(number: float) -> str:
+    """12,345 as 12.3k, 810,000 as 810k, 25,400,000 as 25.4M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:.3g}"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 0:08, 12:30 or 3:05:00."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def size(count: float) -> str:
+    """Bytes as 412 MB or 1.2 GB."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def headline(view: View) -> str:
+    """A run in one line: name, state, step, speed, time left."""
+    if view.state is None:
+        return "No run yet"
+    name = view.run_id or "New model"
+    parts = [f"{name} · {view.doing or STATES[view.state]}"]
+    if view.step:
+        parts.append(f"{view.step:,} / {view.steps:,}")
+    if view.state == "running" and view.speed:
+        parts.append(f"{compact(view.speed)} tokens/s")
+        parts.append(f"{clock(view.remaining or 0)} left")
+    return " · ".join(parts)
