@@ -1,0 +1,127 @@
+"""How fast the lab feels, measured on the real thing; prints a table and judges nothing.
+
+    python tests/bench/first_light.py
+
+Serves the page on a temporary home, opens it in a headless browser and presses Start; then trains
+on the command line. Uses Tiny Shakespeare when it is at hand (TRANSFORMER_LAB_DATA names a folder
+of corpora).
+"""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from playwright.sync_api import Page, Request, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))
+from chromium import find
+
+PORT = 8951
+PAGE = f"http://localhost:{PORT}"
+FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+COMMAND = [sys.executable, "-m", "transformer_lab.cli"]
+HAS_POINT = "document.querySelector('#loss-chart .js-plotly-plot')?.data?.[0]?.x?.length > 0"
+FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
+
+
+def main() -> None:
+    rows: list[tuple[str, str]] = [("machine", f"{platform.machine()}, {os.cpu_count()} cores")]
+    with tempfile.TemporaryDirectory() as home:
+        rows += page_rows(home)
+        rows += quick_start_rows(home)
+        rows += tutorial_rows(home)
+    for name, value in rows:
+        print(f"{name:44} {value}")
+
+
+def page_rows(home: str) -> list[tuple[str, str]]:
+    """Start-up, first paint, first point and the latency of polls, in a browser."""
+    started = time.perf_counter()
+    server = subprocess.Popen([*COMMAND, "serve", "--port", str(PORT), "--home", home])
+    try:
+        with sync_playwright() as playwright:
+            executable = find()
+            browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+            page = browser.new_page(viewport={"width": 1366, "height": 768})
+            up = _open(page, started)
+            page.goto(PAGE)
+            begun = time.perf_counter()
+            page.wait_for_selector("#loss-chart .js-plotly-plot .main-svg")
+            usable = time.perf_counter() - begun
+            paint = page.evaluate(FIRST_PAINT) / 1000
+            latencies: list[float] = []
+            page.on("requestfinished", lambda request: _note(request, latencies))
+            page.click("#start")
+            pressed = time.perf_counter()
+            page.wait_for_function(HAS_POINT)
+            first_point = time.perf_counter() - pressed
+            page.wait_for_timeout(20_000)
+            browser.close()
+    finally:
+        server.terminate()
+        server.wait()
+    cuts = statistics.quantiles(latencies, n=20)
+    return [
+        ("seconds from launch to an answering server", f"{up:.1f}"),
+        ("seconds to first contentful paint", f"{paint:.2f}"),
+        ("seconds to a drawn chart", f"{usable:.2f}"),
+        ("seconds from Start to the first point", f"{first_point:.2f}"),
+        (f"poll latency while training, n={len(latencies)}", f"p50 {cuts[9]:.0f} ms"),
+        ("", f"p95 {cuts[18]:.0f} ms"),
+    ]
+
+
+def _open(page: Page, started: float) -> float:
+    while True:
+        try:
+            page.goto(PAGE)
+            return time.perf_counter() - started
+        except Exception as error:
+            if time.perf_counter() - started > 60:
+                raise RuntimeError("the server did not come up") from error
+            page.wait_for_timeout(100)
+
+
+def _note(request: Request, latencies: list[float]) -> None:
+    if "_dash-update-component" in request.url:
+        timing = request.timing
+        latencies.append(timing["responseEnd"] - timing["requestStart"])
+
+
+def quick_start_rows(home: str) -> list[tuple[str, str]]:
+    """Quick start on the command line: seconds to a validation loss of 2.0, and where it ends."""
+    steps = train(home, "--recipe", "quick_start")
+    evaluated = [step for step in steps if step.get("val_loss") and not step.get("summary")]
+    below = next((f"{s['seconds']:.1f}" for s in evaluated if s["val_loss"] < 2.0), "not reached")
+    last = evaluated[-1]
+    speed = statistics.median(step["tokens_per_second"] for step in steps[:-1])
+    return [
+        ("Quick start: seconds to validation loss 2.0", below),
+        ("Quick start: validation loss at the end", f"{last['val_loss']:.3f}"),
+        ("Quick start: seconds in all", f"{last['seconds']:.1f}"),
+        ("Quick start: tokens/s, median", f"{speed:,.0f}"),
+    ]
+
+
+def tutorial_rows(home: str) -> list[tuple[str, str]]:
+    """The tutorial's recipe: tokens per second."""
+    steps = train(home, "--recipe", "tiny_shakespeare", "--steps", "8")
+    speed = statistics.median(step["tokens_per_second"] for step in steps[1:-1])
+    return [("Tiny Shakespeare recipe: tokens/s, median", f"{speed:,.0f}")]
+
+
+def train(home: str, *options: str) -> list[dict[str, float]]:
+    """Run `transformer-lab train --json` and give its lines."""
+    command = [*COMMAND, "train", "--home", home, "--json", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""Who may ask, and what: requests that no page of ours would send get a 4xx, never a 5xx."""
+
+import copy
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+CALLBACKS = "/_dash-update-component"
+ODD: list[Any] = [None, True, -1, 1e308, "x", "\ud800", "../" * 40, [], [[]], {}, {"id": {}}]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.com",
+        "localhost.evil.com",
+        "evil.com:8050",
+        "localhost@evil.com",
+        "127.0.0.1.evil.com",
+        "192.168.1.20",
+        "10.0.0.1:8050",
+        "[fe80::1]:8050",
+        "0",
+    ],
+)
+def test_a_foreign_host_name_is_refused(visited, host):
+    assert visited.client.get("/", headers={"Host": host}).status_code == 403
+    body = visited.body("cursor.data", "tick.n_intervals")
+    assert visited.post(body, headers={"Host": host}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "LOCALHOST:8050", "127.0.0.1:8050", "[::1]:8050", "lab.school", "Lab.School:80"],
+)
+def test_this_computer_and_the_allowed_names_are_answered(visited, host):
+    assert visited.client.get("/", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["http://evil.com", "https://localhost.evil.com", "null", "http://localhost:9999", "file://"],
+)
+def test_a_request_from_another_site_is_refused(visited, origin):
+    body = visited.body("cursor.data", "tick.n_intervals")
+    headers = {"Host": "localhost:8050", "Origin": origin}
+    assert visited.post(body, headers=headers).status_code == 403
+
+
+def test_a_request_from_the_page_itself_is_answered(visited):
+    body = visited.body("plan.data", "recipe.value")
+    headers = {"Host": "localhost:8050", "Origin": "http://localhost:8050"}
+    assert visited.post(body, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""]
+)
+def test_only_json_is_understood(visited, kind):
+    body = json.dumps(visited.body("plan.data", "recipe.value"))
+    assert visited.client.post(CALLBACKS, data=body, content_type=kind).status_code == 415
+
+
+def test_a_body_over_two_megabytes_is_refused(visited):
+    body = visited.body("plan.data", "recipe.value") | {"padding": "x" * 2_000_000}
+    assert visited.post(body).status_code == 413
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
+@pytest.mark.parametrize("path", ["/", CALLBACKS, "/_dash-layout", "/assets/lab.css"])
+def test_other_methods_are_not_allowed(visited, method, path):
+    assert visited.client.open(path, method=method).status_code == 405
+
+
+@pytest.mark.parametrize("path", ["/", "/_dash-layout", "/nothing", "/_mcp", "/_reload-hash"])
+def test_nothing_but_callbacks_takes_a_post(visited, path):
+    assert visited.client.post(path, json={}).status_code == 405
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "nonsense", "[" * 50_000, '{"output": "cursor.data"', "\x00", "[1,]", "\xff\xfe"],
+)
+def test_what_is_not_json_is_a_bad_request(visited, text):
+    answer = visited.client.post(
+        CALLBACKS, data=text.encode("latin-1"), content_type="application/json"
+    )
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("body", [None, 1, "x", [], {}, [1], {"output": 5}, {"output": "nothing"}])
+def test_json_that_is_no_request_of_the_page_is_a_bad_request(visited, body):
+    assert visited.post(body).status_code == 400
+
+
+def test_a_request_with_parts_missing_or_foreign_is_a_bad_request(visited):
+    whole = visited.body("message.children", "stop.n_clicks")
+    spoiled = [
+        {key: value for key, value in whole.items() if key != "output"},
+        whole | {"output": "message.children"},
+        whole | {"outputs": []},
+        whole | {"outputs": whole["outputs"][:-1]},
+        whole | {"outputs": [{"id": "brand", "property": "children"}, *whole["outputs"][1:]]},
+        whole | {"inputs": whole["inputs"][1:]},
+        whole | {"inputs": [*whole["inputs"], whole["inputs"][0]]},
+        whole | {"inputs": list(reversed(whole["inputs"]))},
+        whole | {"inputs": None},
+        whole | {"state": {}},
+        whole | {"state": whole["state"][:1]},
+        whole | {"changedPropIds": "stop.n_clicks"},
+        whole | {"changedPropIds": [5]},
+        whole | {"changedPropIds": ["nodot"]},
+    ]
+    for body in spoiled:
+        assert visited.post(body).status_code == 400, body
+
+
+def test_a_callback_that_runs_in_the_browser_cannot_be_asked_of_the_server(visited):
+    assert visited.post(visited.body("tick.max_intervals", "tick.n_intervals")).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("output", "changed"),
+    [
+        ("recipe-summary.children", "recipe.value"),
+        ("plan.data", "recipe.value"),
+        ("message.children", "stop.n_clicks"),
+        ("message.children", "apply-rate.n_clicks"),
+        ("cursor.data", "tick.n_intervals"),
+        ("generate-job.data", "generate.n_clicks"),
+        ("output.children", "generate-job.data"),
+        ("generate-stop.n_clicks", "generate-stop.n_clicks"),
+        ("writer.options", "tabs.active_tab"),
+    ],
+)
+def test_no_mutation_of_a_valid_request_is_a_server_error(trained, output, changed):
+    """Every value of a valid body in turn is replaced by odd ones, left out, or doubled."""
+    answers = {}
+    for name, body in mutations(trained.body(output, changed)):
+        answers[name] = trained.post(body).status_code
+    assert len(answers) > 50
+    assert {name: code for name, code in answers.items() if code >= 500} == {}
+
+
+def mutations(body: Any) -> Iterator[tuple[str, Any]]:
+    """Bodies with one thing wrong, and what that is."""
+    for path in paths(body):
+        for odd in [*ODD, "delete", "double"]:
+            spoiled = copy.deepcopy(body)
+            place = spoiled
+            for step in path[:-1]:
+                place = place[step]
+            if odd == "delete":
+                del place[path[-1]]
+            elif odd == "double":
+                place[path[-1]] = [place[path[-1]]] * 2
+            else:
+                place[path[-1]] = odd
+            yield f"{path}: {odd!r:.20}", spoiled
+
+
+def paths(value: Any, so_far: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The places in a body: of a list the first two and the last element."""
+    if so_far:
+        yield so_far
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from paths(inner, (*so_far, key))
+    if isinstance(value, list):
+        for index in sorted({0, 1, len(value) - 1} & set(range(len(value)))):
+            yield from paths(value[index], (*so_far, index))
+
+
+ROOTS = ["/_dash-component-suites/", "/_dash-component-suites/dash/", "/assets/", "/vendor/", "/"]
+ODD_PATHS = [
+    "../",
+    "../../../../etc/passwd",
+    "..%2f..%2f..%2fetc/passwd",
+    "%2e%2e/%2e%2e/pyproject.toml",
+    "%252e%252e%252fpyproject.toml",
+    "..\\..\\x",
+    "..%5c..%5cx",
+    "/etc/passwd",
+    "//etc/passwd",
+    "../assets_other/x.css",
+    "..min.css",
+    "../bootstrap4/css/bootstrap.min.css",
+    "windows/win.ini",
+    "nothing.js",
+    "dash/nothing.js",
+    "no_package/x.js",
+    "dash/../x.js",
+    "%00.css",
+    "lab.css%00.js",
+    "😀.css",
+    "%ff%fe",
+    "a" * 5000,
+    "?x=%zz",
+    "javascript:alert(1)",
+]
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_an_odd_path_is_not_a_server_error_and_leads_to_no_file(visited, root):
+    for odd in ODD_PATHS:
+        answer = visited.client.get(root + odd)
+        assert answer.status_code < 500, odd
+        served = answer.get_data()
+        assert b"root:x:" not in served
+        assert b"[build-system]" not in served
+        if root in ("/_dash-component-suites/", "/assets/", "/vendor/") and "?" not in odd:
+            assert answer.status_code in (301, 308, 400, 404), odd
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/vendor/css/bootstrap.min.css",
+        "/vendor/css/font/bootstrap-icons.min.css",
+        "/vendor/css/font/fonts/bootstrap-icons.woff2",
+        "/assets/lab.css",
+        "/assets/lab.js",
+    ],
+)
+def test_what_the_page_needs_is_served_from_here(visited, path):
+    assert visited.client.get(path).status_code == 200
+
+
+def test_the_page_names_no_other_host(visited):
+    served = visited.client.get("/").get_data(as_text=True)
+    assert "//" not in served.replace("http://www.w3.org", "").replace("<!-- //", "") or not any(
+        word in served for word in ("http://", "https://", 'src="//', 'href="//')
+    )
