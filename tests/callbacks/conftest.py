@@ -74,9 +74,7 @@ class Page:
         """The well-formed request for the callback that owns `output`."""
         key, known = self.callback(output)
         parts = key[2:-2].split("...") if key.startswith("..") else [key]
-        outputs = [
-            self._filled(*part.rsplit(".", 1), with_value=False) for part in parts
-        ]
+        outputs = [self._filled(*part.rsplit(".", 1), with_value=False) for part in parts]
         return {
             "output": key,
             "outputs": outputs if key.startswith("..") else outputs[0],

@@ -175,7 +175,7 @@ def is_callback(app: Dash, body: Any) -> bool:
     if not isinstance(body, dict) or not isinstance(body.get("output"), str):
         return False
     known = app.callback_map.get(body["output"])
-    if known is None:
+    if known is None or "callback" not in known:  # those in the browser have none
         return False
     changed = body.get("changedPropIds", [])
     outputs = body.get("outputs")
@@ -211,7 +211,10 @@ def _is(given: Any, known: dict[str, str]) -> bool:
             _has(one, known["property"])
             and isinstance(one["id"], dict)
             and one["id"].keys() == pattern.keys()
-            and all(isinstance(part, str) for part in one["id"].values())
+            and all(
+                isinstance(part, str) and pattern[key] in (["ALL"], part)
+                for key, part in one["id"].items()
+            )
             for one in given
         )
     return _has(given, known["property"]) and given["id"] == pattern

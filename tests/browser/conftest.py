@@ -1,0 +1,89 @@
+"""One real server and a real headless browser for all browser tests."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch._dynamo  # noqa: F401 - on the main thread, before any other starts
+import waitress
+from chromium import find
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from transformer_lab.lab.lab import Lab
+from transformer_lab.ui.server import create_app
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--disable-gpu",
+    "--disable-background-networking",
+]
+TINY = {
+    "Layers": "1",
+    "Attention Heads": "2",
+    "Embedding Dimension": "32",
+    "Sequence Length": "32",
+    "Batch Size": "4",
+    "Steps": "5000",
+}
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    made = Lab(tmp_path_factory.mktemp("home"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def address(lab: Lab) -> Iterator[str]:
+    server = waitress.create_server(create_app(lab).server, host="127.0.0.1", port=0, threads=8)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.effective_port}"
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    executable: Path | None = find()
+    assert executable, "no browser: run python tests/browser/chromium.py install"
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def context(browser: Browser, address: str, lab: Lab) -> Iterator[BrowserContext]:
+    """A visitor; the test fails when a page complains or asks another host for something."""
+    troubles: list[str] = []
+    made = browser.new_context(viewport={"width": 1366, "height": 768}, base_url=address)
+    made.on("request", lambda r: None if _ours(r.url, address) else troubles.append(r.url))
+    made.on("console", lambda m: troubles.append(m.text) if m.type == "error" else None)
+    made.on("weberror", lambda error: troubles.append(str(error.error)))
+    yield made
+    made.close()
+    if lab.current and lab.current.status.state in ("running", "paused"):
+        lab.stop("The test ended.")
+        lab.wait(30)
+    assert troubles == []
+
+
+def _ours(url: str, address: str) -> bool:
+    return url.startswith((address, "data:", "blob:"))
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
+    """The page as it opens, with a tiny model on a text that is always there."""
+    opened = context.new_page()
+    opened.goto("/")
+    opened.locator("label:has-text('Corpus') select").select_option("python_docs")
+    for label, value in TINY.items():
+        opened.locator(f"label:has-text('{label}') input").first.fill(value)
+    opened.wait_for_function(
+        "document.querySelector('#panel').innerText.includes('Python documentation')"
+    )
+    return opened

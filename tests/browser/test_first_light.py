@@ -1,0 +1,146 @@
+"""The main job, as a new user does it."""
+
+from playwright.sync_api import BrowserContext, Page, expect
+
+POINTS = "document.querySelector('#{}-chart .js-plotly-plot').data[0].x.length"
+CHARTS = ("loss", "perplexity", "rate")
+
+
+def points(page: Page, chart: str = "loss") -> int:
+    return page.evaluate(POINTS.format(chart))
+
+
+def start(page: Page) -> None:
+    page.click("#start")
+    expect(page.locator(".state")).to_have_text("running", timeout=20_000)
+    for chart in CHARTS:
+        page.wait_for_function(POINTS.format(chart) + " > 0")
+
+
+def test_the_page_opens_on_a_complete_setup(context: BrowserContext):
+    page = context.new_page()
+    page.goto("/")
+    expect(page.locator("#start")).to_be_enabled()
+    for label in ("Layers", "Attention Heads", "Embedding Dimension", "Learning Rate"):
+        assert page.locator(f"label:has-text('{label}') input").first.input_value()
+    expect(page.locator("#panel")).to_contain_text("parameters")
+    assert page.locator(".nav-link").all_inner_texts() == [
+        "Train",
+        "Generate",
+        "PCN Experiments",
+        "Learn",
+    ]
+
+
+def test_initialize_makes_a_model_and_shows_its_size(page: Page):
+    page.click("#initialize")
+    expect(page.locator(".state")).to_have_text("initialized", timeout=20_000)
+    expect(page.locator("#panel")).to_contain_text("parameters")
+    page.click("text=Parameters by part")
+    expect(page.locator("#breakdown")).to_contain_text("Feed-forward")
+
+
+def test_start_draws_pause_rests_resume_goes_on_stop_ends(page: Page):
+    start(page)
+    page.wait_for_function(POINTS.format("loss") + " > 20")
+    expect(page.locator("#sample-step")).to_contain_text("after step")
+    page.click("#pause")
+    expect(page.locator(".state")).to_have_text("paused")
+    expect(page.locator("#pause")).to_have_text("Resume")
+    rested = points(page)
+    page.click("#pause")
+    page.wait_for_function(f"{POINTS.format('loss')} > {rested + 20}")
+    page.click("#stop")
+    expect(page.locator(".state")).to_have_text("stopped")
+    expect(page.locator("#start")).to_be_enabled()
+
+
+def test_a_reload_and_a_second_page_show_the_whole_curve(page: Page, context: BrowserContext):
+    start(page)
+    page.wait_for_function(POINTS.format("loss") + " > 50")
+    page.click("#pause")
+    expect(page.locator(".state")).to_have_text("paused")
+    expect(page.locator("#headline")).to_contain_text("paused")
+    step = page.locator(".fact").first.inner_text()
+    page.reload()
+    second = context.new_page()
+    second.goto("/")
+    for seen in (page, second):
+        expect(seen.locator(".fact").first).to_have_text(step, timeout=10_000)
+        seen.wait_for_function(POINTS.format("loss") + " > 50")
+        steps = seen.evaluate("document.querySelector('#loss-chart .js-plotly-plot').data[0].x")
+        assert steps[0] == 1
+        assert len(steps) > 500 or steps == list(range(1, len(steps) + 1))
+
+
+def test_it_generates_while_it_trains_and_says_who_wrote(page: Page):
+    start(page)
+    page.locator(".nav-link", has_text="Generate").click()
+    page.locator(".generate textarea").fill("The ")
+    page.click("button#generate")
+    expect(page.locator("#generate-caption")).to_contain_text("300 tokens · done", timeout=30_000)
+    expect(page.locator("#generate-caption")).to_contain_text("quick-start-")
+    assert len(page.locator("#output").inner_text()) > 250
+    assert page.locator("#output").inner_text().startswith("The ")
+
+
+def test_unknown_characters_are_named_and_can_be_dropped(page: Page):
+    start(page)
+    page.locator(".nav-link", has_text="Generate").click()
+    page.locator(".generate textarea").fill("The \u2603")
+    page.click("button#generate")
+    expect(page.locator(".generate .field-error").first).to_contain_text("U+2603")
+    page.click("#drop-unknown")
+    expect(page.locator("#generate-caption")).to_contain_text("Written by", timeout=20_000)
+    assert page.locator(".generate textarea").input_value() == "The "
+
+
+def test_an_error_stands_at_its_control_and_nothing_starts(page: Page):
+    page.locator("label:has-text('Attention Heads') input").fill("3")
+    wrong = page.locator(".field", has_text="Attention Heads").locator(".field-error")
+    expect(wrong).to_contain_text("does not divide Embedding Dimension 32")
+    page.click("#start")
+    expect(page.locator("#message")).to_contain_text("Attention Heads is 3")
+    expect(page.locator("#start")).to_be_enabled()
+
+
+def test_a_recipe_fills_the_controls_and_changes_can_be_undone(page: Page):
+    expect(page.locator("#modified")).to_contain_text("modified")
+    page.select_option("#recipe", "tiny_shakespeare")
+    expect(page.locator("label:has-text('Sequence Length') input")).to_have_value("256")
+    expect(page.locator("label:has-text('Learning Rate') input").first).to_have_value("3e-4")
+    expect(page.locator("#modified")).to_be_empty()
+    page.locator("label:has-text('Layers') input").fill("6")
+    expect(page.locator("#modified")).to_contain_text("modified (1)")
+    page.click("#undo")
+    expect(page.locator("label:has-text('Layers') input")).to_have_value("4")
+    expect(page.locator("#modified")).to_be_empty()
+
+
+def test_the_keyboard_alone_starts_a_training(page: Page):
+    page.locator("#start").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".state")).to_have_text("running", timeout=20_000)
+
+
+def test_a_lost_answer_does_not_stop_the_page(page: Page):
+    start(page)
+    page.evaluate("window.dash_clientside.set_props('tick', {disabled: true})")
+    before = points(page)
+    page.wait_for_function(f"{POINTS.format('loss')} > {before + 20}", timeout=15_000)
+
+
+def test_a_narrow_page_does_not_scroll_sideways(page: Page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    for tab in ("Train", "Generate"):
+        page.locator(".nav-link", has_text=tab).click()
+        page.wait_for_function("document.documentElement.scrollWidth <= 390")
+
+
+def test_the_theme_is_remembered(page: Page):
+    theme = "document.documentElement.dataset.bsTheme"
+    before = page.evaluate(theme)
+    page.click("#theme")
+    assert page.evaluate(theme) != before
+    page.reload()
+    assert page.evaluate(theme) != before
