@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch._dynamo  # noqa: F401 - on the main thread, before any other starts
 import waitress
-from chromium import find
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from chromium import find
 from transformer_lab.lab.lab import Lab
 from transformer_lab.ui.server import create_app
 
