@@ -1,0 +1,152 @@
+"""The training loop and what it stands on."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transformer_lab.model import ModelConfig, build_model
+from transformer_lab.training import LiveSettings, NonFiniteLossError, TrainConfig, train
+from transformer_lab.training.batches import Batches
+from transformer_lab.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from transformer_lab.training.optimizers import OPTIMIZERS, orthogonalized
+from transformer_lab.training.schedule import SCHEDULES, rate_factor
+
+TINY = ModelConfig(layers=1, heads=2, embedding_dim=16, sequence_length=16, dropout=0.2)
+TOKENS = torch.tensor([ord(c) % 32 for c in "to be or not to be, that is the question. " * 40])
+
+
+def training(config, model=None, live=None, first_step=1):
+    model = model or build_model(TINY, 32, seed=config.seed)
+    batches = Batches(TOKENS, config.batch_size, 16, config.seed)
+    optimizer = OPTIMIZERS[config.optimizer](model, config)
+    return train(model, optimizer, batches, batches, config, live, first_step)
+
+
+def test_a_batch_is_a_pure_function_of_seed_and_step():
+    one, same, other = (Batches(TOKENS, 4, 16, seed) for seed in (1, 1, 2))
+    assert torch.equal(one(7)[0], same(7)[0])
+    assert not torch.equal(one(7)[0], one(8)[0])
+    assert not torch.equal(one(7)[0], other(7)[0])
+    inputs, targets = one(7)
+    assert torch.equal(inputs[:, 1:], targets[:, :-1])
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_loss_falls_on_real_text(optimizer):
+    config = TrainConfig(steps=60, batch_size=8, learning_rate=0.01, optimizer=optimizer)
+    losses = [metrics.train_loss for metrics in training(config)]
+    assert losses[0] == pytest.approx(math.log(32), rel=0.05)
+    assert sum(losses[-5:]) / 5 < losses[0] - 0.5
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_two_interleaved_trainings_equal_the_same_two_alone(optimizer):
+    first = TrainConfig(steps=5, batch_size=4, seed=1, optimizer=optimizer)
+    second = TrainConfig(steps=5, batch_size=4, seed=2, optimizer=optimizer)
+    alone = [[m.train_loss for m in training(config)] for config in (first, second)]
+    together = list(zip(training(first), training(second), strict=True))
+    assert [m.train_loss for m, _ in together] == alone[0]
+    assert [m.train_loss for _, m in together] == alone[1]
+    assert alone[0] != alone[1]
+
+
+def test_a_loss_that_is_not_finite_changes_no_weight():
+    config = TrainConfig(steps=3, batch_size=4)
+    model = build_model(TINY, 32, seed=1)
+    with torch.no_grad():
+        model.head.weight[0, 0] = math.inf
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(NonFiniteLossError, match="step 1 the loss"):
+        list(training(config, model))
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_a_live_learning_rate_takes_effect_at_the_next_step():
+    live = LiveSettings()
+    steps = training(TrainConfig(steps=10, batch_size=4, schedule="constant"), live=live)
+    assert next(steps).learning_rate == 3e-4
+    live.learning_rate = 1e-5
+    assert next(steps).learning_rate == 1e-5
+
+
+def test_weight_decay_is_on_matrices_only():
+    groups = OPTIMIZERS["adamw"](build_model(TINY, 32, seed=1), TrainConfig()).param_groups
+    for group in groups:
+        for parameter in group["params"]:
+            assert (parameter.dim() >= 2) == (group["weight_decay"] > 0)
+
+
+def test_muon_makes_directions_nearly_orthogonal():
+    matrices = torch.randn(3, 24, 8, generator=torch.Generator().manual_seed(1))
+    sizes = torch.linalg.svdvals(orthogonalized(matrices))
+    assert sizes.min() > 0.5
+    assert sizes.max() < 1.5
+
+
+@given(
+    name=st.sampled_from(sorted(SCHEDULES)),
+    steps=st.integers(1, 300),
+    warm=st.floats(0, 0.5),
+    fine=st.floats(0, 0.5),
+)
+def test_the_phases_cover_every_step_once(name, steps, warm, fine):
+    config = TrainConfig(steps=steps, warmup_share=warm, final_share=fine)
+    phases = SCHEDULES[name](config)
+    covered = [step for phase in phases for step in range(phase.first, phase.last + 1)]
+    assert covered == list(range(1, steps + 1))
+    assert all(0 <= rate_factor(phases, step) <= 1 for step in covered)
+
+
+def test_the_tutorials_schedule_is_ten_eighty_ten():
+    phases = SCHEDULES["three_phase"](TrainConfig(steps=1000))
+    assert [(p.first, p.last) for p in phases] == [(1, 100), (101, 900), (901, 1000)]
+    assert [phase.end for phase in phases] == [1.0, 1.0, 0.1]
+
+
+def checkpoint(folder):
+    weights = {"a": torch.arange(6.0).view(2, 3)}
+    save_checkpoint(folder, weights, {"kind": "characters", "characters": ["x"]}, {"step": 3})
+    return weights
+
+
+def test_a_checkpoint_comes_back_exactly(tmp_path):
+    weights = checkpoint(tmp_path / "one")
+    loaded, tokenizer, meta = load_checkpoint(tmp_path / "one")
+    assert torch.equal(loaded["a"], weights["a"])
+    assert (tokenizer["characters"], meta["step"]) == (["x"], 3)
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "tokenizer.json", "meta.json"])
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "delete"])
+def test_a_damaged_checkpoint_is_named_not_loaded(tmp_path, name, damage):
+    checkpoint(tmp_path / "one")
+    path = tmp_path / "one" / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x80
+    changed = {"truncate": data[:-3], "flip": data, "empty": b"", "delete": b""}[damage]
+    path.write_bytes(changed)
+    if damage == "delete":
+        path.unlink()
+    with pytest.raises(CheckpointError, match="one"):
+        load_checkpoint(tmp_path / "one")
+
+
+def test_a_failed_save_leaves_nothing_behind(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        checkpoint(tmp_path / "one")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_first_steps_can_simply_be_taken():
+    taken = list(itertools.islice(training(TrainConfig(steps=100, batch_size=4)), 3))
+    assert [metrics.step for metrics in taken] == [1, 2, 3]
