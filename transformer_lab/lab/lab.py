@@ -4,6 +4,7 @@ Methods may be called from any thread. They check at once what can be checked, h
 worker, and return.
 """
 
+import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -11,12 +12,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from transformer_lab.generation import SampleConfig, encode_prompt, write
-from transformer_lab.lab.device import choose_device
+from transformer_lab.lab.device import choose_device, memory_free
+from transformer_lab.lab.estimate import (
+    Estimate,
+    choose_micro_batch,
+    estimate,
+    measured_speed,
+    probe,
+)
 from transformer_lab.lab.jobs import Job, Jobs
 from transformer_lab.lab.live_run import LiveRun, Snapshot
 from transformer_lab.lab.runs import Run, RunStore, RunSummary, Sample, State
 from transformer_lab.lab.texts import Texts
-from transformer_lab.lab.views import View, live_view, stored_view
+from transformer_lab.lab.views import SPEED_STEPS, View, live_view, stored_view
 from transformer_lab.lab.worker import Worker
 from transformer_lab.model import ModelConfig
 from transformer_lab.recipes import SETTINGS, Setup
@@ -64,6 +72,9 @@ class Lab:
         self._sampled = 0.0
         self._listing: tuple[float, list[RunSummary]] = (-1e9, [])
         self._loaded: tuple[Path, Snapshot] | None = None
+        self._speed: float | None = None  # of this CPU, in FLOP/s
+        self._paces: dict[tuple[object, ...], float | None] = {}  # seconds a step, where measured
+        self._worker.submit(self._measure_speed)
 
     # --- training -----------------------------------------------------------------------------
 
@@ -154,8 +165,37 @@ class Lab:
 
     def check(self, setup: Setup) -> None:
         """Everything that can be wrong with a setup and be known at once. Raises ConfigError."""
-        choose_device(setup.train.device)
-        self.texts.at_hand(setup)
+        device = choose_device(setup.train.device).device.type
+        _, encoded = self.texts.at_hand(setup)
+        choose_micro_batch(setup, encoded.tokenizer.vocabulary_size, device, memory_free())
+
+    # --- what a training will cost ------------------------------------------------------------
+
+    def estimate(self, setup: Setup, vocabulary_size: int) -> Estimate:
+        """Arithmetic, memory and time of a training, at once; asked again it may know better.
+
+        Raises ConfigError when it cannot fit.
+        """
+        device, key = choose_device(setup.train.device).device.type, _pace_key(setup)
+        found = estimate(
+            setup,
+            vocabulary_size,
+            device,
+            speed=self._speed if device == "cpu" else None,
+            measured=self._paces.get(key),
+        )
+        resting = self._current is None or not self._current.busy
+        if device == "cpu" and self._speed and key not in self._paces and resting:
+            self._paces[key] = None  # asked for
+            self._worker.submit(lambda: self._probe(setup, vocabulary_size, found))
+        return found
+
+    def _measure_speed(self) -> None:
+        self._speed = measured_speed(0)
+
+    def _probe(self, setup: Setup, vocabulary_size: int, expected: Estimate) -> None:
+        if self._current is None or not self._current.busy:
+            self._paces[_pace_key(setup)] = probe(setup, vocabulary_size, expected)
 
     def _refuse_if_busy(self) -> None:
         run = self._current
@@ -182,6 +222,10 @@ class Lab:
 
     def _observe(self, run: LiveRun, evaluated: bool) -> None:
         """A snapshot was published: let it write a sample if it is time for one."""
+        speeds = [point.tokens_per_second for point in run.stream.latest(SPEED_STEPS)[1:]]
+        if speeds:
+            tokens = run.setup.train.batch_size * run.setup.model.sequence_length
+            self._paces[_pace_key(run.setup)] = tokens / statistics.median(speeds)
         due = evaluated or time.monotonic() - self._sampled >= SAMPLE_SECONDS
         resting = self._sampling is None or self._sampling.done
         if run.snapshot is not None and due and (resting or not run.active):
@@ -315,6 +359,12 @@ class Lab:
             known = "".join(c for c in config.prompt if c not in error.characters)
             return replace(config, prompt=known)
         return config
+
+
+def _pace_key(setup: Setup) -> tuple[object, ...]:
+    """What the time of a step depends on."""
+    train = setup.train
+    return setup.model, setup.data, train.batch_size, train.optimizer, train.threads, train.device
 
 
 def same_model(one: Setup, other: Setup) -> bool:

@@ -14,7 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transformer_lab.lab.device import DeviceChoice, choose_device, environment, thread_count
+from transformer_lab.lab.device import (
+    DeviceChoice,
+    choose_device,
+    environment,
+    memory_free,
+    thread_count,
+)
+from transformer_lab.lab.estimate import choose_micro_batch
 from transformer_lab.lab.metrics import MetricStream
 from transformer_lab.lab.runs import RunStore, RunWriter, State
 from transformer_lab.model import GPT, ModelConfig, build_model, model_from_weights
@@ -139,7 +146,16 @@ class LiveRun:
             return
         self.setup, made = setup, self.made
         try:
+            self.live.micro_batch = choose_micro_batch(
+                setup,
+                made.encoded.tokenizer.vocabulary_size,
+                self.device.device.type,
+                memory_free(),
+            )
             self._writer = self._store.create(self.recipe, self._manifest(made))
+        except ConfigError as error:
+            self._change("failed", reason=str(error), field=error.field)
+            return
         except OSError as error:
             reason = (
                 f"The run's folder could not be made in {self._store.folder}: {error.strerror}."
@@ -164,19 +180,28 @@ class LiveRun:
 
     def advance(self) -> None:
         """One step, kept in memory and on disk; a fresh snapshot when it is time for one."""
-        metrics = next(self._steps, None)
-        if metrics is None:
-            self._end("finished")
+        for metrics in self._steps:
+            self.stream.append(metrics)
+            self.validation_loss = metrics.validation_loss or self.validation_loss
+            self.status = replace(self.status, step=metrics.step)
+            if trouble := self.writer.append(metrics):
+                self.status = replace(self.status, note=trouble)
+            if self.live.ahead == 0:
+                break
+        else:
+            self._end("stopped" if self.live.stop else "finished")
             return
-        self.stream.append(metrics)
-        self.validation_loss = metrics.validation_loss or self.validation_loss
-        self.status = replace(self.status, step=metrics.step)
-        if trouble := self.writer.append(metrics):
-            self.status = replace(self.status, note=trouble)
+        while self.live.notes:
+            self._note(self.live.notes.pop(0))
         if metrics.step == self.setup.train.steps:
             self._end("finished")
         elif metrics.validation_loss is not None or self._snapshot_due():
             self.publish(evaluated=metrics.validation_loss is not None)
+
+    def _note(self, sentence: str) -> None:
+        """Something the learner should know of this run."""
+        self.writer.event("note", self.status.step, sentence)
+        self.status = replace(self.status, note=sentence)
 
     def pause(self) -> None:
         """Rest after the current step; the weights are saved."""
@@ -208,10 +233,10 @@ class LiveRun:
         """The training raised: keep the last good weights and say why."""
         known = isinstance(error, NonFiniteLossError)
         reason = str(error) if known else f"{type(error).__name__}: {error}"
-        if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in reason:
+        if isinstance(error, MemoryError) or "not enough memory" in reason:
             reason = (
-                "There was not enough memory for a step: halve Batch Size or Sequence Length, "
-                "or choose a smaller model."
+                "There was not enough memory for even one sequence: halve Sequence Length, "
+                "Layers or Embedding Dimension."
             )
         self._end("failed", reason)
 
@@ -248,8 +273,7 @@ class LiveRun:
             )
         except OSError as error:
             note = f"The weights of step {step:,} could not be saved: {error.strerror or error}."
-            self.writer.event("note", step, note)
-            self.status = replace(self.status, note=note)
+            self._note(note)
             return
         self._saved_step = step
         for old in self.writer.run.checkpoints()[:-KEPT_SAVES]:

@@ -50,7 +50,7 @@ class View:
         """Parameters by part of the model; empty when there is none."""
         if self.setup is None or not self.vocabulary_size:
             return {}
-        return parameter_breakdown(self.setup.model, self.vocabulary_size)
+        return dict(parameter_breakdown(self.setup.model, self.vocabulary_size))
 
 
 def live_view(run: LiveRun, sample: Sample | None) -> View:
@@ -62,7 +62,7 @@ def live_view(run: LiveRun, sample: Sample | None) -> View:
         state=status.state,
         reason=status.reason,
         field=status.field,
-        doing=run.wish,
+        doing=run.wish or run.live.doing,
         note=status.note,
         validation_loss=run.validation_loss,
         sample=sample,

@@ -3,10 +3,14 @@
 Shapes: B batch, T time, D width, H heads, K head width (D = H K).
 """
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from transformer_lab.model.dropout import enlargement, kept
 from transformer_lab.model.positions import Positions
+
+QUERIES = 64  # looked after at once where attention is written out
 
 
 class KeyValueCache:
@@ -58,21 +62,47 @@ class MultiHeadAttention(nn.Module):
         B, T, D = x.shape
         start = cache.length if cache else 0
         qkv = self.query_key_value(x).view(B, T, 3, self.heads, D // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, K)
-        q, k = positions.rotate(q, start), positions.rotate(k, start)
+        queries_keys, v = qkv.permute(2, 0, 3, 1, 4).tensor_split([2])  # each (..., B, H, T, K)
+        queries_keys, v = positions.rotate(queries_keys, start), v[0]
         if self.qk_norm:
-            q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])
+            queries_keys = F.rms_norm(queries_keys, queries_keys.shape[-1:])
+        q, k = queries_keys
         if cache is not None:
             assert start == 0 or T == 1
             k, v = cache.extend(k, v)
-        mixed = F.scaled_dot_product_attention(  # (B, H, T, K)
-            q,
-            k,
-            v,
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=T > 1,  # a single newest token may look at everything
-        )
+        dropout = self.dropout if self.training else 0.0
+        if dropout and q.device.type == "cpu":
+            mixed = attention_with_dropout(q, k, v, dropout)  # (B, H, T, K)
+        else:
+            mixed = F.scaled_dot_product_attention(
+                q,
+                k,
+                v,
+                dropout_p=dropout,
+                is_causal=T > 1,  # a single newest token may look at everything
+            )
         return self.output(mixed.transpose(1, 2).reshape(B, T, D))
+
+
+def attention_with_dropout(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
+    """Causal attention written out, where a share of the looks back is dropped.
+
+    (B, H, T, K), (B, H, T, K), (B, H, T, K) -> (B, H, T, K)
+
+    PyTorch's own is slow on a CPU once there is dropout. This one takes a few queries at a time, so
+    that most of what they may not see is never computed.
+    """
+    T, K = q.shape[2:]
+    q = q * K**-0.5
+    hidden = torch.full((QUERIES, QUERIES), -torch.inf).triu(1)  # from the queries' own block
+    mixed = []
+    for begin in range(0, T, QUERIES):
+        end = min(begin + QUERIES, T)
+        scores = q[:, :, begin:end] @ k[:, :, :end].transpose(2, 3)  # (B, H, t, end)
+        scores[:, :, :, begin:] += hidden[: end - begin, : end - begin]
+        weights = scores.softmax(3)
+        mixed.append((weights * kept(weights.shape, dropout)) @ v[:, :, :end])
+    return torch.cat(mixed, dim=2) * enlargement(dropout)
 
 
 ATTENTIONS = {

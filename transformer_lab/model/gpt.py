@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from transformer_lab.model.attention import ATTENTIONS, KeyValueCache
 from transformer_lab.model.config import ModelConfig
+from transformer_lab.model.dropout import Dropout
 from transformer_lab.model.feedforward import FEEDFORWARDS
 from transformer_lab.model.norms import NORMS
 from transformer_lab.model.positions import POSITIONS, Positions
@@ -71,7 +72,7 @@ class Block(nn.Module):
         )
         self.norm_1 = NORMS[config.norm](width, config.bias)
         self.norm_2 = NORMS[config.norm](width, config.bias)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
 
 class PreNormBlock(Block):
@@ -105,7 +106,7 @@ class GPT(nn.Module):
         self.positions = POSITIONS[config.positions](
             config.sequence_length, width, width // config.heads
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         block = PreNormBlock if config.norm_place == "pre" else PostNormBlock
         self.blocks = nn.ModuleList(block(config) for _ in range(config.layers))
         if config.norm_place == "pre":

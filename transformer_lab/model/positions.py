@@ -24,7 +24,7 @@ class LearnedPositions(nn.Module):
         return x + self.table[start : start + x.shape[1]]
 
     def rotate(self, x: Tensor, start: int = 0) -> Tensor:
-        """(B, H, T, K), unchanged"""
+        """(..., T, K), unchanged"""
         return x
 
 
@@ -50,7 +50,7 @@ class SinusoidalPositions(nn.Module):
         return x + self.waves[start : start + x.shape[1]]
 
     def rotate(self, x: Tensor, start: int = 0) -> Tensor:
-        """(B, H, T, K), unchanged"""
+        """(..., T, K), unchanged"""
         return x
 
 
@@ -75,11 +75,11 @@ class RotaryPositions(nn.Module):
         return x
 
     def rotate(self, x: Tensor, start: int = 0) -> Tensor:
-        """(B, H, T, K) -> (B, H, T, K): number i of the first half pairs with i of the second"""
-        end = start + x.shape[2]
+        """(..., T, K) -> (..., T, K): number i of the first half pairs with i of the second"""
+        end = start + x.shape[-2]
         cos, sin = self.cos[start:end], self.sin[start:end]
-        first, second = x.chunk(2, dim=3)
-        return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=3)
+        first, second = x.chunk(2, dim=-1)
+        return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
 
 
 def _angles(positions: int, pairs: int) -> Tensor:

@@ -6,6 +6,8 @@ So nothing here draws from torch's default random generator, which belongs to th
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +80,8 @@ def model_from_weights(
     return model.requires_grad_(False).eval()
 
 
-def parameter_breakdown(config: ModelConfig, vocabulary_size: int) -> dict[str, int]:
+@lru_cache(maxsize=64)
+def parameter_breakdown(config: ModelConfig, vocabulary_size: int) -> Mapping[str, int]:
     """How many trained numbers each part has, by its name; nothing is allocated."""
     parts = {"Token embedding": 0, "Positions": 0, "Attention": 0, "Feed-forward": 0, "Norms": 0}
     named: dict[str, tuple[str, ...]] = {
@@ -93,7 +96,7 @@ def parameter_breakdown(config: ModelConfig, vocabulary_size: int) -> dict[str, 
         path = name.split(".")
         part = next(part for part, modules in named.items() if set(modules) & set(path))
         parts[part] = parts.get(part, 0) + parameter.numel()
-    return {part: count for part, count in parts.items() if count}
+    return MappingProxyType({part: count for part, count in parts.items() if count})
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -7,6 +7,8 @@ from transformer_lab.training.optimizers import OPTIMIZERS
 from transformer_lab.training.schedule import SCHEDULES
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "float32", "bfloat16")
+COMPILE = ("auto", "on", "off")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +150,29 @@ class TrainConfig(Config):
         "Device",
         "Where the arithmetic happens; auto takes a GPU when there is one.",
         words={"cpu": "CPU", "cuda": "NVIDIA GPU (cuda)", "mps": "Apple GPU (mps)"},
+        advanced=True,
+    )
+    micro_batch: int = knob(
+        0,
+        0,
+        4096,
+        "Micro-batch",
+        "Sequences computed at once; several make up a batch. 0 takes what suits the device.",
+        advanced=True,
+    )
+    precision: str = choice(
+        "auto",
+        PRECISIONS,
+        "Precision",
+        "Number format of large products; auto takes bfloat16 on a GPU that is built for it.",
+        words={"float32": "float32", "bfloat16": "bfloat16"},
+        advanced=True,
+    )
+    compile: str = choice(
+        "auto",
+        COMPILE,
+        "Compile",
+        "Turn the model into one program first: a minute's wait, then faster steps on a GPU.",
         advanced=True,
     )
     threads: int = knob(

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 
 class Optimizer(Protocol):
-    """What the training loop asks of an optimizer; torch's own have it all."""
+    """What the training loop asks of an optimizer; torch's fused ones have it all.
+
+    `found_inf`, a () tensor on the device, turns a step into nothing while it is 1.
+    """
+
+    found_inf: Tensor
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -26,6 +31,12 @@ class Optimizer(Protocol):
 
     def step(self) -> Any:
         """Change the weights."""
+
+
+class AdamW(torch.optim.AdamW):
+    """Torch's AdamW in its fused form, which heeds `found_inf`."""
+
+    found_inf: Tensor
 
 
 def adamw(model: nn.Module, config: "TrainConfig") -> Optimizer:
@@ -40,13 +51,13 @@ def _named(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
-def _adamw(parameters: dict[str, nn.Parameter], config: "TrainConfig") -> torch.optim.Optimizer:
+def _adamw(parameters: dict[str, nn.Parameter], config: "TrainConfig") -> AdamW:
     groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in parameters.items():
         decay = config.weight_decay if parameter.dim() >= 2 else 0.0
         share = config.embedding_rate if name == "embedding.weight" else 1.0
         groups[decay, share].append(parameter)
-    return torch.optim.AdamW(
+    return AdamW(
         [{"params": p, "weight_decay": d, "share": s} for (d, s), p in groups.items()],
         lr=config.learning_rate,
         betas=(config.beta_1, config.beta_2),
@@ -63,35 +74,39 @@ class Muon(torch.optim.Optimizer):
     def __init__(
         self, parameters: Iterable[nn.Parameter], momentum: float, weight_decay: float, share: float
     ) -> None:
+        self.found_inf = torch.zeros(())
         defaults = {"lr": 0.0, "momentum": momentum, "weight_decay": weight_decay, "share": share}
         super().__init__(parameters, defaults)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One update of every matrix; those of one shape are orthogonalized together."""
+        sound = 1 - self.found_inf  # 0 makes all that follows change nothing
         for group in self.param_groups:
             by_shape: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = defaultdict(list)
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    for weight, update in self._squares(parameter, group["momentum"]):
+                    for weight, update in self._squares(parameter, group["momentum"], sound):
                         by_shape[tuple(weight.shape)].append((weight, update))
             for pairs in by_shape.values():
                 weights, updates = zip(*pairs, strict=True)
-                directions = orthogonalized(torch.stack(updates))
                 rows, columns = weights[0].shape
-                step = group["lr"] * max(1.0, rows / columns) ** 0.5
+                step = group["lr"] * max(1.0, rows / columns) ** 0.5 * sound
+                directions = step * orthogonalized(torch.stack(updates))
+                decay = 1 - group["lr"] * group["weight_decay"] * sound
                 for weight, direction in zip(weights, directions, strict=True):
-                    weight.mul_(1 - group["lr"] * group["weight_decay"])
-                    weight.add_(direction, alpha=-step)
+                    weight.mul_(decay).sub_(direction)
 
-    def _squares(self, parameter: Tensor, momentum: float) -> list[tuple[Tensor, Tensor]]:
+    def _squares(
+        self, parameter: Tensor, momentum: float, sound: Tensor
+    ) -> list[tuple[Tensor, Tensor]]:
         """The matrix and its Nesterov update; (3D, D) of query, key and value is three matrices."""
         state = self.state[parameter]
         if not state:
             state["momentum"] = torch.zeros_like(parameter)
-        gradient = parameter.grad
-        assert gradient is not None
-        average = state["momentum"].lerp_(gradient, 1 - momentum)
+        assert parameter.grad is not None
+        gradient = torch.where(sound.bool(), parameter.grad, 0.0)
+        average = state["momentum"].lerp_(gradient, (1 - momentum) * sound)
         update = gradient.lerp(average, momentum)
         rows, columns = parameter.shape
         parts = 3 if rows == 3 * columns else 1
@@ -112,8 +127,18 @@ def orthogonalized(matrices: Tensor, steps: int = 5) -> Tensor:
 class Together:
     """Several optimizers as one, each with its own parameters."""
 
-    def __init__(self, *optimizers: torch.optim.Optimizer) -> None:
+    def __init__(self, *optimizers: AdamW | Muon) -> None:
         self.optimizers = optimizers
+
+    @property
+    def found_inf(self) -> Tensor:
+        """1 while steps are to change nothing."""
+        return self.optimizers[0].found_inf
+
+    @found_inf.setter
+    def found_inf(self, flag: Tensor) -> None:
+        for optimizer in self.optimizers:
+            optimizer.found_inf = flag
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:

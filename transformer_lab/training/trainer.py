@@ -6,17 +6,23 @@ both in turn; to test it, take the first three steps.
 
 import math
 import time
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from transformer_lab.model import GPT
 from transformer_lab.training.batches import Batches
 from transformer_lab.training.config import TrainConfig
 from transformer_lab.training.evaluate import evaluate
+from transformer_lab.training.live import LiveSettings
 from transformer_lab.training.optimizers import Optimizer
+from transformer_lab.training.precision import loss_function
 from transformer_lab.training.schedule import SCHEDULES, rate_factor
+
+READ_SECONDS = 0.05  # how long a GPU runs ahead before its losses are read
 
 
 @dataclass(frozen=True)
@@ -37,14 +43,6 @@ class StepMetrics:
     validation_loss: float | None = None
 
 
-@dataclass
-class LiveSettings:
-    """What may be changed while a training goes on; read before each step."""
-
-    learning_rate: float | None = None
-    stop: bool = False
-
-
 class NonFiniteLossError(ArithmeticError):
     """The loss or its gradient is no longer a number; the weights are still those before it."""
 
@@ -58,6 +56,20 @@ class NonFiniteLossError(ArithmeticError):
         )
 
 
+class OutOfMemoryError(MemoryError):
+    """Not even one sequence fits."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A step whose loss and gradient norm, both (), may still be on their way from the device."""
+
+    step: int
+    rate: float
+    loss: Tensor
+    norm: Tensor
+
+
 def train(
     model: GPT,
     optimizer: Optimizer,
@@ -69,49 +81,138 @@ def train(
 ) -> Generator[StepMetrics, None, None]:
     """Train `model` in place, from `first_step` to `config.steps`; yield after every step.
 
-    Raises NonFiniteLossError before an update that would spoil the weights.
+    A GPU is not waited for at every step: there several are taken, and then yielded together.
+    Raises NonFiniteLossError, the weights unspoiled, and OutOfMemoryError.
     """
     live = live or LiveSettings()
+    live.micro_batch = live.micro_batch or config.micro_batch or config.batch_size
     phases = SCHEDULES[config.schedule](config)
-    clip = config.gradient_clip or math.inf
-    seconds = 0.0
+    loss_of = loss_function(model, config, live)
+    device = batches.tokens.device
+    # Becomes 1 with the first loss that is not finite, and from then on no step changes a weight.
+    # Fused optimizers look for it under this name, on the device and without waiting for it.
+    spoiled = optimizer.found_inf = torch.zeros((), device=device)
+    pending: list[Taken] = []
+    seconds, begun = 0.0, time.perf_counter()
 
     for step in range(first_step, config.steps + 1):
-        started = time.perf_counter()
         rate = (live.learning_rate or config.learning_rate) * rate_factor(phases, step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group["share"]
-
+        set_rate(optimizer, rate)
         model.train()
-        torch.manual_seed(dropout_seed(config.seed, step))  # so dropout, too, repeats exactly
-        loss = model.loss(*batches(step))
-        if not math.isfinite(train_loss := loss.item()):
-            raise NonFiniteLossError(step, "loss", rate)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
-        if not math.isfinite(gradient_norm := norm.item()):
-            raise NonFiniteLossError(step, "gradient", rate)
+        loss = add_gradients(model, loss_of, batches(step), live, (config.seed, step))
+        if loss is None:  # stopped in the middle of it
+            return
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if config.gradient_clip:
+            torch.nn.utils.clip_grads_with_norm_(model.parameters(), config.gradient_clip, norm)
+        spoiled.copy_(torch.maximum(spoiled, (~torch.isfinite(loss + norm)).float()))
         optimizer.step()
-        step_seconds = time.perf_counter() - started
+        pending.append(Taken(step, rate, loss, norm))
 
-        validation_loss = None
-        if step % config.evaluate_every == 0 or step == config.steps:
-            validation_loss = evaluate(
-                model, validation, config.evaluation_batches, lambda: live.stop
-            )
-        seconds += time.perf_counter() - started
-        yield StepMetrics(
-            step=step,
-            train_loss=train_loss,
-            learning_rate=rate,
-            gradient_norm=gradient_norm,
-            tokens_per_second=batches.batch_size * batches.sequence_length / step_seconds,
-            seconds=seconds,
-            validation_loss=validation_loss,
+        due = step % config.evaluate_every == 0 or step == config.steps
+        if not due and runs_ahead(device) and time.perf_counter() - begun < READ_SECONDS:
+            continue
+        metrics, trouble = read_back(pending, seconds, begun, batches)
+        if due and not trouble:
+            loss_now = evaluate(model, validation, config.evaluation_batches, lambda: live.stop)
+            spent = seconds + time.perf_counter() - begun
+            metrics[-1] = replace(metrics[-1], validation_loss=loss_now, seconds=spent)
+        seconds += time.perf_counter() - begun
+        for number, one in enumerate(metrics, start=1):
+            live.ahead = len(metrics) - number
+            yield one
+        if trouble:
+            raise trouble
+        pending, begun = [], time.perf_counter()
+
+
+def runs_ahead(device: torch.device) -> bool:
+    """Whether the device works through a queue, which to look at every step would only hold up."""
+    return device.type != "cpu"
+
+
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """Every group learns at its own share of the rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["share"]
+
+
+def add_gradients(
+    model: GPT,
+    loss_of: Callable[[Tensor, Tensor], Tensor],
+    batch: tuple[Tensor, Tensor],
+    live: LiveSettings,
+    seeds: tuple[int, int],
+) -> Tensor | None:
+    """The mean loss () of a batch of (B, T) inputs and targets; its gradient is left in the model.
+
+    Computed `live.micro_batch` sequences at a time, which gives the same sum. When a GPU has no
+    room for that many, it is halved and the batch begun again. None when stopped in between.
+    Raises OutOfMemoryError when there is no room for one.
+    """
+    while True:
+        try:
+            return _accumulated(loss_of, batch, live, seeds)
+        except torch.OutOfMemoryError:
+            pass  # what the failed attempt holds is let go only outside of this clause
+        model.zero_grad(set_to_none=True)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if live.micro_batch == 1:
+            raise OutOfMemoryError("There is not enough memory for even one sequence.")
+        live.micro_batch = math.ceil(live.micro_batch / 2)
+        live.notes.append(
+            f"Memory ran out at step {seeds[1]:,}, so batches are now computed "
+            f"{live.micro_batch} sequences at a time: the same result, a little slower."
         )
 
 
-def dropout_seed(seed: int, step: int) -> int:
-    """A seed for torch's default generator, different for every (seed, step)."""
-    return (seed << 32) + step
+def _accumulated(
+    loss_of: Callable[[Tensor, Tensor], Tensor],
+    batch: tuple[Tensor, Tensor],
+    live: LiveSettings,
+    seeds: tuple[int, int],
+) -> Tensor | None:
+    inputs, targets = batch
+    total = torch.zeros((), device=inputs.device)
+    parts = zip(inputs.split(live.micro_batch), targets.split(live.micro_batch), strict=True)
+    for number, (some, wanted) in enumerate(parts):
+        if live.stop:
+            return None
+        torch.manual_seed(dropout_seed(*seeds, number))  # so dropout, too, repeats exactly
+        loss = loss_of(some, wanted) * (len(some) / len(inputs))
+        loss.backward()
+        total += loss.detach()
+    return total
+
+
+def read_back(
+    pending: list[Taken], seconds: float, begun: float, batches: Batches
+) -> tuple[list[StepMetrics], NonFiniteLossError | None]:
+    """What the steps taken since `begun` showed, and the error at the first that is not finite."""
+    numbers = torch.stack([number for taken in pending for number in (taken.loss, taken.norm)])
+    read = numbers.float().tolist()  # this waits for the device
+    pace = (time.perf_counter() - begun) / len(pending)
+    metrics: list[StepMetrics] = []
+    for taken, loss, norm in zip(pending, read[::2], read[1::2], strict=True):
+        if not math.isfinite(loss + norm):
+            what = "gradient" if math.isfinite(loss) else "loss"
+            return metrics, NonFiniteLossError(taken.step, what, taken.rate)
+        metrics.append(
+            StepMetrics(
+                step=taken.step,
+                train_loss=loss,
+                learning_rate=taken.rate,
+                gradient_norm=norm,
+                tokens_per_second=batches.batch_size * batches.sequence_length / pace,
+                seconds=seconds + pace * (len(metrics) + 1),
+            )
+        )
+    return metrics, None
+
+
+def dropout_seed(seed: int, step: int, micro_batch: int) -> int:
+    """A seed for torch's default generator; on a CPU only its last 32 bits count."""
+    return int(np.random.SeedSequence([seed, step, micro_batch]).generate_state(1)[0])

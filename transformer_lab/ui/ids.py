@@ -19,6 +19,8 @@ STOP = "stop"
 START_OVER = "start-over"
 APPLY_RATE = "apply-rate"
 MESSAGE = "message"
+PREFLIGHT = "preflight"
+OFFER = "offer"
 WHY = "why"
 
 RUN = "run"

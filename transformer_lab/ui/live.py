@@ -15,6 +15,7 @@ from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.runs import RunSummary
 from transformer_lab.lab.views import View
 from transformer_lab.recipes import Setup, setup_from
+from transformer_lab.settings import ConfigError
 from transformer_lab.training.schedule import SCHEDULES
 from transformer_lab.ui import words
 from transformer_lab.ui.charts import training as charts
@@ -140,6 +141,31 @@ def panel(view: View, plan: dict[str, Any] | None) -> list[Any]:
     if setup.data.tokenizer == "characters":
         rows.append(_row("Milestones", _milestones(view.validation_loss)))
     return rows
+
+
+def preflight(lab: Lab, view: View, plan: dict[str, Any] | None) -> tuple[list[Any], bool]:
+    """What pressing Start will cost, and whether to offer a recipe that takes less."""
+    setup = planned(plan)
+    if setup is None or view.state in ("running", "paused", "preparing"):
+        return [], False
+    try:
+        cost = lab.estimate(setup, (plan or {})["vocabulary_size"])
+    except ConfigError:
+        return [], False  # said at its control
+    facts = [f"{words.flops(cost.flops)} a step"]
+    if cost.memory is not None and cost.free is not None:
+        facts.append(f"{words.size(cost.memory)} of {words.size(round(cost.free, -9))} memory")
+    time = "time not known before the first steps"
+    if cost.seconds is not None and cost.step_seconds is not None:
+        about = "" if cost.measured else "roughly "
+        time = f"{about}{words.duration(cost.seconds)}, {words.duration(cost.step_seconds)} a step"
+    lines = [
+        html.Div([html.Span("Before you start: ", className="quiet"), html.Strong(time)]),
+        html.Div(" · ".join(facts), className="quiet"),
+    ]
+    if cost.long:
+        lines.append(html.Div("That is long for this computer.", className="warn"))
+    return lines, cost.long
 
 
 def _row(name: str, value: Any) -> html.Div:

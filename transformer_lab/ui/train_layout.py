@@ -104,6 +104,16 @@ def _actions() -> html.Div:
 
     return html.Div(
         [
+            html.Div(
+                [
+                    html.Div(id=ids.PREFLIGHT),
+                    html.Button(
+                        "Use Quick start instead", id=ids.OFFER, className="link", hidden=True
+                    ),
+                ],
+                className="preflight",
+                role="status",
+            ),
             html.Div(id=ids.MESSAGE, className="message", role="alert"),
             button("Initialize Model", ids.INITIALIZE, "outline-primary"),
             button("Start Training", ids.START, "primary"),

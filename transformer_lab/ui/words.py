@@ -30,9 +30,32 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def duration(seconds: float) -> str:
+    """Seconds as 60 ms, 8 s, 12 min, 3.1 h or 2.4 days."""
+    if seconds < 1:
+        return f"{1000 * seconds:.2g} ms" if seconds < 0.01 else f"{1000 * seconds:.0f} ms"
+    for length, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 1.5 * length:
+            amount = seconds / length
+            return (
+                f"{amount:.0f} {unit}" if amount >= 10 or unit == "min" else f"{amount:.1f} {unit}"
+            )
+    return f"{seconds:.0f} s"
+
+
 def size(count: float) -> str:
     """Bytes as 412 MB or 1.2 GB."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def flops(count: float) -> str:
+    """Additions and multiplications as 5.1 GFLOP or 2.3 TFLOP."""
+    size, unit = next((x for x in ((1e12, "T"), (1e9, "G")) if count >= x[0]), (1e6, "M"))
+    return (
+        f"{count / size:,.2g} {unit}FLOP"
+        if count < 100 * size
+        else f"{count / size:,.0f} {unit}FLOP"
+    )
 
 
 def headline(view: View) -> str:

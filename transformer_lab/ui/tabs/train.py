@@ -39,21 +39,24 @@ def _register_form(app: Dash, lab: Lab) -> None:
         Output(ANY_SETTING, "value"),
         Output(ANY_SAMPLE_SETTING, "value"),
         Output(ids.RECIPE_SUMMARY, "children"),
+        Output(ids.RECIPE, "value"),
         Input(ids.RECIPE, "value"),
         Input(ids.UNDO, "n_clicks"),
+        Input(ids.OFFER, "n_clicks"),
         prevent_initial_call=True,
     )
-    def fill(slug: Any, undo: Any) -> tuple[list[Any], list[Any], str]:
+    def fill(slug: Any, undo: Any, offer: Any) -> tuple[list[Any], list[Any], str, Any]:
         """A recipe was chosen, or the changes to it undone: every control gets its value."""
-        recipe = _recipe_named(slug)
+        recipe = _recipe_named("quick_start" if ctx.triggered_id == ids.OFFER else slug)
         values = recipe.setup.values()
 
         def value(item: dict[str, Any]) -> Any:
             key = f"{item['id'].get('group', 'sample')}.{item['id']['name']}"
             return form.written(SETTINGS[key], values[key]) if key in SETTINGS else no_update
 
-        settings, samples, _ = ctx.outputs_list
-        return [value(x) for x in settings], [value(x) for x in samples], recipe.summary
+        settings, samples, *_ = ctx.outputs_list
+        chosen = no_update if slug == recipe.slug else recipe.slug
+        return [value(x) for x in settings], [value(x) for x in samples], recipe.summary, chosen
 
     @app.callback(
         Output(ids.PLAN, "data"),
@@ -99,7 +102,7 @@ def plan(lab: Lab, setup: Setup) -> dict[str, Any]:
         "setup": setup.to_mapping(),
         "vocabulary_size": vocabulary_size,
         "corpus": describe_corpus(corpus),
-        "breakdown": parameter_breakdown(setup.model, vocabulary_size),
+        "breakdown": dict(parameter_breakdown(setup.model, vocabulary_size)),
         "device": device.name,
         "device_reason": device.reason,
     }
@@ -186,6 +189,8 @@ def _register_poll(app: Dash, lab: Lab) -> None:
         ("memory", "children"),
         ("breakdown", "children"),
         (ids.WHY, "children"),
+        (ids.PREFLIGHT, "children"),
+        (ids.OFFER, "hidden"),
         (ids.INITIALIZE, "disabled"),
         (ids.START, "disabled"),
         (ids.PAUSE, "disabled"),
@@ -245,6 +250,7 @@ def _parts(lab: Lab, view: View, form_plan: Any) -> dict[tuple[str, str], Any]:
     why = live.buttons(lab)
     sample = view.sample
     state = lab.current.status.state if lab.current else None
+    cost, offers = live.preflight(lab, own, form_plan)
     breakdown = view.breakdown or (form_plan or {}).get("breakdown", {})
     return {
         (ids.HEADLINE, "children"): words.headline(own),
@@ -260,6 +266,8 @@ def _parts(lab: Lab, view: View, form_plan: Any) -> dict[tuple[str, str], Any]:
             for part, count in breakdown.items()
         ],
         (ids.WHY, "children"): why["start"],
+        (ids.PREFLIGHT, "children"): cost,
+        (ids.OFFER, "hidden"): not offers,
         (ids.INITIALIZE, "disabled"): bool(why["initialize"]),
         (ids.START, "disabled"): bool(why["start"]),
         (ids.PAUSE, "disabled"): bool(why["pause"]),

@@ -1,0 +1,201 @@
+"""What a training will cost, before it starts: arithmetic, memory and time.
+
+Arithmetic is counted. Memory is a formula whose factors `tests/bench/memory.py` fits to trainings
+of many sizes. Time is arithmetic by this computer's measured speed, until a short probe of the real
+model on the worker's thread gives a better number.
+"""
+
+import math
+import time
+from dataclasses import dataclass, replace
+
+import torch
+
+from transformer_lab.lab.device import memory_free, thread_count
+from transformer_lab.model import ModelConfig, build_model, parameter_breakdown
+from transformer_lab.recipes import Setup
+from transformer_lab.settings import ConfigError
+from transformer_lab.training.optimizers import OPTIMIZERS
+
+CACHE_TOKENS = 4096  # computed at once on a CPU: more fall out of its caches, fewer are slower
+MARGIN = 1.2  # over the formula, which errs by up to this much
+PROBE_SECONDS = 0.5
+EFFICIENCY = 0.5  # of the speed of one large product, which a whole step reaches
+LONG = 600.0  # seconds from which a training on this computer is called long
+
+# Bytes, fitted by tests/bench/memory.py: see docs/performance.md for the error on other points.
+PER_PARAMETER = 27.0
+PER_WIDTH = 72.0  # per token, layer and number of its vector
+PER_HIDDEN = 4.8  # per token, layer and hidden unit of the feed-forward
+PER_LOOK = 9.9  # per token, layer, head and token of the sequence, with dropout
+PER_SCORE = 11.0  # per token and token of the vocabulary
+CONSTANT = 108e6
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a training will need.
+
+    `flops` are per step, `memory` its peak in bytes with a margin beside what is `free`, both None
+    on a GPU; `step_seconds` and `seconds` (in all, with evaluations) the time, None where nothing
+    is known of the device yet; `measured` says whether it comes from steps really taken.
+    `micro_batch` is in sequences.
+    """
+
+    parameters: int
+    flops: float
+    memory: float | None
+    free: float | None
+    micro_batch: int
+    step_seconds: float | None
+    seconds: float | None
+    measured: bool
+
+    @property
+    def long(self) -> bool:
+        """Whether one should know before starting it how long it takes."""
+        return (self.seconds or 0) > LONG
+
+
+def flops_per_step(setup: Setup, vocabulary_size: int) -> float:
+    """Multiplications and additions of one batch, forward and backward (which is twice forward).
+
+    Source: arXiv:2204.02311, appendix B, with half the attention, since no token sees later ones.
+    """
+    model = setup.model
+    width = model.embedding_dim
+    matrices = model.layers * (4 + 2 * model.feedforward_multiple) * width**2
+    matrices += width * vocabulary_size
+    looking = model.layers * width * (model.sequence_length + 1)
+    return setup.train.batch_size * model.sequence_length * 6.0 * (matrices + looking)
+
+
+def peak_memory(model: ModelConfig, vocabulary_size: int, parameters: int, sequences: int) -> float:
+    """Bytes a training takes at its peak on a CPU, on top of what the process has before it."""
+    tokens = sequences * model.sequence_length
+    hidden = model.feedforward_multiple * model.embedding_dim
+    look = PER_LOOK * model.heads * model.sequence_length if model.dropout else 0.0
+    layer = PER_WIDTH * model.embedding_dim + PER_HIDDEN * hidden + look
+    activations = tokens * (model.layers * layer + PER_SCORE * vocabulary_size)
+    return CONSTANT + PER_PARAMETER * parameters + activations
+
+
+def choose_micro_batch(setup: Setup, vocabulary_size: int, device: str, free: float) -> int:
+    """Sequences to compute at once: on a GPU all of them, on a CPU what is fast and fits.
+
+    A system that runs out of memory kills the program, so this is settled beforehand. Raises
+    ConfigError, saying what to reduce and by how much, when there is no room for even one.
+    """
+    wanted = setup.train.micro_batch or setup.train.batch_size
+    if device != "cpu":
+        return wanted
+    if not setup.train.micro_batch:
+        wanted = min(wanted, max(1, CACHE_TOKENS // setup.model.sequence_length))
+    parameters = sum(parameter_breakdown(setup.model, vocabulary_size).values())
+    sequences = wanted
+    while _needed(setup.model, vocabulary_size, parameters, sequences) > free:
+        if sequences == 1:
+            raise _too_large(setup.model, vocabulary_size, free)
+        sequences = math.ceil(sequences / 2)
+    return sequences
+
+
+def _needed(model: ModelConfig, vocabulary_size: int, parameters: int, sequences: int) -> float:
+    return MARGIN * peak_memory(model, vocabulary_size, parameters, sequences)
+
+
+def _too_large(model: ModelConfig, vocabulary_size: int, free: float) -> ConfigError:
+    """The error for a model of which not one sequence fits, with the nearest settings that do."""
+
+    def fits(smaller: ModelConfig) -> bool:
+        parameters = sum(parameter_breakdown(smaller, vocabulary_size).values())
+        return _needed(smaller, vocabulary_size, parameters, 1) <= free
+
+    parameters = sum(parameter_breakdown(model, vocabulary_size).values())
+    needed = _needed(model, vocabulary_size, parameters, 1)
+    ways = []
+    for name, label, lowest in (
+        ("sequence_length", "Sequence Length", 8),
+        ("layers", "Layers", 1),
+        ("embedding_dim", "Embedding Dimension", 8 * model.heads),
+    ):
+        value = getattr(model, name) // 2
+        while value >= lowest and not fits(replace(model, **{name: value})):
+            value //= 2
+        if value >= lowest:
+            ways.append(f"{label} to {value:,}")
+    way = f"reduce {' or '.join(ways)}" if ways else "choose a much smaller model"
+    return ConfigError(
+        "model.sequence_length",
+        f"Even one sequence needs about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB "
+        f"are free: {way}.",
+    )
+
+
+def estimate(
+    setup: Setup,
+    vocabulary_size: int,
+    device: str,
+    *,
+    speed: float | None,
+    measured: float | None = None,
+) -> Estimate:
+    """What a training will cost. `speed` is in FLOP/s; `measured` seconds a step replace it.
+
+    Raises ConfigError when it cannot fit.
+    """
+    free = memory_free()
+    train, on_cpu = setup.train, device == "cpu"
+    parameters = sum(parameter_breakdown(setup.model, vocabulary_size).values())
+    micro_batch = choose_micro_batch(setup, vocabulary_size, device, free)
+    flops = flops_per_step(setup, vocabulary_size)
+    step = measured or (flops / (EFFICIENCY * speed) if speed else None)
+    looks = math.ceil(train.steps / train.evaluate_every) * train.evaluation_batches
+    needed = _needed(setup.model, vocabulary_size, parameters, micro_batch)
+    return Estimate(
+        parameters=parameters,
+        flops=flops,
+        memory=needed if on_cpu else None,
+        free=free if on_cpu else None,
+        micro_batch=micro_batch,
+        step_seconds=step,
+        seconds=step and step * (train.steps + looks / 3),  # forward alone is a third of a step
+        measured=measured is not None,
+    )
+
+
+def measured_speed(threads: int) -> float:
+    """FLOP/s of one large product on this CPU with so many threads; takes some milliseconds."""
+    torch.set_num_threads(thread_count(threads))
+    side = 512
+    matrix = torch.ones(side, side)
+    best = math.inf
+    for _ in range(4):
+        begun = time.perf_counter()
+        matrix @ matrix
+        best = min(best, time.perf_counter() - begun)
+    return 2 * side**3 / best
+
+
+def probe(setup: Setup, vocabulary_size: int, expected: Estimate) -> float | None:
+    """Seconds a step takes, measured on a few sequences; None where that would take too long.
+
+    For the worker's thread only: it uses torch's default random generator for dropout.
+    """
+    batch, model = setup.train.batch_size, setup.model
+    each = (expected.step_seconds or math.inf) / batch
+    sequences = expected.micro_batch if 3 * each * expected.micro_batch < PROBE_SECONDS else 1
+    if 3 * each * sequences > PROBE_SECONDS or expected.parameters > 2e7:
+        return None
+    torch.set_num_threads(thread_count(setup.train.threads))
+    probed = build_model(model, vocabulary_size, seed=0).train()
+    optimizer = OPTIMIZERS[setup.train.optimizer](probed, setup.train)
+    tokens = torch.zeros(sequences, model.sequence_length, dtype=torch.int64)
+    passes, updates = [], []
+    for _ in range(3):
+        begun = time.perf_counter()
+        probed.loss(tokens, tokens).backward()
+        passes.append(time.perf_counter() - begun)
+        optimizer.step()
+        updates.append(time.perf_counter() - begun - passes[-1])
+    return min(passes) * batch / sequences + min(updates)
