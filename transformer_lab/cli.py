@@ -271,7 +271,7 @@ def generate(arguments: argparse.Namespace) -> int:
     from transformer_lab.generation import SampleConfig
     from transformer_lab.lab.lab import Lab, LabError
     from transformer_lab.settings import from_mapping
-    from transformer_lab.text.tokenizers import UnknownCharactersError
+    from transformer_lab.text.tokenizers import UnknownTextError
 
     names = ("prompt", "length", "temperature", "top_k", "seed")
     given = {name: getattr(arguments, name) for name in names}
@@ -289,7 +289,7 @@ def generate(arguments: argparse.Namespace) -> int:
             print(f"transformer-lab: {job.error}", file=sys.stderr)
             return FAILED
         return 0
-    except UnknownCharactersError as error:
+    except UnknownTextError as error:
         raise ConfigError(
             "sample.prompt", f"{error} Use --drop-unknown to leave them out."
         ) from None

@@ -3,6 +3,7 @@
 Shapes: B batch (1 here), T time, V vocabulary.
 """
 
+import codecs
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from transformer_lab.model import GPT
 from transformer_lab.settings import Config, ConfigError, knob, text
-from transformer_lab.text.tokenizers import Tokenizer, Tokens
+from transformer_lab.text.pieces import Tokens
+from transformer_lab.text.tokenizers import Tokenizer, UnknownTextError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,20 +84,31 @@ def generate(
 def write(model: GPT, tokenizer: Tokenizer, config: SampleConfig) -> Iterator[str]:
     """Yield the text that follows `config.prompt`, piece by piece.
 
-    Raises ConfigError for an empty prompt and UnknownCharactersError for one the model cannot read,
+    Raises ConfigError for an empty prompt and UnknownTextError for one the model cannot read,
     before anything is written.
     """
     prompt = encode_prompt(tokenizer, config)
-    return (tokenizer.decode([token]) for token in generate(model, prompt, config))
+    return _pieces(tokenizer, generate(model, prompt, config))
+
+
+def _pieces(tokenizer: Tokenizer, tokens: Iterator[int]) -> Iterator[str]:
+    """The text of each token; one that ends within a character waits for those that finish it."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    for token in tokens:
+        yield decoder.decode(tokenizer.token_bytes(token))
+    yield decoder.decode(b"", final=True)
 
 
 def encode_prompt(tokenizer: Tokenizer, config: SampleConfig) -> Tokens:
-    """(T,) token ids of the prompt. Raises ConfigError and UnknownCharactersError."""
+    """(T,) token ids of the prompt. Raises ConfigError and UnknownTextError."""
     if not config.prompt:
         raise ConfigError(
             "sample.prompt",
             "Prompt is empty: type at least one character for the model to continue.",
         )
+    unknown = tokenizer.unknown(config.prompt)
+    if unknown:
+        raise UnknownTextError(unknown)
     return tokenizer.encode(config.prompt)
 
 

@@ -184,18 +184,17 @@ def probe(setup: Setup, vocabulary_size: int, expected: Estimate) -> float | Non
     """
     batch, model = setup.train.batch_size, setup.model
     each = (expected.step_seconds or math.inf) / batch
-    sequences = expected.micro_batch if 3 * each * expected.micro_batch < PROBE_SECONDS else 1
-    if 3 * each * sequences > PROBE_SECONDS or expected.parameters > 2e7:
+    sequences = expected.micro_batch if 2 * each * expected.micro_batch < PROBE_SECONDS else 1
+    if 2 * each * sequences > PROBE_SECONDS or expected.parameters > 2e7:
         return None
     torch.set_num_threads(thread_count(setup.train.threads))
     probed = build_model(model, vocabulary_size, seed=0).train()
     optimizer = OPTIMIZERS[setup.train.optimizer](probed, setup.train)
     tokens = torch.zeros(sequences, model.sequence_length, dtype=torch.int64)
-    passes, updates = [], []
-    for _ in range(3):
+    for some in (tokens[:1], tokens):  # the first pass is slower than those to come
         begun = time.perf_counter()
-        probed.loss(tokens, tokens).backward()
-        passes.append(time.perf_counter() - begun)
+        probed.loss(some, some).backward()
+        passed = time.perf_counter()
         optimizer.step()
-        updates.append(time.perf_counter() - begun - passes[-1])
-    return min(passes) * batch / sequences + min(updates)
+        updated = time.perf_counter()
+    return (passed - begun) * batch / sequences + updated - passed

@@ -29,7 +29,7 @@ from transformer_lab.lab.worker import Worker
 from transformer_lab.model import ModelConfig
 from transformer_lab.recipes import SETTINGS, Setup
 from transformer_lab.settings import ConfigError, checked, from_mapping
-from transformer_lab.text.tokenizers import UnknownCharactersError, tokenizer_from_json
+from transformer_lab.text.tokenizers import UnknownTextError, tokenizer_from_json
 from transformer_lab.training import StepMetrics
 from transformer_lab.training.checkpoint import CheckpointError, load_checkpoint
 
@@ -162,12 +162,13 @@ class Lab:
             self.stop("The lab was closed.")
         self._worker.close()
         self.jobs.close()
+        self.texts.close()
 
     def check(self, setup: Setup) -> None:
         """Everything that can be wrong with a setup and be known at once. Raises ConfigError."""
         device = choose_device(setup.train.device).device.type
-        _, encoded = self.texts.at_hand(setup)
-        choose_micro_batch(setup, encoded.tokenizer.vocabulary_size, device, memory_free())
+        facts = self.texts.facts(setup)
+        choose_micro_batch(setup, facts.vocabulary_size, device, memory_free())
 
     # --- what a training will cost ------------------------------------------------------------
 
@@ -236,7 +237,7 @@ class Lab:
         config = run.setup.sample
         try:
             encode_prompt(snapshot.tokenizer, config)
-        except (UnknownCharactersError, ConfigError):
+        except (UnknownTextError, ConfigError):
             config = replace(config, prompt=snapshot.tokenizer.decode([0]))
         config = replace(config, length=min(config.length, 300))
         text = "".join(write(snapshot.model(), snapshot.tokenizer, config))
@@ -345,7 +346,7 @@ class Lab:
     def generate(self, name: str, config: SampleConfig) -> tuple[Job, Snapshot]:
         """Let a model write; the job yields pieces of text.
 
-        Raises ConfigError, UnknownCharactersError and LabError before anything is written.
+        Raises ConfigError, UnknownTextError and LabError before anything is written.
         """
         snapshot = self.snapshot(name)
         pieces = write(snapshot.model(), snapshot.tokenizer, config)
@@ -355,9 +356,8 @@ class Lab:
         """The same wish without the characters of its prompt that the model cannot read."""
         try:
             encode_prompt(self.snapshot(name).tokenizer, config)
-        except UnknownCharactersError as error:
-            known = "".join(c for c in config.prompt if c not in error.characters)
-            return replace(config, prompt=known)
+        except UnknownTextError:
+            return replace(config, prompt=self.snapshot(name).tokenizer.known(config.prompt))
         return config
 
 

@@ -29,7 +29,7 @@ from transformer_lab.model.weights import count_parameters
 from transformer_lab.recipes import Setup
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.corpora import Corpus
-from transformer_lab.text.split import EncodedCorpus
+from transformer_lab.text.split import EncodedCorpus, Progress
 from transformer_lab.text.tokenizers import Tokenizer
 from transformer_lab.training import LiveSettings, NonFiniteLossError, train
 from transformer_lab.training.batches import Batches
@@ -85,7 +85,7 @@ class LiveRun:
         setup: Setup,
         recipe: str,
         store: RunStore,
-        load: Callable[[Setup], tuple[Corpus, EncodedCorpus, str]],
+        load: Callable[[Setup, Progress], tuple[Corpus, EncodedCorpus, str]],
         on_snapshot: Callable[["LiveRun", bool], None],
     ) -> None:
         self.setup = setup
@@ -125,7 +125,8 @@ class LiveRun:
     def prepare(self) -> None:
         """Load the text, build the model, publish it untrained: state `ready`, or `failed`."""
         try:
-            corpus, encoded, note = self._load(self.setup)
+            corpus, encoded, note = self._load(self.setup, self._say)
+            self._say("making the model")
             vocabulary_size = encoded.tokenizer.vocabulary_size
             model = build_model(self.setup.model, vocabulary_size, self.setup.train.seed)
             self.made = Made(corpus, encoded, model.to(self.device.device))
@@ -137,7 +138,11 @@ class LiveRun:
         except RuntimeError as error:  # memory, mostly
             self._change("failed", reason=f"The model could not be made: {error}")
         finally:
+            self.live.doing = ""
             self.prepared.set()
+
+    def _say(self, words: str) -> None:
+        self.live.doing = words
 
     def begin(self, setup: Setup) -> None:
         """Take the first step next: make the run's folder, optimizer and loop."""
@@ -335,6 +340,10 @@ class LiveRun:
                 "characters": made.corpus.characters,
                 "distinct_characters": made.corpus.distinct_characters,
                 "asked_for": self.setup.data.corpus,
+                "training_tokens": len(made.encoded.training),
+                "validation_tokens": len(made.encoded.validation),
+                "validation_bytes": made.encoded.validation_bytes,
+                "unknown_share": made.encoded.unknown_share,
             },
             "tokenizer": made.encoded.tokenizer.to_json(),
             "parameters": self.parameters,

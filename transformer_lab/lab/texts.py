@@ -1,79 +1,249 @@
-"""The texts of a home folder: what is on offer, encoded and kept while it is wanted."""
+"""The texts of a home folder: what is on offer, what is known of each, and their tokens."""
 
+import json
+import logging
 import threading
-from dataclasses import replace
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
 
 from transformer_lab.recipes import Setup
 from transformer_lab.text import DataConfig
+from transformer_lab.text.cache import open_cache
 from transformer_lab.text.corpora import (
     ALWAYS_THERE,
     CORPORA,
     TITLES,
     Corpus,
     CorpusMissingError,
+    corpus_file,
     corpus_folders,
     load_corpus,
     text_files,
 )
-from transformer_lab.text.split import EncodedCorpus, encode_corpus
+from transformer_lab.text.library import Library
+from transformer_lab.text.overlap import overlap
+from transformer_lab.text.pieces import Tokens
+from transformer_lab.text.split import EncodedCorpus, Progress, check_length, encode_corpus, parts
+from transformer_lab.text.tokenizers import tokenizer_from_json
+
+log = logging.getLogger(__name__)
+KEPT_TEXTS = 4
+KEPT_ENCODED = 3
+Kept = TypeVar("Kept")
+
+
+@dataclass(frozen=True)
+class TextFacts:
+    """What can be told of a setup's text without turning it into tokens.
+
+    `vocabulary_size` is the number of tokens, at most; `corpus` may be the one that is always there
+    in place of one that is missing.
+    """
+
+    corpus: Corpus
+    vocabulary_size: int
 
 
 class Texts:
-    """Finds, encodes and, where it may, fetches corpora. The last one encoded is kept."""
+    """Finds, encodes and, where it may, fetches corpora; keeps the last few of each."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
+        self.library = Library(home / "corpora")
+        self._cache = open_cache(home / "cache" / "texts")
         self._lock = threading.Lock()
-        self._kept: tuple[tuple[str, str, float], tuple[Corpus, EncodedCorpus]] | None = None
+        self._corpora: OrderedDict[Any, Corpus] = OrderedDict()
+        self._facts: OrderedDict[Any, int] = OrderedDict()
+        self._encoded: OrderedDict[Any, EncodedCorpus] = OrderedDict()
+
+    def close(self) -> None:
+        """Let go of the files of the cache."""
+        self._cache.close()
 
     def titles(self) -> dict[str, str]:
-        """Names and titles of the corpora on offer."""
-        own = text_files(corpus_folders(self._home))
-        return TITLES | {name: path.name for name, path in own.items() if name not in CORPORA}
+        """Names and titles of the corpora on offer: built in, the learner's, files in folders."""
+        files = text_files(corpus_folders(self._home))
+        own = {entry.id: entry.name for entry in self.library.list()}
+        return (
+            TITLES | own | {name: path.name for name, path in files.items() if name not in CORPORA}
+        )
+
+    def corpus(self, name: str, *, download: bool = False) -> Corpus:
+        """A text by its name, its id in the library, or its path. Raises CorpusError."""
+        folders = corpus_folders(self._home)
+        entry = self.library.find(name) if name not in CORPORA else None
+        if entry:
+            known = self._kept(
+                self._corpora, entry.sha256, KEPT_TEXTS, lambda: self.library.load(entry)
+            )
+            return replace(known, title=entry.name)
+        target = self._home / "data" if download else None
+        path = corpus_file(name, folders)
+        try:
+            status = path.stat() if path else None
+        except (OSError, ValueError):
+            return load_corpus(name, folders, download_to=target)  # which says what is wrong
+        key = (name, str(path), status and (status.st_mtime_ns, status.st_size))
+        return self._kept(
+            self._corpora, key, KEPT_TEXTS, lambda: load_corpus(name, folders, download_to=target)
+        )
 
     def missing(self, name: str) -> str:
         """Why a known corpus is not at hand, as a sentence; empty when it is."""
         try:
-            load_corpus(name, corpus_folders(self._home))
+            self.corpus(name)
         except CorpusMissingError as error:
             return str(error)
         return ""
 
-    def encoded(self, config: DataConfig, sequence_length: int) -> tuple[Corpus, EncodedCorpus]:
-        """A corpus that is at hand, encoded. Raises ConfigError."""
-        corpus = load_corpus(config.corpus, corpus_folders(self._home))
-        key = (corpus.sha256, config.tokenizer, config.validation_share)
-        with self._lock:
-            kept = self._kept
-        if kept and kept[0] == key and len(kept[1][1].validation) > sequence_length:
-            return kept[1]
-        both = (corpus, encode_corpus(corpus, config, sequence_length))
-        with self._lock:
-            self._kept = (key, both)
-        return both
+    def facts(self, setup: Setup) -> TextFacts:
+        """What a training with this setup would read, told at once.
 
-    def at_hand(self, setup: Setup) -> tuple[Corpus, EncodedCorpus]:
-        """The text of a setup, or the one that is always there while it is missing.
-
-        Raises ConfigError.
+        While its text is missing, the facts of the text that is always there. Raises ConfigError
+        when the text cannot be used, or is too short by any reckoning.
         """
-        length = setup.model.sequence_length
+        config = setup.data
         try:
-            return self.encoded(setup.data, length)
+            corpus = self.corpus(config.corpus)
         except CorpusMissingError:
-            return self.encoded(replace(setup.data, corpus=ALWAYS_THERE), length)
+            corpus = self.corpus(ALWAYS_THERE)
+        size = self._kept(
+            self._facts,
+            (corpus.sha256, config.tokenizer, config.vocabulary_size),
+            64,
+            lambda: _vocabulary_size(corpus, config),
+        )
+        if config.tokenizer == "characters":  # for others it shows once there are tokens
+            halves = parts(corpus, config.validation_share)
+            check_length(*halves, corpus.title, setup.model.sequence_length)
+        return TextFacts(corpus, size)
 
-    def fetched(self, setup: Setup) -> tuple[Corpus, EncodedCorpus, str]:
-        """The text of a setup, downloaded if need be; else the one always there, with a note.
+    def encoded(self, config: DataConfig, progress: Progress = lambda words: None) -> EncodedCorpus:
+        """The tokens of a text that is at hand, from the cache if they are there.
 
         Raises ConfigError.
         """
-        note = ""
-        if self.missing(setup.data.corpus):
+        corpus = self.corpus(config.corpus)
+        key = _key(corpus, config)
+        return self._kept(
+            self._encoded, key, KEPT_ENCODED, lambda: self._encode(key, corpus, config, progress)
+        )
+
+    def fetched(
+        self, setup: Setup, progress: Progress = lambda words: None
+    ) -> tuple[Corpus, EncodedCorpus, str]:
+        """Text and tokens for a training, downloaded if need be; else the text always there.
+
+        The third is a note on what was done instead. Raises ConfigError.
+        """
+        note, config = "", setup.data
+        if self.missing(config.corpus):
+            progress("downloading the text")
             try:
-                folders, target = corpus_folders(self._home), self._home / "data"
-                load_corpus(setup.data.corpus, folders, download_to=target)
+                self.corpus(config.corpus, download=True)
             except CorpusMissingError as error:
                 note = f"This run learns from the {TITLES[ALWAYS_THERE]} instead. {error}"
-        return *self.at_hand(setup), note
+                config = replace(config, corpus=ALWAYS_THERE)
+        corpus, encoded = self.corpus(config.corpus), self.encoded(config, progress)
+        length = setup.model.sequence_length
+        check_length(encoded.training, encoded.validation, corpus.title, length)
+        return corpus, encoded, note
+
+    def overlap(self, name: str, validation_share: float) -> float:
+        """The share of the validation text that stands in the training text too, see overlap.py."""
+        corpus = self.corpus(name)
+        key = f"overlap {corpus.sha256} {validation_share}"
+        known = self._cache.get(key)
+        if known is None:
+            known = repr(overlap(*parts(corpus, validation_share))).encode()
+            self._cache.set(key, known)
+        return float(known)
+
+    def _encode(
+        self, key: str, corpus: Corpus, config: DataConfig, progress: Progress
+    ) -> EncodedCorpus:
+        about = self._read(f"{key} about")
+        if about is not None:
+            stored = json.loads(about)
+            training, validation = (
+                self._tokens(f"{key} {part}") for part in ("training", "validation")
+            )
+            if training is not None and validation is not None:
+                return EncodedCorpus(
+                    tokenizer_from_json(stored["tokenizer"]),
+                    training,
+                    validation,
+                    stored["validation_bytes"],
+                    stored["unknown_share"],
+                )
+        encoded = encode_corpus(corpus, config, progress)
+        self._store(key, encoded)
+        return encoded
+
+    def _store(self, key: str, encoded: EncodedCorpus) -> None:
+        about = {
+            "tokenizer": encoded.tokenizer.to_json(),
+            "validation_bytes": encoded.validation_bytes,
+            "unknown_share": encoded.unknown_share,
+        }
+        try:
+            self._cache.set(f"{key} training", encoded.training.tobytes())
+            self._cache.set(f"{key} validation", encoded.validation.tobytes())
+            self._cache.set(f"{key} about", json.dumps(about).encode())
+        except OSError as error:  # a full disk: it can be computed again
+            log.warning("tokens could not be cached: %s", error)
+
+    def _read(self, key: str) -> bytes | None:
+        try:
+            return self._cache.get(key)
+        except (OSError, ValueError):
+            return None
+
+    def _tokens(self, key: str) -> Tokens | None:
+        """Tokens from the cache; a large file is mapped into memory, not read."""
+        try:
+            found = self._cache.get(key, read=True)
+            if found is None or isinstance(found, bytes):
+                return None if found is None else np.frombuffer(found, dtype=np.int32)
+            with found as file:
+                return np.memmap(file.name, dtype=np.int32, mode="c")
+        except (OSError, ValueError):
+            return None
+
+    def _kept(
+        self, shelf: "OrderedDict[Any, Kept]", key: Any, most: int, make: Callable[[], Kept]
+    ) -> Kept:
+        """What is on the shelf under that key, made first if it is not there; the oldest go."""
+        with self._lock:
+            if key in shelf:
+                shelf.move_to_end(key)
+                return shelf[key]
+        made = make()
+        with self._lock:
+            shelf[key] = made
+            while len(shelf) > most:
+                shelf.popitem(last=False)
+        return made
+
+
+def _vocabulary_size(corpus: Corpus, config: DataConfig) -> int:
+    if config.tokenizer == "characters":
+        return corpus.distinct_characters
+    return {"bytes": 256, "gpt2": 50_256}.get(config.tokenizer, config.vocabulary_size)
+
+
+def _key(corpus: Corpus, config: DataConfig) -> str:
+    learned = config.vocabulary_size if config.tokenizer in ("bpe", "words") else 0
+    return f"1 {corpus.sha256} {config.tokenizer} {learned} {config.validation_share}"
+
+
+def counted(tokens: Tokens, vocabulary_size: int) -> list[tuple[int, int]]:
+    """(token, count) of every token that occurs, most frequent first."""
+    counts = np.bincount(tokens, minlength=vocabulary_size)
+    order = np.argsort(-counts, kind="stable")
+    return [(int(token), int(counts[token])) for token in order if counts[token]]

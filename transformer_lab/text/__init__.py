@@ -18,7 +18,19 @@ class DataConfig(Config):
         "The text the model learns from: a name from the list, or the path of a .txt file.",
     )
     tokenizer: str = choice(
-        "characters", TOKENIZERS, "Tokenizer", "How text is cut into the units the model reads."
+        "characters",
+        TOKENIZERS,
+        "Tokenizer",
+        "How text is cut into the units the model reads.",
+        words={"bpe": "Byte pairs, learned here", "gpt2": "Byte pairs of GPT-2"},
+    )
+    vocabulary_size: int = knob(
+        2048,
+        300,
+        16_384,
+        "Vocabulary",
+        "How many tokens byte pairs or words may have; other tokenizers have their own number.",
+        advanced=True,
     )
     validation_share: float = knob(
         0.1,

@@ -4,8 +4,10 @@ A corpus is looked for by name: first among the built-in ones (`CORPORA`), then 
 the corpus folders, then as a path.
 """
 
+import codecs
 import hashlib
 import os
+import sysconfig
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from pathlib import Path
 import pooch
 
 from transformer_lab.settings import ConfigError
+from transformer_lab.text.tasks import TASKS, task_text
 
 TINY_SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 TINY_SHAKESPEARE_URL = (
@@ -21,7 +24,9 @@ TINY_SHAKESPEARE_URL = (
 )
 TINY_SHAKESPEARE_FILE = "tinyshakespeare.txt"
 SHORTEST = 64  # characters; below this there is nothing to learn or to hold back
-LARGEST = 50_000_000  # bytes of a text file
+LARGEST = 50_000_000  # bytes of a text
+LARGEST_SOURCE = 12_000_000  # bytes taken of Python's library
+OUTSIDE = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"})
 
 
 class CorpusError(ConfigError):
@@ -148,11 +153,43 @@ def python_documentation(folders: Sequence[Path], download_to: Path | None) -> C
     )
 
 
+def python_source(folders: Sequence[Path], download_to: Path | None) -> Corpus:
+    """Python's own library, as it is written: ASCII files, without its tests."""
+    root = Path(sysconfig.get_paths()["stdlib"])
+    kept, size = [], 0
+    for path in sorted(root.rglob("*.py")):
+        inside = path.relative_to(root).parts
+        if not OUTSIDE.intersection(inside) and size < LARGEST_SOURCE:
+            data = path.read_bytes()
+            if data.isascii() and data:
+                kept.append(data.decode("ascii").replace("\r\n", "\n"))
+                size += len(data)
+    return corpus_of(
+        "python_source", "Python library source", "\n".join(kept), "the .py files of this Python"
+    )
+
+
+def task(name: str) -> Callable[[Sequence[Path], Path | None], Corpus]:
+    """The made-up text of one task."""
+
+    def made(folders: Sequence[Path], download_to: Path | None) -> Corpus:
+        return corpus_of(name, TASKS[name].title, task_text(name), "made by the lab")
+
+    return made
+
+
 CORPORA: dict[str, Callable[[Sequence[Path], Path | None], Corpus]] = {
     "tiny_shakespeare": tiny_shakespeare,
     "python_docs": python_documentation,
+    "python_source": python_source,
+    **{name: task(name) for name in TASKS},
 }
-TITLES = {"tiny_shakespeare": "Tiny Shakespeare", "python_docs": "Python documentation"}
+TITLES = {
+    "tiny_shakespeare": "Tiny Shakespeare",
+    "python_docs": "Python documentation",
+    "python_source": "Python library source",
+    **{name: made.title for name, made in TASKS.items()},
+}
 ALWAYS_THERE = "python_docs"
 
 
@@ -166,6 +203,16 @@ def text_files(folders: Sequence[Path]) -> dict[str, Path]:
     return found
 
 
+def corpus_file(name: str, folders: Sequence[Path]) -> Path | None:
+    """The file behind a corpus, there or not; None for one that has no file of its own."""
+    if name == "tiny_shakespeare":
+        found = [folder / TINY_SHAKESPEARE_FILE for folder in folders]
+        return next((path for path in found if path.is_file()), None)
+    if name in CORPORA:
+        return None
+    return text_files(folders).get(name) or Path(name).expanduser()
+
+
 def load_corpus(name: str, folders: Sequence[Path], *, download_to: Path | None = None) -> Corpus:
     """The corpus of that name, or the text file at that path.
 
@@ -174,8 +221,9 @@ def load_corpus(name: str, folders: Sequence[Path], *, download_to: Path | None 
     """
     if name in CORPORA:
         return CORPORA[name](folders, download_to)
-    own = text_files(folders).get(name)
-    return read_text_file(own or Path(name).expanduser(), name if own else None)
+    path = corpus_file(name, folders)
+    assert path is not None
+    return read_text_file(path, name if path.stem == name else None)
 
 
 def read_text_file(path: Path, name: str | None = None) -> Corpus:
@@ -186,26 +234,31 @@ def read_text_file(path: Path, name: str | None = None) -> Corpus:
             "or give the path of a .txt file."
         )
     try:
-        size = path.stat().st_size
-        if size > LARGEST:
-            raise CorpusError(
-                f"{path.name} has {size / 1e6:,.0f} MB: a corpus may have {LARGEST // 10**6} MB. "
-                "Cut it into parts."
-            )
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
     except OSError as error:
         raise CorpusError(f"{path} cannot be read: {error.strerror}.") from error
     return corpus_of(name or path.stem, path.name, decoded(data, path.name), f"file {path.name}")
 
 
 def decoded(data: bytes, title: str) -> str:
-    """Bytes as UTF-8 text with plain line ends. Raises CorpusError for anything else."""
-    if b"\0" in data:
+    """Bytes as text with plain line ends: UTF-8, or UTF-16 that begins with its mark.
+
+    Raises CorpusError for anything else.
+    """
+    if len(data) > LARGEST:
+        raise CorpusError(
+            f"{title} has {len(data) / 1e6:,.0f} MB: a corpus may have {LARGEST // 10**6} MB. "
+            "Cut it into parts."
+        )
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if b"\0" in data and not wide:
         raise CorpusError(f"{title} is not a text file: it has zero bytes. Save it as plain text.")
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise CorpusError(
-            f"{title} is not UTF-8 text (byte {error.start:,} does not fit): save it as UTF-8."
+            f"{title} is not {'UTF-16' if wide else 'UTF-8'} text (byte {error.start:,} does not "
+            "fit): save it as UTF-8."
         ) from error
     return text.replace("\r\n", "\n")

@@ -31,5 +31,5 @@ class Batches:
         starts = generator.integers(0, len(self.tokens) - self.sequence_length, self.batch_size)
         offsets = torch.arange(self.sequence_length + 1, device=self.tokens.device)
         starts_here = torch.from_numpy(starts).to(self.tokens.device, non_blocking=True)
-        pieces = self.tokens[starts_here[:, None] + offsets]  # (B, T + 1)
+        pieces = self.tokens[starts_here[:, None] + offsets].long()  # (B, T + 1)
         return pieces[:, :-1], pieces[:, 1:]

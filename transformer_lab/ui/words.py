@@ -40,7 +40,7 @@ def duration(seconds: float) -> str:
             return (
                 f"{amount:.0f} {unit}" if amount >= 10 or unit == "min" else f"{amount:.1f} {unit}"
             )
-    return f"{seconds:.0f} s"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
 def size(count: float) -> str:

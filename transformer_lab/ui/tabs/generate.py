@@ -9,7 +9,7 @@ from transformer_lab.generation import SampleConfig
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.recipes import SETTINGS, load_recipes
 from transformer_lab.settings import ConfigError, checked
-from transformer_lab.text.tokenizers import UnknownCharactersError
+from transformer_lab.text.tokenizers import UnknownTextError
 from transformer_lab.ui import form, ids
 from transformer_lab.ui.train_layout import opening
 
@@ -135,7 +135,7 @@ def _register_begin(app: Dash, lab: Lab) -> None:
                 "step": snapshot.step,
             }
             return data, "", ["" for _ in names], True, prompt
-        except UnknownCharactersError as error:
+        except UnknownTextError as error:
             problems, unknown = {"sample.prompt": str(error)}, True
         except ConfigError as error:
             problems = {error.field: str(error)}

@@ -95,13 +95,13 @@ def _register_form(app: Dash, lab: Lab) -> None:
 
 def plan(lab: Lab, setup: Setup) -> dict[str, Any]:
     """What the form would make: its settings, and the size of the model on this text."""
-    corpus, encoded = lab.texts.at_hand(setup)
-    vocabulary_size = encoded.tokenizer.vocabulary_size
+    facts = lab.texts.facts(setup)
+    vocabulary_size = facts.vocabulary_size
     device = choose_device(setup.train.device)
     return {
         "setup": setup.to_mapping(),
         "vocabulary_size": vocabulary_size,
-        "corpus": describe_corpus(corpus),
+        "corpus": describe_corpus(facts.corpus),
         "breakdown": dict(parameter_breakdown(setup.model, vocabulary_size)),
         "device": device.name,
         "device_reason": device.reason,

@@ -1,13 +1,11 @@
 """How fast the lab feels, measured on the real thing; prints a table and judges nothing.
 
-    python tests/bench/first_light.py
+    python tests/bench/page.py
 
-Serves the page on a temporary home, opens it in a headless browser and presses Start; then trains
-on the command line. Uses Tiny Shakespeare when it is at hand (TRANSFORMER_LAB_DATA names a folder
-of corpora).
+Serves the page on a temporary home, opens it in a headless browser and presses Start. Uses Tiny
+Shakespeare when it is at hand (TRANSFORMER_LAB_DATA names a folder of corpora).
 """
 
-import json
 import os
 import platform
 import statistics
@@ -34,8 +32,6 @@ def main() -> None:
     rows: list[tuple[str, str]] = [("machine", f"{platform.machine()}, {os.cpu_count()} cores")]
     with tempfile.TemporaryDirectory() as home:
         rows += page_rows(home)
-        rows += quick_start_rows(home)
-        rows += tutorial_rows(home)
     for name, value in rows:
         print(f"{name:44} {value}")
 
@@ -92,35 +88,6 @@ def _note(request: Request, latencies: list[float]) -> None:
     if "_dash-update-component" in request.url:
         timing = request.timing
         latencies.append(timing["responseEnd"] - timing["requestStart"])
-
-
-def quick_start_rows(home: str) -> list[tuple[str, str]]:
-    """Quick start on the command line: seconds to a validation loss of 2.0, and where it ends."""
-    steps = train(home, "--recipe", "quick_start")
-    evaluated = [step for step in steps if step.get("val_loss") and not step.get("summary")]
-    below = next((f"{s['seconds']:.1f}" for s in evaluated if s["val_loss"] < 2.0), "not reached")
-    last = evaluated[-1]
-    speed = statistics.median(step["tokens_per_second"] for step in steps[:-1])
-    return [
-        ("Quick start: seconds to validation loss 2.0", below),
-        ("Quick start: validation loss at the end", f"{last['val_loss']:.3f}"),
-        ("Quick start: seconds in all", f"{last['seconds']:.1f}"),
-        ("Quick start: tokens/s, median", f"{speed:,.0f}"),
-    ]
-
-
-def tutorial_rows(home: str) -> list[tuple[str, str]]:
-    """The tutorial's recipe: tokens per second."""
-    steps = train(home, "--recipe", "tiny_shakespeare", "--steps", "8")
-    speed = statistics.median(step["tokens_per_second"] for step in steps[1:-1])
-    return [("Tiny Shakespeare recipe: tokens/s, median", f"{speed:,.0f}")]
-
-
-def train(home: str, *options: str) -> list[dict[str, float]]:
-    """Run `transformer-lab train --json` and give its lines."""
-    command = [*COMMAND, "train", "--home", home, "--json", *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 if __name__ == "__main__":
