@@ -33,7 +33,7 @@ from transformer_lab.training.optimizers import OPTIMIZERS
 
 SEEDS = (101, 102, 103)
 GOAL = 2.0
-LOOK = 25  # steps between two looks at the validation loss, whose time is not counted
+LOOK = 10  # steps between two looks at the validation loss, whose time is not counted
 
 
 def main() -> None:
@@ -42,8 +42,8 @@ def main() -> None:
         corpus = Texts(Path(home)).fetched(Setup())
     print(f"{platform.machine()}, {available_cores()} cores, torch {torch.__version__}")
     print(f"{corpus[0].title}, {torch.get_num_threads()} threads\n")
-    training = torch.from_numpy(corpus[1].training)
-    validation = torch.from_numpy(corpus[1].validation)
+    training = torch.from_numpy(corpus[1].training).long()
+    validation = torch.from_numpy(corpus[1].validation).long()
     judged = validation[len(validation) // 2 :]
     if "steps" in wanted:
         steps(training)

@@ -30,7 +30,7 @@ BAD = {
     "zero bytes": (b"text\0text" * 50, "zero bytes"),
     "not UTF-8": ("naïve café ".encode("latin-1") * 30, "not UTF-8"),
     "half of UTF-16": (STORY.encode("utf-16")[:-1], "not UTF-16"),
-    "too large": (b"x" * (corpora.LARGEST + 1), "50 MB"),
+    "too large": (b"x" * (corpora.LARGEST + 4), "50 MB"),
 }
 
 

@@ -84,8 +84,8 @@ def test_weight_decay_is_on_matrices_only():
 def test_muon_makes_directions_nearly_orthogonal():
     matrices = torch.randn(3, 24, 8, generator=torch.Generator().manual_seed(1))
     sizes = torch.linalg.svdvals(orthogonalized(matrices))
-    assert sizes.min() > 0.5
-    assert sizes.max() < 1.5
+    assert sizes.min() > 0.4
+    assert sizes.max() < 1.6
 
 
 @given(

@@ -164,6 +164,21 @@ class Lab:
         self.jobs.close()
         self.texts.close()
 
+    def delete_text(self, name: str) -> None:
+        """Remove one of the learner's texts. Raises LabError while a run learns from it."""
+        entry = self.texts.library.find(name)
+        if entry is None:
+            raise LabError("Only texts you added yourself can be deleted.")
+        run = self._current
+        users = [s.id for s in self.runs() if s.elsewhere]
+        if run and run.busy and run.made and run.made.corpus.sha256 == entry.sha256:
+            users = [run.status.run_id or "The model being prepared"]
+        elif users and self.store.open(users[0]).manifest["corpus"]["sha256"] != entry.sha256:
+            users = []
+        if users:
+            raise LabError(f"{users[0]} is learning from {entry.name}: stop it first.")
+        self.texts.library.delete(entry)
+
     def check(self, setup: Setup) -> None:
         """Everything that can be wrong with a setup and be known at once. Raises ConfigError."""
         device = choose_device(setup.train.device).device.type

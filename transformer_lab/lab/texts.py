@@ -28,12 +28,20 @@ from transformer_lab.text.corpora import (
 from transformer_lab.text.library import Library
 from transformer_lab.text.overlap import overlap
 from transformer_lab.text.pieces import Tokens
-from transformer_lab.text.split import EncodedCorpus, Progress, check_length, encode_corpus, parts
-from transformer_lab.text.tokenizers import tokenizer_from_json
+from transformer_lab.text.split import (
+    EncodedCorpus,
+    Progress,
+    check_length,
+    encode_corpus,
+    learn_tokenizer,
+    parts,
+)
+from transformer_lab.text.tokenizers import Tokenizer, tokenizer_from_json
 
 log = logging.getLogger(__name__)
 KEPT_TEXTS = 4
 KEPT_ENCODED = 3
+KEPT_TOKENIZERS = 12
 Kept = TypeVar("Kept")
 
 
@@ -60,6 +68,7 @@ class Texts:
         self._corpora: OrderedDict[Any, Corpus] = OrderedDict()
         self._facts: OrderedDict[Any, int] = OrderedDict()
         self._encoded: OrderedDict[Any, EncodedCorpus] = OrderedDict()
+        self._tokenizers: OrderedDict[Any, Tokenizer] = OrderedDict()
 
     def close(self) -> None:
         """Let go of the files of the cache."""
@@ -132,6 +141,17 @@ class Texts:
         key = _key(corpus, config)
         return self._kept(
             self._encoded, key, KEPT_ENCODED, lambda: self._encode(key, corpus, config, progress)
+        )
+
+    def tokenizer(self, config: DataConfig) -> Tokenizer:
+        """The tokenizer a setup would have, learned if need be. Raises ConfigError."""
+        corpus = self.corpus(config.corpus)
+        key = _key(corpus, config)
+        with self._lock:
+            if key in self._encoded:
+                return self._encoded[key].tokenizer
+        return self._kept(
+            self._tokenizers, key, KEPT_TOKENIZERS, lambda: learn_tokenizer(corpus, config)
         )
 
     def fetched(
@@ -240,10 +260,3 @@ def _vocabulary_size(corpus: Corpus, config: DataConfig) -> int:
 def _key(corpus: Corpus, config: DataConfig) -> str:
     learned = config.vocabulary_size if config.tokenizer in ("bpe", "words") else 0
     return f"1 {corpus.sha256} {config.tokenizer} {learned} {config.validation_share}"
-
-
-def counted(tokens: Tokens, vocabulary_size: int) -> list[tuple[int, int]]:
-    """(token, count) of every token that occurs, most frequent first."""
-    counts = np.bincount(tokens, minlength=vocabulary_size)
-    order = np.argsort(-counts, kind="stable")
-    return [(int(token), int(counts[token])) for token in order if counts[token]]

@@ -235,7 +235,7 @@ def read_text_file(path: Path, name: str | None = None) -> Corpus:
         )
     try:
         with path.open("rb") as file:
-            data = file.read(LARGEST + 1)
+            data = file.read(2 * LARGEST + 4)
     except OSError as error:
         raise CorpusError(f"{path} cannot be read: {error.strerror}.") from error
     return corpus_of(name or path.stem, path.name, decoded(data, path.name), f"file {path.name}")
@@ -246,12 +246,12 @@ def decoded(data: bytes, title: str) -> str:
 
     Raises CorpusError for anything else.
     """
-    if len(data) > LARGEST:
-        raise CorpusError(
-            f"{title} has {len(data) / 1e6:,.0f} MB: a corpus may have {LARGEST // 10**6} MB. "
-            "Cut it into parts."
-        )
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if len(data) > (2 if wide else 1) * LARGEST + 3:  # 3 for the mark
+        raise CorpusError(
+            f"{title} has more than {LARGEST // 10**6} MB, the most a corpus may have: "
+            "cut it into parts."
+        )
     if b"\0" in data and not wide:
         raise CorpusError(f"{title} is not a text file: it has zero bytes. Save it as plain text.")
     try:

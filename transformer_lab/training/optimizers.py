@@ -65,10 +65,18 @@ def _adamw(parameters: dict[str, nn.Parameter], config: "TrainConfig") -> AdamW:
     )
 
 
+ROUNDS = (
+    (8.28721201814563, -23.595886519098837, 17.300387312530933),
+    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
+    (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
+    (3.3184196573706015, -2.488488024314874, 0.51004894012372),
+)
+
+
 class Muon(torch.optim.Optimizer):
     """Momentum whose every update is made orthogonal, so that no direction dominates a matrix.
 
-    Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon; Newton-Schulz as there.
+    Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon.
     """
 
     def __init__(
@@ -113,15 +121,29 @@ class Muon(torch.optim.Optimizer):
         return list(zip(parameter.chunk(parts), update.chunk(parts), strict=True))
 
 
-def orthogonalized(matrices: Tensor, steps: int = 5) -> Tensor:
-    """(N, R, C) -> (N, R, C): each nearly the closest orthogonal matrix, by Newton-Schulz."""
-    wide = matrices.shape[1] > matrices.shape[2]
-    x = matrices.transpose(1, 2) if wide else matrices
-    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
-    for _ in range(steps):
-        gram = x @ x.transpose(1, 2)
-        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-    return x.transpose(1, 2) if wide else x
+def orthogonalized(matrices: Tensor) -> Tensor:
+    """(N, R, C) -> (N, R, C): singular values of any size are brought near 1, to 0.4 to 1.6.
+
+    Each round is x <- (a + b xxᵀ + c (xxᵀ)²) x. All factors are polynomials of the first xxᵀ, so
+    for a long matrix they are multiplied with one another, which is small, and with x only once.
+    Source of the factors: arXiv:2505.16932, algorithm 1.
+    """
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.transpose(1, 2) if tall else matrices
+    x = x / (1.01 * x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    if x.shape[2] > 2 * x.shape[1]:
+        gram, product = x @ x.transpose(1, 2), None
+        for a, b, c in ROUNDS:
+            factor = torch.baddbmm(b * gram, gram, gram, alpha=c)
+            factor.diagonal(dim1=1, dim2=2).add_(a)
+            product = factor if product is None else factor @ product
+            gram = factor @ gram @ factor
+        x = product @ x
+    else:
+        for a, b, c in ROUNDS:
+            gram = x @ x.transpose(1, 2)
+            x = torch.baddbmm(a * x, torch.baddbmm(b * gram, gram, gram, alpha=c), x)
+    return x.transpose(1, 2) if tall else x
 
 
 class Together:

@@ -14,12 +14,12 @@ from flask import Flask, Response, abort, request, send_from_directory
 
 from transformer_lab.lab.lab import Lab
 from transformer_lab.packaged import packaged
-from transformer_lab.ui import ids
-from transformer_lab.ui.tabs import generate, learn, pcn, train
+from transformer_lab.ui import ids, upload
+from transformer_lab.ui.tabs import data, generate, learn, pcn, train
 
 log = logging.getLogger(__name__)
 
-TABS = (train, generate, pcn, learn)
+TABS = (train, data, generate, pcn, learn)
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 LARGEST_BODY = 2_000_000  # bytes
 CALLBACKS = "/_dash-update-component"
@@ -60,6 +60,7 @@ def create_app(lab: Lab, *, allowed_hosts: Sequence[str] = ()) -> Dash:
     )
     guard(app, [*LOOPBACK, *allowed_hosts])
     serve_bootstrap(app.server)
+    upload.serve_uploads(app.server, lab)
     app.layout = lambda: layout(lab)
     for tab in TABS:
         tab.register(app, lab)
@@ -158,6 +159,11 @@ def guard(app: Dash, hosts: Sequence[str]) -> None:
 
 def check_post(app: Dash) -> None:
     """Only well-formed callback requests pass; anything else is a 4xx."""
+    if request.path == upload.PATH:
+        request.max_content_length = upload.LARGEST_BODY
+        if request.mimetype != "application/octet-stream":
+            abort(415, "A file is sent as it is, as application/octet-stream.")
+        return
     if request.path != CALLBACKS:
         abort(405)
     if request.mimetype != "application/json":

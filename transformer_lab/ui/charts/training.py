@@ -44,9 +44,8 @@ def significant(value: float, digits: int = 4) -> float:
 
 def curve_of(points: Sequence[Any], most: int | None = None) -> Curve:
     """The curve of some steps; with `most`, every k-th step of it, and always the last."""
-    stride = math.ceil(len(points) / most) if most and points else 1
-    shown = [p for i, p in enumerate(points) if i % stride == 0 or i == len(points) - 1]
-    evaluated = [p for p in points if p.validation_loss is not None]
+    shown = _thinned(points, most)
+    evaluated = _thinned([p for p in points if p.validation_loss is not None], most)
     return Curve(
         steps=[p.step for p in shown],
         train=[significant(p.train_loss) for p in shown],
@@ -56,11 +55,16 @@ def curve_of(points: Sequence[Any], most: int | None = None) -> Curve:
     )
 
 
+def _thinned(points: Sequence[Any], most: int | None) -> list[Any]:
+    stride = math.ceil(len(points) / most) if most and points else 1
+    return [p for i, p in enumerate(points) if i % stride == 0 or i == len(points) - 1]
+
+
 def loss_figure(
     curve: Curve, run: str, vocabulary_size: int = 0, *, characters: bool = True
 ) -> go.Figure:
     """Both losses, with that of knowing nothing and, where tokens are characters, guides."""
-    figure = _figure(run, "Loss, nats per token")
+    figure = figure_with_title("Loss, nats per token", run)
     _line(figure, curve.steps, curve.train, "train", TRAIN)
     figure.add_scatter(
         x=curve.validation_steps,
@@ -89,7 +93,7 @@ def _line(
 
 def perplexity_figure(curve: Curve, run: str) -> go.Figure:
     """Perplexity, the exponential of the loss: among how many tokens the model still hesitates."""
-    figure = _figure(run, "Perplexity, tokens")
+    figure = figure_with_title("Perplexity, tokens", run)
     _line(figure, curve.steps, _perplexity(curve.train), "train", TRAIN)
     figure.add_scatter(
         x=curve.validation_steps,
@@ -109,7 +113,7 @@ def perplexity_figure(curve: Curve, run: str) -> go.Figure:
 
 def rate_figure(curve: Curve, run: str, phases: Iterable[Any], peak: float) -> go.Figure:
     """The planned learning rate with its phases named, the rates used, and a dot at the last."""
-    figure = _figure(run, "Learning rate")
+    figure = figure_with_title("Learning rate", run)
     planned_steps: list[int] = []
     planned: list[float] = []
     for phase in phases:
@@ -173,11 +177,12 @@ def _short(name: str) -> str:
     return {"warm-up": "warm", "fine-tuning": "fine", "main training": "main"}.get(name, name)
 
 
-def _figure(run: str, title: str) -> go.Figure:
+def figure_with_title(title: str, run: str = "none") -> go.Figure:
+    """An empty chart in the house style; `run` keeps its zoom while the same run is shown."""
     return go.Figure(
         layout={
             "title": {"text": title, "x": 0, "xref": "paper", "y": 0.98, "font": {"size": 13}},
-            "uirevision": run or "none",
+            "uirevision": run,
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
             "font": {"family": "system-ui, sans-serif", "size": 11, "color": "#5b6470"},
