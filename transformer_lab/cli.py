@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from transformer_lab.lab.lab import Lab
     from transformer_lab.lab.live_run import LiveRun
     from transformer_lab.lab.runs import RunSummary
+    from transformer_lab.lab.texts import Texts
     from transformer_lab.recipes import Recipe
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
@@ -81,6 +82,14 @@ def parser() -> argparse.ArgumentParser:
         "--drop-unknown", action="store_true", help="leave out characters the model cannot read"
     )
     sub.add_argument("--json", action="store_true", help="one JSON object at the end")
+
+    sub = command("data", data, "List, add, show or tokenize texts.")
+    sub.add_argument("what", choices=("list", "add", "show", "tokenize"))
+    sub.add_argument("text", nargs="?", help="a text's name, or the path of a file")
+    sub.add_argument("--name", help="what to call the text that is added")
+    sub.add_argument("--tokenizer", default="characters", help="(%(default)s)")
+    sub.add_argument("--vocabulary", default="2048", help="of bpe and words (%(default)s)")
+    sub.add_argument("--json", action="store_true", help="JSON instead of words")
 
     sub = command("runs", runs, "List all runs.")
     sub.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -314,6 +323,82 @@ def _print_job(job: Any, prompt: str, *, as_json: bool) -> str:
             return text
 
 
+def data(arguments: argparse.Namespace) -> int:
+    """Texts: which there are, what is in them, how they become tokens."""
+    from transformer_lab.lab.texts import Texts
+
+    if arguments.what != "list" and arguments.text is None:
+        raise ConfigError("text", f"Say which text: transformer-lab data {arguments.what} NAME.")
+    texts = Texts(home_folder(arguments))
+    try:
+        answers = {"list": _list_texts, "add": _add_text, "show": _show_text}
+        facts = answers.get(arguments.what, _tokenize_text)(texts, arguments)
+    finally:
+        texts.close()
+    for row in facts:
+        words = "  ".join(str(value) for value in row.values())
+        print(json.dumps(row, ensure_ascii=False) if arguments.json else words)
+    return 0
+
+
+def _list_texts(texts: "Texts", arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "title": title, "missing": texts.missing(name)}
+        for name, title in texts.titles().items()
+    ]
+
+
+def _add_text(texts: "Texts", arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    from transformer_lab.text.corpora import read_text_file
+
+    corpus = read_text_file(Path(arguments.text).expanduser())
+    name = arguments.name or corpus.title
+    entry = texts.library.add(corpus.text.encode(), name, f"file {corpus.title}")
+    return [{"name": entry.id, "title": entry.name, "characters": entry.characters}]
+
+
+def _show_text(texts: "Texts", arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    corpus = texts.corpus(arguments.text)
+    facts = {
+        "title": corpus.title,
+        "source": corpus.source,
+        "sha256": corpus.sha256,
+        "characters": corpus.characters,
+        "distinct characters": corpus.distinct_characters,
+        "validation text that occurs in training": f"{texts.overlap(arguments.text, 0.1):.1%}",
+        "begins": corpus.text[:200],
+    }
+    return [facts] if arguments.json else [{"fact": f"{k}:", "value": v} for k, v in facts.items()]
+
+
+def _tokenize_text(texts: "Texts", arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    from transformer_lab.lab.study import verify
+    from transformer_lab.settings import from_mapping
+    from transformer_lab.text import DataConfig
+
+    wanted = {
+        "corpus": arguments.text,
+        "tokenizer": arguments.tokenizer,
+        "vocabulary_size": arguments.vocabulary,
+    }
+    config = from_mapping(DataConfig, wanted)
+    corpus = texts.corpus(config.corpus)
+    encoded = texts.encoded(config, lambda words: print(words, file=sys.stderr))
+    tokens = len(encoded.training) + len(encoded.validation)
+    check = verify(encoded.tokenizer, corpus.text)
+    comes_back = "yes" if check.at is None else f"not from character {check.at:,} on"
+    first = encoded.training[:12]
+    facts = {
+        "vocabulary": encoded.tokenizer.vocabulary_size,
+        "tokens": tokens,
+        "characters per token": round(corpus.characters / tokens, 3),
+        "comes back from its tokens": comes_back,
+        "first tokens": " ".join(map(str, first)),
+        "which are": " | ".join(encoded.tokenizer.decode([token]) for token in first),
+    }
+    return [facts] if arguments.json else [{"fact": f"{k}:", "value": v} for k, v in facts.items()]
+
+
 def runs(arguments: argparse.Namespace) -> int:
     """List runs, newest first."""
     from transformer_lab.lab.runs import RunStore
@@ -330,12 +415,15 @@ def runs(arguments: argparse.Namespace) -> int:
 
 
 def _table(found: "Iterable[RunSummary]") -> None:
-    print(f"{'run':26} {'state':12} {'step':>16} {'val loss':>9}  {'made':16}  text")
+    heads = f"{'run':26} {'state':12} {'step':>16} {'val loss':>9} {'bits/byte':>9}"
+    print(f"{heads}  {'made':16}  text")
     for run in found:
         loss = "-" if run.validation_loss is None else f"{run.validation_loss:.3f}"
+        bits = "-" if run.bits_per_byte is None else f"{run.bits_per_byte:.3f}"
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created))
         steps = f"{run.step:,} / {run.steps:,}"
-        print(f"{run.id:26} {run.state:12} {steps:>16} {loss:>9}  {made:16}  {run.corpus}")
+        row = f"{run.id:26} {run.state:12} {steps:>16} {loss:>9} {bits:>9}"
+        print(f"{row}  {made:16}  {run.corpus}")
 
 
 def doctor(arguments: argparse.Namespace) -> int:

@@ -29,9 +29,12 @@ from transformer_lab.lab.worker import Worker
 from transformer_lab.model import ModelConfig
 from transformer_lab.recipes import SETTINGS, Setup
 from transformer_lab.settings import ConfigError, checked, from_mapping
+from transformer_lab.text.split import parts
+from transformer_lab.text.tasks import TASKS, Problem, held_out
 from transformer_lab.text.tokenizers import UnknownTextError, tokenizer_from_json
 from transformer_lab.training import StepMetrics
 from transformer_lab.training.checkpoint import CheckpointError, load_checkpoint
+from transformer_lab.training.evaluate import accuracy
 
 SAMPLE_SECONDS = 10.0  # between two samples while training, besides those at evaluations
 LISTING_SECONDS = 1.0  # how old the list of runs may be
@@ -68,6 +71,7 @@ class Lab:
         self._current: LiveRun | None = None
         self.texts = Texts(home)
         self._samples: dict[str, Sample] = {}
+        self._accuracies: dict[str, float] = {}
         self._sampling: Job | None = None
         self._sampled = 0.0
         self._listing: tuple[float, list[RunSummary]] = (-1e9, [])
@@ -254,12 +258,25 @@ class Lab:
             encode_prompt(snapshot.tokenizer, config)
         except (UnknownTextError, ConfigError):
             config = replace(config, prompt=snapshot.tokenizer.decode([0]))
+        problems = self._problems(run)
+        if problems:
+            config = replace(config, prompt=f"\n{problems[0].question}")
         config = replace(config, length=min(config.length, 300))
         text = "".join(write(snapshot.model(), snapshot.tokenizer, config))
+        solved = accuracy(snapshot.model(), snapshot.tokenizer, problems)
+        if solved is not None:
+            self._accuracies[snapshot.run_id] = solved
+            Run(self.store.folder / snapshot.run_id).add_accuracy(snapshot.step, solved)
         sample = Sample(snapshot.step, config.prompt, text)
         self._samples[snapshot.run_id] = sample
         Run(self.store.folder / snapshot.run_id).add_sample(sample)
         yield sample
+
+    def _problems(self, run: LiveRun) -> list[Problem]:
+        """Held-out problems of a task; none for any other text."""
+        if run.made is None or run.made.corpus.name not in TASKS:
+            return []
+        return held_out(*parts(run.made.corpus, run.setup.data.validation_share))
 
     # --- looking at runs ----------------------------------------------------------------------
 
@@ -308,7 +325,7 @@ class Lab:
         run_id = self.shown() if run_id is None else run_id
         run = self._current
         if run and run.status.run_id == run_id:
-            return live_view(run, self._samples.get(run_id))
+            return live_view(run, self._samples.get(run_id), self._accuracies.get(run_id))
         return stored_view(self.store.open(run_id)) if run_id else View()
 
     # --- generating ---------------------------------------------------------------------------
@@ -339,7 +356,7 @@ class Lab:
         except LookupError as error:
             raise LabError(str(error)) from error
         damaged = []
-        for folder in reversed(saved.checkpoints()):
+        for folder in saved.usable_checkpoints():
             try:
                 return self._read_checkpoint(saved, folder)
             except CheckpointError as error:

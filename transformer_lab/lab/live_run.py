@@ -4,11 +4,13 @@ The methods that change it run on the worker's thread; `status`, `snapshot` and 
 from any other.
 """
 
+import math
 import shutil
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -99,13 +101,14 @@ class LiveRun:
         self.parameters = 0
         self.made: Made | None = None
         self.validation_loss: float | None = None
+        self.best: Snapshot | None = None  # of the lowest validation loss
+        self._best_loss = math.inf
         self.prepared = threading.Event()
         self._store = store
         self._load = load
         self._on_snapshot = on_snapshot
         self._writer: RunWriter | None = None
         self._published = 0.0
-        self._saved_step = -1
 
     @property
     def active(self) -> bool:
@@ -257,32 +260,41 @@ class LiveRun:
             tokenizer=self.made.encoded.tokenizer,
             weights={name: value.detach().clone() for name, value in state.items()},
         )
+        if evaluated and (self.validation_loss or math.inf) < self._best_loss:
+            self.best, self._best_loss = self.snapshot, self.validation_loss or math.inf
         self._published = time.monotonic()
         self._snapshot_pause = max(SNAPSHOT_SECONDS, SNAPSHOT_SHARE * (self._published - started))
         if announce:
             self._on_snapshot(self, evaluated)
 
     def save(self) -> None:
-        """Write the published weights to the run's folder; on a full disk say so and go on."""
+        """Write the published weights, and the best ones, to the run's folder."""
         assert self.snapshot is not None
-        step = self.snapshot.step
-        if step == self._saved_step:
-            return
-        folder = self.writer.run.folder / "checkpoints" / f"step-{step:08d}"
+        folder = self.writer.run.folder / "checkpoints"
+        if self._write(folder / f"step-{self.snapshot.step:08d}", self.snapshot):
+            for old in self.writer.run.checkpoints()[:-KEPT_SAVES]:
+                shutil.rmtree(old, ignore_errors=True)
+        if self.best and self._write(folder / f"best-{self.best.step:08d}", self.best):
+            for old in self.writer.run.best_checkpoints()[:-1]:
+                shutil.rmtree(old, ignore_errors=True)
+
+    def _write(self, folder: Path, snapshot: Snapshot) -> bool:
+        """Save a snapshot that is not saved yet; on a full disk say so, and training goes on."""
+        if folder.exists():
+            return False
         try:
             save_checkpoint(
                 folder,
-                self.snapshot.weights,
-                self.snapshot.tokenizer.to_json(),
-                {"step": step, "run": self.writer.run.id},
+                snapshot.weights,
+                snapshot.tokenizer.to_json(),
+                {"step": snapshot.step, "run": self.writer.run.id},
             )
         except OSError as error:
-            note = f"The weights of step {step:,} could not be saved: {error.strerror or error}."
-            self._note(note)
-            return
-        self._saved_step = step
-        for old in self.writer.run.checkpoints()[:-KEPT_SAVES]:
-            shutil.rmtree(old, ignore_errors=True)
+            step = f"{snapshot.step:,}"
+            why = error.strerror or error
+            self._note(f"The weights of step {step} could not be saved: {why}.")
+            return False
+        return True
 
     @property
     def writer(self) -> RunWriter:
@@ -294,8 +306,14 @@ class LiveRun:
         """Save, record the state, let go of the folder."""
         self._steps.close()
         try:
-            self.publish(announce=False)
+            self.publish(announce=False, evaluated=state == "finished")
             self.save()
+            if self.best and self.setup.train.keep_best and self.best.step != self.status.step:
+                self._note(
+                    f"It writes with the weights of step {self.best.step:,}, where the validation "
+                    f"loss was lowest ({self._best_loss:.3f})."
+                )
+                self.snapshot = self.best
             self.writer.state(state, self.status.step, reason)
         finally:
             self.writer.close()

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
+from transformer_lab.text.split import bits_per_byte
 from transformer_lab.training import StepMetrics
 from transformer_lab.training.checkpoint import sweep_staging
 
@@ -62,6 +63,7 @@ class RunSummary:
     step: int
     steps: int
     validation_loss: float | None
+    bits_per_byte: float | None
     elsewhere: bool
 
 
@@ -147,6 +149,35 @@ class Run:
     def checkpoints(self) -> list[Path]:
         """Folders of saved weights, oldest first."""
         return sorted((self.folder / "checkpoints").glob("step-*"))
+
+    def best_checkpoints(self) -> list[Path]:
+        """Folders of the weights with the lowest validation loss so far, oldest first."""
+        return sorted((self.folder / "checkpoints").glob("best-*"))
+
+    def usable_checkpoints(self) -> list[Path]:
+        """Folders of weights to write with, the preferred one first."""
+        best = self.best_checkpoints()[::-1]
+        newest = self.checkpoints()[::-1]
+        keeps = self.manifest["setup"]["train"].get("keep_best", False)
+        return [*best, *newest] if keeps else [*newest, *best]
+
+    def bytes_per_token(self) -> float | None:
+        """How much text a validation token stands for; None where some of the text is lost."""
+        corpus = self.manifest["corpus"]
+        if not corpus.get("validation_tokens") or corpus.get("unknown_share"):
+            return None
+        return corpus["validation_bytes"] / corpus["validation_tokens"]
+
+    def add_accuracy(self, step: int, share: float) -> None:
+        """Keep the share of held-out problems solved; from any thread of the training process."""
+        with contextlib.closing(_connect(self.folder)) as database, database:
+            row = (time.time(), step, "accuracy", repr(share))
+            database.execute("INSERT INTO events VALUES (?, ?, ?, ?)", row)
+
+    def accuracy(self) -> float | None:
+        """The newest share of held-out problems solved, if the text has problems."""
+        found = self.events("accuracy")
+        return float(found[-1][1]) if found else None
 
     def add_sample(self, sample: Sample) -> None:
         """Keep a sample; from any thread of the process that trains the run."""
@@ -298,7 +329,7 @@ class RunStore:
 
 def _summarize(run: Run) -> RunSummary:
     state, reason = run.state()
-    latest = run.latest()
+    latest, loss, length = run.latest(), run.latest_validation_loss(), run.bytes_per_token()
     return RunSummary(
         id=run.id,
         recipe=str(run.manifest["recipe"]),
@@ -308,7 +339,8 @@ def _summarize(run: Run) -> RunSummary:
         reason=reason,
         step=latest[-1].step if latest else 0,
         steps=run.steps,
-        validation_loss=run.latest_validation_loss(),
+        validation_loss=loss,
+        bits_per_byte=bits_per_byte(loss, length) if loss and length else None,
         elsewhere=state in UNFINISHED,
     )
 

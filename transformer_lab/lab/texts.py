@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 KEPT_TEXTS = 4
 KEPT_ENCODED = 3
 KEPT_TOKENIZERS = 12
+# In English prose; only to tell beforehand about how many tokens there will be.
+CHARACTERS_PER_TOKEN = {"characters": 1.0, "bytes": 1.0, "bpe": 3.0, "gpt2": 3.5, "words": 2.3}
 Kept = TypeVar("Kept")
 
 
@@ -49,12 +51,13 @@ Kept = TypeVar("Kept")
 class TextFacts:
     """What can be told of a setup's text without turning it into tokens.
 
-    `vocabulary_size` is the number of tokens, at most; `corpus` may be the one that is always there
-    in place of one that is missing.
+    `vocabulary_size` is the number of different tokens, at most, `tokens` about how many the text
+    has; `corpus` may be the one that is always there in place of one that is missing.
     """
 
     corpus: Corpus
     vocabulary_size: int
+    tokens: float
 
 
 class Texts:
@@ -130,7 +133,8 @@ class Texts:
         if config.tokenizer == "characters":  # for others it shows once there are tokens
             halves = parts(corpus, config.validation_share)
             check_length(*halves, corpus.title, setup.model.sequence_length)
-        return TextFacts(corpus, size)
+        tokens = corpus.characters / CHARACTERS_PER_TOKEN[config.tokenizer]
+        return TextFacts(corpus, size, tokens)
 
     def encoded(self, config: DataConfig, progress: Progress = lambda words: None) -> EncodedCorpus:
         """The tokens of a text that is at hand, from the cache if they are there.

@@ -3,11 +3,12 @@
 from dataclasses import dataclass, replace
 
 from transformer_lab.lab.device import thread_count
-from transformer_lab.lab.live_run import LiveRun
+from transformer_lab.lab.live_run import LiveRun, Made
 from transformer_lab.lab.runs import Run, Sample, State
 from transformer_lab.model import parameter_breakdown
 from transformer_lab.recipes import Setup, setup_from
 from transformer_lab.text.corpora import Corpus
+from transformer_lab.text.split import bits_per_byte
 from transformer_lab.text.tokenizers import tokenizer_from_json
 from transformer_lab.training import StepMetrics
 
@@ -35,6 +36,8 @@ class View:
     remaining: float | None = None
     learning_rate: float | None = None
     validation_loss: float | None = None
+    bytes_per_token: float | None = None
+    accuracy: float | None = None
     sample: Sample | None = None
     setup: Setup | None = None
     parameters: int = 0
@@ -46,6 +49,13 @@ class View:
     here: bool = False
 
     @property
+    def bits_per_byte(self) -> float | None:
+        """The validation loss in the unit in which different tokenizers can be compared."""
+        if self.validation_loss is None or self.bytes_per_token is None:
+            return None
+        return bits_per_byte(self.validation_loss, self.bytes_per_token)
+
+    @property
     def breakdown(self) -> dict[str, int]:
         """Parameters by part of the model; empty when there is none."""
         if self.setup is None or not self.vocabulary_size:
@@ -53,7 +63,7 @@ class View:
         return dict(parameter_breakdown(self.setup.model, self.vocabulary_size))
 
 
-def live_view(run: LiveRun, sample: Sample | None) -> View:
+def live_view(run: LiveRun, sample: Sample | None, accuracy: float | None = None) -> View:
     """How the run in the worker's hands stands."""
     status, made = run.status, run.made
     return replace(
@@ -65,7 +75,9 @@ def live_view(run: LiveRun, sample: Sample | None) -> View:
         doing=run.wish or run.live.doing,
         note=status.note,
         validation_loss=run.validation_loss,
+        bytes_per_token=_comparable(made) if made else None,
         sample=sample,
+        accuracy=accuracy,
         setup=run.setup,
         parameters=run.parameters,
         vocabulary_size=made.encoded.tokenizer.vocabulary_size if made else 0,
@@ -88,6 +100,8 @@ def stored_view(run: Run) -> View:
         reason=reason,
         note=notes[-1][1] if notes else "",
         validation_loss=run.latest_validation_loss(),
+        bytes_per_token=run.bytes_per_token(),
+        accuracy=run.accuracy(),
         sample=run.latest_sample(),
         setup=setup_from(manifest["setup"]),
         parameters=int(manifest["parameters"]),
@@ -97,6 +111,10 @@ def stored_view(run: Run) -> View:
         device_reason=str(device["reason"]),
         threads=int(manifest["threads"]),
     )
+
+
+def _comparable(made: Made) -> float | None:
+    return None if made.encoded.unknown_share else made.encoded.bytes_per_token
 
 
 def _progress(latest: list[StepMetrics], steps: int) -> View:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from transformer_lab.settings import Config, ConfigError, choice, knob
+from transformer_lab.settings import Config, ConfigError, choice, flag, knob
 from transformer_lab.training.optimizers import OPTIMIZERS
 from transformer_lab.training.schedule import SCHEDULES
 
@@ -141,6 +141,12 @@ class TrainConfig(Config):
         1000,
         "Evaluation Batches",
         "Batches of validation text, always the same ones, in each look.",
+        advanced=True,
+    )
+    keep_best: bool = flag(
+        False,
+        "Keep the Best",
+        "At the end go back to the weights with the lowest validation loss, before overfitting.",
         advanced=True,
     )
     seed: int = knob(1337, 0, 2**31 - 1, "Seed", "The same seed gives the same run.", advanced=True)

@@ -11,7 +11,7 @@ from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.study import Study
 from transformer_lab.recipes import SETTINGS, load_recipes
 from transformer_lab.text.corpora import Corpus
-from transformer_lab.text.tokenizers import Tokenizer
+from transformer_lab.text.tokenizers import Tokenizer, WordTokenizer
 from transformer_lab.ui import ids
 from transformer_lab.ui.train_layout import GRAPH, opening
 
@@ -159,6 +159,7 @@ def _tokens(data: Any) -> list[Any]:
                     step=1,
                     value=1,
                     marks=None,
+                    allow_direct_input=False,
                     tooltip={"placement": "bottom"},
                 ),
                 html.Div(id=ids.MERGED),
@@ -270,9 +271,7 @@ def costs(sentence: str, tokenizers: Sequence[tuple[str, Tokenizer]], chosen: st
     words = SETTINGS["data.tokenizer"].choices or {}
     for kind, tokenizer in tokenizers:
         unknown = tokenizer.unknown(sentence)
-        count = len(tokenizer.encode(tokenizer.known(sentence)))
-        if unknown and kind == "words":
-            count = len(tokenizer.encode(sentence))
+        count = len(tokenizer.encode(readable(tokenizer, sentence)))
         per_token = f"{len(sentence) / count:.2f}" if count else "-"
         lost = ", ".join(unknown[:6]) + (" …" if len(unknown) > 6 else "")
         rows.append(
@@ -300,9 +299,7 @@ def _table(heads: Sequence[str], rows: list[Any]) -> html.Table:
 def tokens(tokenizer: Tokenizer, sentence: str) -> list[Any]:
     """A sentence in coloured pieces; each shows its id on hover and focus."""
     unknown = tokenizer.unknown(sentence)
-    encoded = tokenizer.encode(
-        sentence if tokenizer.token_bytes(0) == b"<unknown>" else tokenizer.known(sentence)
-    )
+    encoded = tokenizer.encode(readable(tokenizer, sentence))
     drawn: list[Any] = [
         _piece(tokenizer.token_bytes(int(token)), place, f"id {int(token):,}")
         for place, token in enumerate(encoded[:MOST_TOKENS])
@@ -313,6 +310,11 @@ def tokens(tokenizer: Tokenizer, sentence: str) -> list[Any]:
         named = ", ".join(unknown[:12])
         drawn.append(html.Div(f"Not in the vocabulary: {named}", className="quiet"))
     return drawn
+
+
+def readable(tokenizer: Tokenizer, sentence: str) -> str:
+    """What of a sentence can be encoded: all, where there is a token for the unknown."""
+    return sentence if isinstance(tokenizer, WordTokenizer) else tokenizer.known(sentence)
 
 
 def merged(steps: Sequence[list[bytes]], step: int) -> list[Any]:

@@ -24,6 +24,7 @@ REDRAW_AFTER = 1000  # points on the page; then it gets a thinned whole figure
 FAST, SLOW = 200, 1000  # milliseconds between polls, while something runs and while nothing does
 BEFORE_CURVES = (None, "preparing", "ready")
 LATEST = "latest"
+TOO_MANY = 20  # parameters for each token of the text, from which a model learns it by heart
 MOST_RUNS = 50  # in the list to choose from
 
 
@@ -93,6 +94,8 @@ def state_line(view: View) -> list[Any]:
             facts.append(f"{words.clock(view.seconds)} of training")
     if view.validation_loss is not None:
         facts.append(f"validation {view.validation_loss:.3f}")
+    if view.accuracy is not None:
+        facts.append(f"{view.accuracy:.0%} of held-out problems solved")
     state = view.doing or words.STATES[view.state]
     return [
         html.Div(
@@ -138,6 +141,9 @@ def panel(view: View, plan: dict[str, Any] | None) -> list[Any]:
         ),
         _row("GPU", view.device_reason or (plan or {}).get("device_reason", "")),
     ]
+    if view.bits_per_byte is not None:
+        nats, bits = f"{view.validation_loss:.3f}", f"{view.bits_per_byte:.3f}"
+        rows.append(_row("Validation", f"{nats} nats per token, {bits} bits per byte"))
     if setup.data.tokenizer == "characters":
         rows.append(_row("Milestones", _milestones(view.validation_loss)))
     return rows
@@ -163,6 +169,15 @@ def preflight(lab: Lab, view: View, plan: dict[str, Any] | None) -> tuple[list[A
         html.Div([html.Span("Before you start: ", className="quiet"), html.Strong(time)]),
         html.Div(" · ".join(facts), className="quiet"),
     ]
+    tokens = (plan or {})["tokens"]
+    if cost.parameters > TOO_MANY * tokens:
+        lines.append(
+            html.Div(
+                f"About {words.compact(tokens)} tokens are few for "
+                f"{words.compact(cost.parameters)} parameters: it will overfit.",
+                className="warn",
+            )
+        )
     if cost.long:
         lines.append(html.Div("That is long for this computer.", className="warn"))
     return lines, cost.long

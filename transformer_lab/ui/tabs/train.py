@@ -101,6 +101,7 @@ def plan(lab: Lab, setup: Setup) -> dict[str, Any]:
     return {
         "setup": setup.to_mapping(),
         "vocabulary_size": vocabulary_size,
+        "tokens": facts.tokens,
         "corpus": describe_corpus(facts.corpus),
         "breakdown": dict(parameter_breakdown(setup.model, vocabulary_size)),
         "device": device.name,
