@@ -1,0 +1,381 @@
+"""The lab: trainings from Start to the last save, and what is left of them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from transformer_lab.generation import SampleConfig
+from transformer_lab.lab.lab import Lab, LabError
+from transformer_lab.lab.runs import RunNotFoundError, RunStore
+from transformer_lab.model import GPT
+from transformer_lab.recipes import Setup
+from transformer_lab.settings import ConfigError
+from transformer_lab.text.tokenizers import UnknownTextError
+
+TINY = {
+    "data.corpus": "python_docs",
+    "model.layers": 1,
+    "model.heads": 2,
+    "model.embedding_dim": 16,
+    "model.sequence_length": 16,
+    "train.batch_size": 4,
+    "train.steps": 30,
+    "train.evaluate_every": 10,
+    "train.evaluation_batches": 2,
+    "train.threads": 1,
+    "sample.length": 10,
+    "sample.prompt": "The ",
+}
+SETUP = Setup().with_values(TINY)
+ENDLESS = SETUP.with_values({"train.steps": 1_000_000, "train.evaluate_every": 1_000_000})
+
+
+@pytest.fixture
+def lab(tmp_path):
+    lab = Lab(tmp_path)
+    yield lab
+    lab.close()
+
+
+def until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def ended(lab):
+    until(lambda: lab.current.ended)
+    return lab.current.status
+
+
+def steps(lab):
+    return lab.current.status.step
+
+
+def test_a_training_has_every_step_on_disk(lab):
+    lab.start(SETUP, "my recipe")
+    status = ended(lab)
+    assert (status.state, status.step) == ("finished", 30)
+    run = RunStore(lab.home).open(status.run_id)
+    points, cursor = run.since()
+    assert points == lab.current.stream.since()[0]
+    assert [point.step for point in points] == list(range(1, 31))
+    assert run.since(cursor) == ([], cursor)
+    assert [p.step for p in points if p.validation_loss is not None] == [10, 20, 30]
+    assert run.id == "my-recipe-1"
+    manifest = json.loads((run.folder / "run.json").read_text())
+    assert manifest["setup"] == SETUP.to_mapping()
+    assert manifest["corpus"]["name"] == "python_docs"
+    until(lambda: run.latest_sample() is not None)
+
+
+def test_start_takes_the_initialized_model(lab):
+    lab.initialize(SETUP)
+    until(lambda: lab.current.status.state == "ready")
+    first = lab.current
+    lab.start(SETUP.with_values({"train.steps": 5}))
+    assert ended(lab).state == "finished"
+    assert lab.current is first
+    assert steps(lab) == 5
+
+
+def test_pause_rests_and_resume_goes_on(lab):
+    lab.start(ENDLESS)
+    until(lambda: steps(lab) > 3)
+    lab.pause()
+    until(lambda: lab.current.status.state == "paused")
+    rested = steps(lab)
+    assert not lab.wait(0) or steps(lab) == rested
+    assert lab.store.open(lab.current.status.run_id).checkpoints()
+    lab.resume()
+    until(lambda: steps(lab) > rested)
+    lab.stop()
+    assert ended(lab).state == "stopped"
+
+
+def test_a_second_start_is_refused_and_says_what_runs(lab):
+    lab.start(ENDLESS, "first")
+    until(lambda: steps(lab) > 0)
+    for attempt in (lab.start, lab.initialize):
+        with pytest.raises(LabError, match="first-1 is running"):
+            attempt(SETUP)
+    assert lab.current.status.state == "running"
+
+
+def test_starting_over_keeps_the_old_run_and_begins_a_new_one(lab):
+    lab.start(ENDLESS, "one")
+    until(lambda: steps(lab) > 0)
+    lab.start_over(SETUP, "one")
+    assert ended(lab).run_id == "one-2"
+    assert {run.id: run.state for run in lab.store.list()} == {
+        "one-1": "stopped",
+        "one-2": "finished",
+    }
+
+
+def test_a_new_learning_rate_takes_effect_and_is_recorded(lab):
+    lab.start(ENDLESS.with_values({"train.schedule": "constant"}))
+    until(lambda: steps(lab) > 2)
+    assert lab.set_learning_rate("1e-5") == 1e-5
+    until(lambda: lab.current.stream.latest()[-1].learning_rate == 1e-5)
+    lab.stop()
+    run = lab.store.open(ended(lab).run_id)
+    assert run.events("learning_rate")[0][1] == "1e-05"
+    with pytest.raises(LabError, match="Nothing here is"):
+        lab.set_learning_rate(1e-3)
+
+
+def test_closing_the_lab_saves_what_runs(tmp_path):
+    lab = Lab(tmp_path)
+    lab.start(ENDLESS)
+    until(lambda: steps(lab) > 2)
+    lab.close()
+    run = RunStore(tmp_path).open("latest")
+    assert run.state() == ("stopped", "The lab was closed.")
+    assert len(run.checkpoints()) == 1
+
+
+def test_a_new_lab_writes_with_an_old_run(tmp_path):
+    lab = Lab(tmp_path)
+    lab.start(SETUP)
+    name = ended(lab).run_id
+    lab.close()
+    lab = Lab(tmp_path)
+    try:
+        config = SampleConfig(prompt="The ", length=40, seed=3)
+        texts = []
+        for _ in range(2):
+            job, snapshot = lab.generate(name, config)
+            assert job.wait(30)
+            texts.append("".join(job.since()[0]))
+        assert len(texts[0]) == 40
+        assert texts[0] == texts[1]
+        assert (snapshot.run_id, snapshot.step) == (name, 30)
+        with pytest.raises(UnknownTextError):
+            lab.generate(name, SampleConfig(prompt="\x07"))
+        assert lab.without_unknown(name, SampleConfig(prompt="a\x07b")).prompt == "ab"
+        with pytest.raises(ConfigError, match="Prompt is empty"):
+            lab.generate(name, SampleConfig(prompt=""))
+    finally:
+        lab.close()
+
+
+def test_a_damaged_save_is_passed_over_for_the_one_before(tmp_path):
+    lab = Lab(tmp_path)
+    lab.start(ENDLESS)
+    until(lambda: steps(lab) > 2)
+    lab.pause()
+    until(lambda: lab.current.status.state == "paused")
+    lab.resume()
+    first = steps(lab)
+    until(lambda: steps(lab) > first)
+    lab.stop()
+    name = ended(lab).run_id
+    lab.close()
+    older, newest = RunStore(tmp_path).open(name).checkpoints()
+    weights = bytearray((newest / "weights.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (newest / "weights.safetensors").write_bytes(weights)
+    assert read_again(tmp_path, name).step == int(older.name.split("-")[1])
+    (older / "meta.json").unlink()
+    with pytest.raises(LabError, match=r"damaged.*not a whole checkpoint"):
+        read_again(tmp_path, name)
+
+
+def read_again(home, name):
+    lab = Lab(home)
+    try:
+        return lab.snapshot(name)
+    finally:
+        lab.close()
+
+
+def test_the_best_weights_are_kept_and_written_with_when_asked(lab):
+    text = b"ab" * 900 + b"cd" * 100  # what is learned at the beginning is wrong at the end
+    entry = lab.texts.library.add(text, "changing.txt", "pasted")
+    lab.start(
+        SETUP.with_values(
+            {
+                "data.corpus": entry.id,
+                "sample.prompt": "ab",
+                "train.keep_best": True,
+                "train.learning_rate": 0.01,
+                "train.warmup_share": 0,
+            }
+        )
+    )
+    status = ended(lab)
+    points = lab.store.open(status.run_id).since()[0]
+    losses = [point.validation_loss for point in points if point.validation_loss]
+    assert losses[0] == min(losses)
+    assert lab.snapshot(status.run_id).step == 10
+    assert "step 10" in status.note
+    assert read_again(lab.home, status.run_id).step == 10
+
+
+def test_a_full_disk_gives_a_note_and_training_goes_on(lab, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    lab.start(ENDLESS)
+    until(lambda: steps(lab) > 2)
+    monkeypatch.setattr("transformer_lab.lab.live_run.save_checkpoint", full)
+    lab.pause()
+    until(lambda: lab.current.status.state == "paused")
+    assert "could not be saved: No space left on device" in lab.current.status.note
+    monkeypatch.undo()
+    lab.resume()
+    lab.stop()
+    assert ended(lab).state == "stopped"
+    assert lab.store.open(lab.current.status.run_id).checkpoints()
+
+
+def test_a_loss_that_is_no_number_fails_the_run_and_keeps_the_weights(lab, monkeypatch):
+    computed, calls = GPT.loss, []
+
+    def spoiled(self, tokens, targets):
+        calls.append(1)
+        return computed(self, tokens, targets) * (float("nan") if len(calls) == 8 else 1.0)
+
+    monkeypatch.setattr(GPT, "loss", spoiled)
+    lab.start(SETUP.with_values({"train.evaluate_every": 1000}))
+    status = ended(lab)
+    assert (status.state, status.step) == ("failed", 7)
+    assert "step 8 the loss was no longer a finite number" in status.reason
+    assert "try" in status.reason
+    weights = lab.snapshot(status.run_id).weights
+    assert all(torch.isfinite(weight).all() for weight in weights.values())
+    monkeypatch.undo()
+    lab.start(SETUP)  # the worker lives
+    assert ended(lab).state == "finished"
+
+
+def test_an_error_in_a_step_fails_the_run_not_the_lab(lab, monkeypatch):
+    def broken(self, tokens, targets):
+        raise ZeroDivisionError("by hand")
+
+    monkeypatch.setattr(GPT, "loss", broken)
+    lab.start(SETUP)
+    assert ended(lab).reason == "ZeroDivisionError: by hand"
+    monkeypatch.undo()
+    lab.start(SETUP)
+    assert ended(lab).state == "finished"
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"model.sequence_length": 4096, "data.validation_share": 0.01}, "model.sequence_length"),
+        ({"data.corpus": "/nowhere/book.txt"}, "data.corpus"),
+        ({"train.device": "cuda"}, "train.device"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_happens(lab, change, field, tmp_path):
+    (tmp_path / "short.txt").write_text("A short text, of which a part is held back. " * 9)
+    setup = SETUP.with_values({"data.corpus": str(tmp_path / "short.txt"), **change})
+    if torch.cuda.is_available() and "train.device" in change:
+        pytest.skip("there is a GPU here")
+    with pytest.raises(ConfigError) as caught:
+        lab.start(setup)
+    assert caught.value.field == field
+    assert lab.current is None
+
+
+def test_a_home_that_is_no_folder_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="--home") as caught:
+        Lab(tmp_path / "file" / "home")
+    assert caught.value.field == "home"
+
+
+def command(home, *extra):
+    """A training in a process of its own."""
+    settings = [f"--set={key}={value}" for key, value in TINY.items() if key != "train.steps"]
+    line = [sys.executable, "-m", "transformer_lab.cli", "train", "--home", str(home), *settings]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([*line, *extra], env=environment, stdout=subprocess.DEVNULL)
+
+
+def test_a_run_of_another_process_is_followed_and_when_killed_called_interrupted(tmp_path):
+    process = command(tmp_path, "--steps", "1000000")
+    lab = Lab(tmp_path)
+    try:
+        until(lambda: lab.elsewhere() is not None)
+        name = lab.elsewhere().id
+        until(lambda: len(lab.since(name)[0]) > 5)
+        seen, cursor = lab.since(name)
+        until(lambda: len(lab.since(name, cursor)[0]) > 0)
+        assert lab.since(name, cursor)[0][0].step == seen[-1].step + 1
+        assert lab.view().run_id == name
+        assert not lab.view().here
+        with pytest.raises(LabError, match="another program"):
+            lab.start(SETUP)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        until(lambda: lab.elsewhere() is None)
+        assert lab.store.open(name).state()[0] == "interrupted"
+        assert [p.step for p in lab.since(name)[0]][: len(seen)] == [p.step for p in seen]
+        lab.start(SETUP)
+        assert ended(lab).state == "finished"
+    finally:
+        process.kill()
+        lab.close()
+
+
+def test_a_text_in_use_is_not_deleted(lab):
+    entry = lab.texts.library.add(b"A text that is being learned. " * 50, "mine.txt", "pasted")
+    lab.start(ENDLESS.with_values({"data.corpus": entry.id}))
+    until(lambda: steps(lab) > 0)
+    with pytest.raises(LabError, match=r"is learning from mine\.txt"):
+        lab.delete_text(entry.id)
+    lab.stop()
+    ended(lab)
+    lab.delete_text(entry.id)
+    assert lab.texts.library.list() == []
+    with pytest.raises(LabError, match="you added yourself"):
+        lab.delete_text("python_docs")
+
+
+@pytest.mark.parametrize("tokenizer", ["bpe", "bytes", "words"])
+def test_every_tokenizer_trains_and_writes(lab, tokenizer):
+    text = "Ein Café in 東京 🙂 öffnet um neun. " * 60
+    entry = lab.texts.library.add(text.encode(), "emoji.txt", "pasted")
+    changes = {"data.corpus": entry.id, "data.tokenizer": tokenizer, "sample.prompt": "Ein "}
+    lab.start(SETUP.with_values(changes | {"model.sequence_length": 8}))
+    status = ended(lab)
+    assert (status.state, status.reason) == ("finished", "")
+    job, _ = lab.generate(status.run_id, SampleConfig(prompt="Ein ", length=20))
+    assert job.wait(30)
+    assert job.error is None
+    assert "".join(job.since()[0])
+    run = lab.store.open(status.run_id)
+    assert (run.bytes_per_token() is None) == bool(run.manifest["corpus"]["unknown_share"])
+
+
+def test_a_task_is_judged_by_the_problems_it_solves(lab):
+    lab.start(SETUP.with_values({"data.corpus": "addition", "model.sequence_length": 32}))
+    run = lab.store.open(ended(lab).run_id)
+    until(lambda: run.accuracy() is not None)
+    assert 0 <= run.accuracy() <= 1
+
+
+@pytest.mark.parametrize("name", ["../secret", "", "No Such", "latest"])
+def test_a_run_that_is_not_there_is_said_to_be_missing(lab, name):
+    with pytest.raises(RunNotFoundError):
+        lab.store.open(name)
+
+
+def test_spoiled_run_folders_harm_no_other(lab):
+    lab.start(SETUP)
+    good = ended(lab).run_id
+    for name, content in (("bad-json-1", "{"), ("bad-json-2", "[]"), ("no-database-1", "{}")):
+        (lab.store.folder / name).mkdir()
+        (lab.store.folder / name / "run.json").write_text(content)
+    assert [run.id for run in lab.store.list()] == [good]

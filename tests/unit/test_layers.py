@@ -1,0 +1,123 @@
+"""The architecture, as a list that fails when an import points the wrong way."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "transformer_lab"
+
+# Each room may import only rooms above it, and the libraries named. A file that is not in a listed
+# room may import nothing. This is the picture of docs/architecture.md.
+ROOMS: dict[str, set[str]] = {
+    "settings": set(),
+    "packaged": set(),
+    "text": {"numpy", "pooch", "tiktoken", "rustbpe", "regex", "diskcache"},
+    "model": {"torch"},
+    "generation": {"torch"},
+    "training": {"torch", "numpy", "safetensors"},
+    "recipes": set(),
+    "lab": {"torch", "numpy", "filelock", "psutil"},
+    "ui": {"dash", "dash_bootstrap_components", "plotly", "flask"},
+    "cli": {"torch", "waitress", "platformdirs"},
+}
+ORDER = list(ROOMS)
+DANGEROUS = {"pickle", "shelve", "marshal", "dill", "cloudpickle", "joblib"}
+
+
+def imports(path: Path) -> list[str]:
+    """Every module a file imports, wherever in it, those only for type checks too."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [name.name for name in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are written out"
+            found += [f"{node.module}.{name.name}" for name in node.names]
+    return found
+
+
+def problems(package: Path) -> list[str]:
+    return [
+        f"{path.relative_to(package)} imports {module}"
+        for path in sorted(package.rglob("*.py"))
+        for module in imports(path)
+        if not allowed(path.relative_to(package), module)
+    ]
+
+
+def allowed(path: Path, module: str) -> bool:
+    room = path.parts[0].removesuffix(".py")
+    if room == "__init__":
+        return False
+    top, *inside = module.split(".")
+    if top != "transformer_lab":
+        return top in sys.stdlib_module_names or top in ROOMS.get(room, set())
+    if room not in ROOMS or not inside or inside[0] not in ROOMS:
+        return False
+    if path.parts[:2] == ("ui", "charts"):  # numbers in, figures out
+        return inside[:2] == ["ui", "charts"]
+    return ORDER.index(inside[0]) <= ORDER.index(room)
+
+
+def test_every_import_points_up():
+    assert problems(PACKAGE) == []
+
+
+def test_every_room_is_there():
+    assert {p.stem for p in PACKAGE.iterdir() if p.suffix == ".py" or p.is_dir()} >= set(ROOMS)
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("model/gpt.py", "from transformer_lab.training import train"),
+        ("model/gpt.py", "import dash"),
+        ("settings.py", "import numpy"),
+        ("attic/old.py", "from transformer_lab.model import GPT"),
+        ("attic/old.py", "import torch"),
+        ("ui/charts/loss.py", "from transformer_lab.lab.lab import Lab"),
+        ("training/trainer.py", "def late():\n    import transformer_lab.ui.server"),
+    ],
+)
+def test_the_check_finds_an_import_that_points_the_wrong_way(tmp_path, file, line):
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text(line)
+    assert len(problems(tmp_path)) == 1
+
+
+def dangers(source: str) -> list[str]:
+    """Ways in which a file could run what it reads."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [name.name for name in node.names if name.name.split(".")[0] in DANGEROUS]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in DANGEROUS:
+            found.append(node.module or "")
+        elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            found.append("allow_pickle")
+        elif isinstance(node, ast.Attribute) and ast.unparse(node) == "torch.load":
+            found.append("torch.load")
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("eval", "exec"):
+            found.append(ast.unparse(node.func))
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.name)
+def test_nothing_that_is_read_is_run(path):
+    assert dangers(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from joblib import load",
+        "torch.load(path)",
+        "np.load(path, allow_pickle=True)",
+        "eval(text)",
+    ],
+)
+def test_the_check_finds_what_would_run(source):
+    assert len(dangers(source)) == 1
