@@ -74,7 +74,7 @@ def _register_form(app: Dash, lab: Lab) -> None:
         setup, problems = _read(lab, values, control_ids, recipe)
         changed = changed_settings(setup, recipe) if setup else ["?"]
         note = ""
-        if setup and (missing := lab.texts.missing(setup.data.corpus)):
+        if setup and not problems and (missing := lab.texts.missing(setup.data.corpus)):
             note = (
                 f"{missing} Start Training tries to download it (1.1 MB); without a connection the "
                 "Python documentation is used instead."

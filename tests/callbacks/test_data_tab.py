@@ -1,0 +1,182 @@
+"""The Data tab and uploads, without a browser."""
+
+import json
+from urllib.parse import quote
+
+import pytest
+
+STORY = "Once upon a time there was a small model that learned to read <b>books</b>.\n" * 40
+BINARY = "application/octet-stream"
+
+
+def upload(page, data, name, **options):
+    options = {"content_type": BINARY} | options
+    return page.client.post(f"/upload?name={quote(name)}", data=data, **options)
+
+
+def kept(lab):
+    return [path for path in lab.home.rglob("*") if path.is_file() and "corpora" in path.parts]
+
+
+def test_an_upload_is_kept_under_its_hash_and_can_be_chosen(page, lab):
+    answer = upload(page, STORY.encode(), "my story.txt")
+    assert answer.status_code == 200
+    page.values["uploaded", "data"] = answer.get_json()
+    page.fire("text-message.children", "uploaded.data")
+    entry = lab.texts.library.list()[0]
+    assert page.get("text", "value") == entry.id == answer.get_json()["id"]
+    assert {"value": entry.id, "label": "my story.txt"} in page.get("text", "options")
+    again = upload(page, STORY.encode(), "again.txt").get_json()
+    assert again == {"id": entry.id, "name": "my story.txt"}
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"", "is empty"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "not a text file"),
+        (b"\xff\xfe\xfa" * 51, "UTF-16"),
+        ("é".encode("latin-1") * 100, "not UTF-8"),
+        (b"short", "at least 64"),
+    ],
+)
+def test_what_is_no_text_is_refused_and_leaves_nothing(page, lab, data, why):
+    answer = upload(page, data, "x.txt")
+    assert answer.status_code == 400
+    assert why in answer.get_json()["error"]
+    assert kept(lab) == []
+    page.values["uploaded", "data"] = answer.get_json()
+    page.fire("text-message.children", "uploaded.data")
+    assert why in page.get("text-message", "children")
+
+
+def test_sixty_megabytes_are_refused_and_leave_nothing(page, lab):
+    answer = upload(page, b"x" * 60_000_000, "big.txt")
+    assert answer.status_code == 400
+    assert "50 MB" in answer.get_json()["error"]
+    assert upload(page, b"x" * 100_000_100, "huge.txt").status_code == 413
+    assert kept(lab) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["../../evil.txt", "..\\evil.txt", "a\0b.txt", "", "/etc/passwd", "." * 300]
+)
+def test_no_name_leads_anywhere(page, lab, name):
+    assert upload(page, STORY.encode(), name).status_code == 200
+    sha256 = lab.texts.library.list()[0].sha256
+    folder = lab.home / "corpora" / sha256
+    assert sorted(kept(lab)) == [folder / "about.json", folder / "text.txt"]
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        ({"content_type": "text/plain"}, 415),
+        ({"content_type": "multipart/form-data"}, 415),
+        ({"headers": {"Origin": "http://evil.example"}}, 403),
+        ({"headers": {"Host": "evil.example"}}, 403),
+    ],
+)
+def test_another_site_cannot_upload(page, lab, options, status):
+    assert upload(page, STORY.encode(), "x.txt", **options).status_code == status
+    assert kept(lab) == []
+
+
+def test_a_path_is_read_and_a_bad_one_is_answered(page, lab, tmp_path):
+    (tmp_path / "book.txt").write_text(STORY)
+    for path, said in (
+        (str(tmp_path / "book.txt"), "book.txt was added"),
+        ("/nowhere", "There is no"),
+        ("", "Type the path"),
+    ):
+        page.values["path", "value"] = path
+        page.fire("text-message.children", "add-path.n_clicks")
+        assert said in json.dumps(page.get("text-message", "children"))
+
+
+def pasted(page, text=STORY, name="pasted"):
+    page.values |= {("paste-text", "value"): text, ("paste-name", "value"): name}
+    page.fire("text-message.children", "paste.n_clicks")
+
+
+def test_a_pasted_text_can_be_renamed_and_deleted(page, lab):
+    pasted(page)
+    page.values["new-name", "value"] = "<i>renamed</i>/a tale"
+    page.fire("text-message.children", "rename.n_clicks")
+    assert lab.texts.library.list()[0].name == "a tale"
+    page.fire("text-message.children", "delete.n_clicks")
+    assert lab.texts.library.list() == []
+    page.values["text", "value"] = "python_docs"
+    page.fire("text-message.children", "delete.n_clicks")
+    assert "you added yourself" in page.get("text-message", "children")
+
+
+def studied(page, until, **choices):
+    page.values["tabs", "active_tab"] = "Data"
+    for name, value in choices.items():
+        page.values[f"text-{name}" if name != "text" else name, "value"] = value
+    page.fire("text-facts.children", "text.value")
+
+    def done():
+        page.fire("study-state.children", "study-tick.n_intervals")
+        return page.get("studied", "data")
+
+    until(done)
+    page.fire("tokens.children", "studied.data")
+
+
+@pytest.mark.parametrize("tokenizer", ["characters", "bpe", "gpt2", "bytes", "words"])
+def test_a_text_is_studied_under_every_tokenizer(page, until, tokenizer):
+    pasted(page, STORY + "Ein Café in 東京 🙂.\n")
+    studied(page, until, tokenizer=tokenizer)
+    page.values["sentence", "value"] = "a small 東京 🙂 zebra"
+    page.fire("tokens.children", "sentence.value")
+    assert "tokens of" in json.dumps(page.get("study-state", "children"))
+    assert "come back from their tokens" in page.get("verified", "children") or tokenizer == "words"
+    assert len(page.get("costs", "children")["props"]["children"][1]["props"]["children"]) == 5
+    assert page.get("tokens", "children")
+    assert page.get("merges", "hidden") is (tokenizer not in ("bpe", "gpt2"))
+    assert "Preview" not in json.dumps(page.get("text-preview", "children"))
+    assert page.get("text-preview", "children").startswith(STORY[:100])
+
+
+def test_merges_are_replayed_from_bytes_to_tokens(page, until):
+    pasted(page)
+    studied(page, until, tokenizer="bpe")
+    page.values["sentence", "value"] = "a small model"
+    page.fire("tokens.children", "sentence.value")
+    said = []
+    for step in (0, page.get("merge", "max")):
+        page.values["merge", "value"] = step
+        page.fire("merged.children", "merge.value")
+        said.append(page.get("merged", "children")[0]["props"]["children"])
+    assert said[0].endswith("single bytes")
+    assert "the last made" in said[1]
+
+
+def test_repeated_text_is_warned_of(page, until):
+    pasted(page)
+    studied(page, until, tokenizer="characters")
+    assert "validation will look better than it is" in json.dumps(
+        page.get("study-state", "children")
+    )
+
+
+def test_a_bad_vocabulary_is_answered(page):
+    page.values |= {("tabs", "active_tab"): "Data", ("text-vocabulary", "value"): "12"}
+    page.values["text", "value"] = "python_docs"
+    page.fire("text-facts.children", "text-vocabulary.value")
+    assert "300 to 16,384" in page.get("text-problem", "children")
+
+
+def test_the_text_goes_over_to_the_train_form(page, lab, until):
+    pasted(page)
+    page.values["text-tokenizer", "value"] = "bytes"
+    page.fire("tabs.active_tab", "train-on.n_clicks")
+    assert page.get("tabs", "active_tab") == "Train"
+    page.fire("plan.data", "train-on.n_clicks")
+    page.click("start")
+    until(lambda: lab.current.ended)
+    run = lab.store.open(lab.current.status.run_id)
+    assert run.manifest["corpus"]["title"] == "pasted"
+    assert run.manifest["tokenizer"] == {"kind": "bytes"}

@@ -1,0 +1,192 @@
+"""The Train tab, without a browser."""
+
+import json
+
+import pytest
+
+from transformer_lab.training import StepMetrics
+
+CHARTS = ("loss-chart", "perplexity-chart", "rate-chart")
+
+
+def test_a_recipe_fills_every_control_and_a_change_can_be_undone(visited):
+    page = visited
+    page.values["recipe", "value"] = "tiny_shakespeare"
+    page.fire('{"group":["ALL"],"name":["ALL"],"type":"setting"}.value', "recipe.value")
+    page.fire("plan.data", "recipe.value")
+    layers = '{"group":"model","name":"layers","type":"setting"}'
+    rate = '{"group":"train","name":"learning_rate","type":"setting"}'
+    assert page.get(rate, "value") == "3e-4"
+    assert page.get("modified", "children") == ""
+    assert page.get("undo", "hidden") is True
+    page.set({"model.layers": "2"})
+    assert page.get("modified", "children") == "modified (1) · "
+    page.fire('{"group":["ALL"],"name":["ALL"],"type":"setting"}.value', "undo.n_clicks")
+    assert page.get(layers, "value") == "4"
+    page.fire("plan.data", "undo.n_clicks")
+    assert page.get("modified", "children") == ""
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("train.batch_size", "0", "choose a number from 1 to 4,096"),
+        ("train.learning_rate", "NaN", "choose a number from"),
+        ("train.steps", "", "is empty"),
+        ("model.heads", "3", "does not divide"),
+        ("model.layers", "2.5", "whole number"),
+        ("model.dropout", "none", "choose a number from 0 to 0.9"),
+        ("data.corpus", "/nowhere", "There is no corpus"),
+        ("train.device", "mps", "Apple GPU"),
+    ],
+)
+def test_a_bad_value_is_answered_at_its_control_and_starts_nothing(page, lab, key, value, why):
+    page.set({key: value})
+    assert why in page.error_at(key)
+    others = [k for k in ("train.batch_size", "model.heads", "model.layers") if k != key]
+    assert all(page.error_at(other) == "" for other in others)
+    page.click("start")
+    assert why in page.get("message", "children")
+    assert lab.current is None
+
+
+def test_initialize_then_start_trains_that_model(page, lab, until):
+    page.click("initialize")
+    until(lambda: lab.current.status.state == "ready")
+    page.tick()
+    assert "initialized" in json.dumps(page.get("state", "children"))
+    first = lab.current
+    page.click("start")
+    until(lambda: lab.current.ended)
+    assert lab.current is first
+    assert page.get("message", "children") == ""
+
+
+def test_start_while_running_is_refused_in_a_sentence(page, lab, until):
+    page.set({"train.steps": "1000000"})
+    page.click("start")
+    until(lambda: lab.current.status.step > 0)
+    page.tick()
+    assert page.get("start", "disabled") is True
+    assert "is running: stop it first" in page.get("start", "title")
+    page.click("start")
+    assert "is running" in page.get("message", "children")
+    for button, state in (("pause", "paused"), ("pause", "running"), ("stop", "stopped")):
+        page.click(button)
+        until(lambda wanted=state: lab.current.status.state == wanted)
+
+
+def test_a_learning_rate_can_be_changed_on_the_way(page, lab, until):
+    page.set({"train.steps": "1000000"})
+    page.click("start")
+    until(lambda: lab.current.status.step > 0)
+    page.set({"train.learning_rate": "1e-5"})
+    page.click("apply-rate")
+    assert "1e-05 from the next step" in json.dumps(page.get("message", "children"))
+    page.set({"train.learning_rate": "fast"})
+    page.click("apply-rate")
+    assert "choose a number" in page.get("message", "children")
+    until(lambda: lab.current.live.learning_rate == 1e-5)
+
+
+def test_a_poll_brings_what_is_new_and_then_nothing(trained):
+    page = trained
+    assert len(page.get("loss-chart", "figure")["data"][0]["x"]) == 40
+    while page.tick():  # the sample and memory may still change
+        assert all("figure" not in page.last.get_json()["response"].get(c, {}) for c in CHARTS)
+    assert page.last.status_code == 204
+
+
+def test_a_reload_replays_the_whole_curve(trained, open_page):
+    page = open_page()
+    page.tick()
+    assert page.get("loss-chart", "figure")["data"][0]["x"] == list(range(1, 41))
+
+
+def finished_run(lab, steps):
+    """A run of many steps, written as a training would."""
+    setup = {"model": {}, "train": {"steps": steps, "evaluate_every": 1}, "data": {}, "sample": {}}
+    corpus = {"name": "x", "title": "X", "characters": 99, "distinct_characters": 9}
+    manifest = {
+        "recipe": "long",
+        "setup": setup,
+        "corpus": corpus,
+        "tokenizer": {"kind": "characters", "characters": list("abcdefghi")},
+        "parameters": 1000,
+        "device": {"name": "CPU", "reason": ""},
+        "threads": 1,
+    }
+    writer = lab.store.create("long", manifest)
+    writer.state("running", 0)
+    for step in range(1, steps + 1):
+        loss = 4 / step**0.1 + 0.0001234567
+        writer.append(StepMetrics(step, loss, 3e-4, 1.0, 10_000.0, step / 10, loss))
+    writer.state("finished", steps)
+    writer.close()
+
+
+def test_a_poll_stays_small_however_long_the_run(lab, open_page):
+    finished_run(lab, 10_000)
+    page = open_page()
+    first = page.body("cursor.data", "tick.n_intervals")
+    first["state"][0]["value"] = {}
+    answer = page.post(first)
+    figures = json.loads(answer.get_data())["response"]
+    assert len(figures["loss-chart"]["figure"]["data"][0]["x"]) <= 401
+    assert len(answer.get_data()) < 50_000
+
+
+def test_the_cost_is_told_before_the_start_and_a_long_one_has_a_way_out(page, until):
+    def told():
+        page.tick()
+        return page.get("preflight", "children")
+
+    assert "FLOP a step" in json.dumps(until(told))
+    assert page.get("offer", "hidden") is True
+    page.set({"train.steps": "10000000", "model.layers": "8", "model.embedding_dim": "512"})
+    until(lambda: page.tick() and page.get("offer", "hidden") is False)
+    assert "long for this computer" in json.dumps(page.get("preflight", "children"))
+    page.fire('{"group":["ALL"],"name":["ALL"],"type":"setting"}.value', "offer.n_clicks")
+    assert page.get('{"group":"train","name":"steps","type":"setting"}', "value") == "120"
+
+
+def test_too_little_text_for_so_many_parameters_is_said(page, until):
+    page.set({"model.layers": "8", "model.embedding_dim": "512", "model.sequence_length": "64"})
+    until(lambda: page.tick() and "overfit" in json.dumps(page.get("preflight", "children")))
+
+
+def test_a_training_without_a_tokenizer_of_characters_has_no_milestones(page, lab, until):
+    page.set({"data.tokenizer": "bpe", "data.vocabulary_size": "300"})
+    page.click("start")
+    until(lambda: lab.current.ended)
+    page.tick()
+    drawn = json.dumps(page.get("loss-chart", "figure"))
+    assert "knows nothing" in drawn
+    assert "readable text" not in drawn
+    assert "bits per byte" in json.dumps(page.get("panel", "children"))
+
+
+def test_an_exception_in_a_callback_is_said_without_a_traceback(page, lab, monkeypatch):
+    def broken(*args):
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(lab, "view", broken)
+    answer = page.post(page.body("cursor.data", "tick.n_intervals"))
+    assert answer.status_code < 500
+    said = answer.get_data(as_text=True)
+    assert "Something went wrong" in said
+    assert "Traceback" not in said
+    assert "secret detail" not in said
+    monkeypatch.undo()
+    page.tick()
+
+
+def test_every_control_has_a_label_and_help(visited):
+    layout = visited.client.get("/_dash-layout").get_data(as_text=True)
+    index = visited.client.get("/").get_data(as_text=True)
+    for served in (layout, index):
+        assert "http://" not in served.replace("http://www.w3.org", "")
+        assert "https://" not in served
+    for name, component in visited.components.items():
+        if '"type":"setting"' in name:
+            assert component["type"] in ("Input", "Select", "Switch", "Textarea")
