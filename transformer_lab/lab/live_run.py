@@ -197,7 +197,8 @@ class LiveRun:
             if self.live.ahead == 0:
                 break
         else:
-            self._end("stopped" if self.live.stop else "finished")
+            if not self.live.stop:  # else the step was given up, and `stop` comes next
+                self._end("finished")
             return
         while self.live.notes:
             self._note(self.live.notes.pop(0))

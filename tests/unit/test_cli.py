@@ -1,0 +1,224 @@
+"""The command line, as people and scripts use it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from transformer_lab.cli import main
+from transformer_lab.lab.runs import RunStore
+
+TINY = [
+    "--corpus=python_docs",
+    "--set=model.layers=1",
+    "--set=model.heads=2",
+    "--set=model.embedding_dim=16",
+    "--set=model.sequence_length=16",
+    "--set=train.batch_size=4",
+    "--set=train.evaluate_every=10",
+    "--set=train.evaluation_batches=1",
+    "--set=train.threads=1",
+]
+
+
+def started(*arguments, **options):
+    line = [sys.executable, "-m", "transformer_lab.cli", *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(line, env=environment, **pipes, **options)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A home with one finished run."""
+    home = tmp_path_factory.mktemp("home")
+    assert main(["train", "--home", str(home), *TINY, "--steps=20"]) == 0
+    return home
+
+
+def lines(capsys):
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_train_prints_a_json_object_a_line_and_a_summary(tmp_path, capsys):
+    assert main(["train", "--home", str(tmp_path), *TINY, "--steps=20", "--json"]) == 0
+    *steps, summary = lines(capsys)
+    assert [step["step"] for step in steps] == list(range(1, 21))
+    wanted = {"step", "train_loss", "val_loss", "learning_rate", "tokens_per_second", "seconds"}
+    assert wanted <= steps[0].keys()
+    assert [step["step"] for step in steps if step["val_loss"] is not None] == [10, 20]
+    assert summary["summary"] is True
+    assert (summary["state"], summary["step"], summary["run"]) == ("finished", 20, "quick-start-1")
+    assert summary["val_loss"] == steps[-1]["val_loss"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "--set=model.heads=3"], "model.heads: Attention Heads is 3"),
+        (["train", "--set=model.haeds=3"], "did you mean model.heads?"),
+        (["train", "--set=model.heads"], "has no value"),
+        (["train", "--steps=many"], "train.steps: Steps is 'many'"),
+        (["train", "--recipe=nothing"], "There is no recipe 'nothing': choose quick_start"),
+        (["train", "--corpus=/nowhere.txt"], "There is no corpus"),
+        (["generate", "--temperature=hot"], "sample.temperature: Temperature is 'hot'"),
+        (["data", "show"], "Say which text"),
+        (["data", "show", "nothing"], "There is no corpus"),
+        (["data", "tokenize", "sorting", "--tokenizer=sounds"], "choose one of characters"),
+        (["serve", "--port=99999"], "choose one from 1 to 65,535"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys, arguments, said):
+    assert main([arguments[0], "--home", str(tmp_path), *arguments[1:]]) == 2
+    out, error = capsys.readouterr()
+    assert said in error
+    assert error.count("\n") == 1
+    assert out == ""
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_a_home_that_cannot_be_written_to_is_exit_code_2(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["train", "--home", str(tmp_path / "file"), *TINY]) == 2
+    assert "name another one with --home" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_the_run(tmp_path, sent):
+    process = started("train", "--home", tmp_path, *TINY, "--steps=1000000", "--json")
+    for line in process.stdout:
+        if json.loads(line)["step"] > 5:
+            break
+    process.send_signal(sent)
+    out, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    summary = json.loads(out.splitlines()[-1])
+    assert (summary["state"], summary["reason"]) == ("stopped", "Interrupted.")
+    run = RunStore(tmp_path).open("latest")
+    assert run.checkpoints()[-1].name == f"step-{summary['step']:08d}"
+    assert len(run.since()[0]) == summary["step"]
+    assert "Traceback" not in error
+
+
+def test_generate_writes_with_the_latest_run(home, capsys):
+    arguments = ["generate", "--home", str(home), "--prompt=The ", "--length=30", "--seed=5"]
+    texts = []
+    for _ in range(2):
+        assert main(arguments) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1]
+    assert texts[0].startswith("The ")
+    assert main([*arguments, "--json"]) == 0
+    (answer,) = lines(capsys)
+    assert answer["text"] == texts[0].removeprefix("The ").removesuffix("\n")
+    assert (answer["run"], answer["step"]) == ("quick-start-1", 20)
+
+
+def test_unknown_characters_name_the_way_out(home, capsys):
+    arguments = ["generate", "--home", str(home), "--prompt=\u6771The ", "--length=3"]
+    assert main(arguments) == 2
+    assert "Use --drop-unknown" in capsys.readouterr().err
+    assert main([*arguments, "--drop-unknown"]) == 0
+    assert capsys.readouterr().out.startswith("The ")
+
+
+def test_generate_without_a_run_says_what_to_do(tmp_path, capsys):
+    assert main(["generate", "--home", str(tmp_path)]) == 1
+    assert "train one first" in capsys.readouterr().err
+
+
+def test_runs_are_listed(home, capsys):
+    assert main(["runs", "--home", str(home)]) == 0
+    assert "quick-start-1" in capsys.readouterr().out
+    assert main(["runs", "--home", str(home), "--json"]) == 0
+    (run,) = lines(capsys)
+    assert (run["state"], run["step"], run["corpus"]) == ("finished", 20, "Python documentation")
+    assert run["bits_per_byte"] > 0
+
+
+def test_a_text_is_added_shown_and_tokenized(tmp_path, capsys):
+    (tmp_path / "book.txt").write_text(
+        "It was the best of times, it was the worst of times.\n" * 30
+    )
+    options = ["--home", str(tmp_path / "home"), "--json"]
+    for _ in range(2):
+        assert main(["data", *options, "add", str(tmp_path / "book.txt"), "--name=Tale"]) == 0
+    one, other = lines(capsys)
+    assert one == other
+    assert main(["data", *options, "list"]) == 0
+    assert "Tale" in [row["title"] for row in lines(capsys)]
+    assert main(["data", *options, "show", "Tale"]) == 0
+    assert lines(capsys)[0]["characters"] == 53 * 30
+    assert main(["data", *options, "tokenize", "Tale", "--tokenizer=bpe", "--vocabulary=300"]) == 0
+    (facts,) = lines(capsys)
+    assert facts["comes back from its tokens"] == "yes"
+    assert facts["characters per token"] > 1
+
+
+def test_a_taken_port_is_one_line(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        process = started("serve", "--home", tmp_path, "--port", port)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert f"127.0.0.1:{port} cannot be used" in error
+    assert "Traceback" not in error
+
+
+def test_ending_the_server_saves_what_trains(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    code = (
+        "import sys, threading, time\n"
+        "from transformer_lab import cli\n"
+        "from transformer_lab.lab import lab as module\n"
+        "from transformer_lab.recipes import find_recipe\n"
+        "made = module.Lab.__init__\n"
+        "def init(self, home):\n"
+        "    made(self, home)\n"
+        "    changes = {item.split('=', 2)[1]: item.split('=', 2)[2] for item in sys.argv[1:]}\n"
+        "    self.start(find_recipe('quick_start').setup.with_values(changes))\n"
+        "module.Lab.__init__ = init\n"
+        f"sys.exit(cli.main(['serve', '--port', '{port}', '--home', r'{tmp_path}']))\n"
+    )
+    settings = [item for item in TINY if item.startswith("--set")]
+    settings += ["--set=data.corpus=python_docs", "--set=train.steps=1000000"]
+    process = subprocess.Popen([sys.executable, "-c", code, *settings], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not (runs := RunStore(tmp_path).list()) or not runs[0].step:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert b"Traceback" not in error
+    run = RunStore(tmp_path).open("latest")
+    assert run.state()[0] == "stopped"
+    assert run.checkpoints()
+
+
+def test_doctor_says_what_is_here(tmp_path, capsys):
+    code = main(["doctor", "--home", str(tmp_path)])
+    out = capsys.readouterr().out
+    for word in ("torch", "Device", "Threads", "Memory", "Disk"):
+        assert word in out
+    assert code == ("Nothing is missing." not in out)
+
+
+def test_doctor_runs_when_a_package_is_missing(tmp_path):
+    code = (
+        "import sys\nsys.modules['psutil'] = None\n"
+        "from transformer_lab.cli import main\n"
+        f"sys.exit(main(['doctor', '--home', r'{tmp_path}']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "psutil cannot be imported" in done.stdout
+    assert "Traceback" not in done.stderr

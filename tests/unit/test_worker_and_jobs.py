@@ -1,0 +1,165 @@
+"""Threads: one that trains, a few that do interactive work."""
+
+import threading
+import time
+
+import pytest
+import torch
+
+from transformer_lab.lab.jobs import Jobs
+from transformer_lab.lab.worker import Worker
+
+
+class Lane:
+    """Counts its steps; fails or ends where it is told to."""
+
+    def __init__(self, steps, fails_at=None):
+        self.steps, self.fails_at = steps, fails_at
+        self.taken, self.threads, self.error = 0, set(), None
+
+    @property
+    def active(self):
+        return not self.ended
+
+    @property
+    def ended(self):
+        return self.taken >= self.steps or self.error is not None
+
+    def advance(self):
+        self.threads.add(threading.get_ident())
+        if self.taken == self.fails_at:
+            raise ValueError("by hand")
+        self.taken += 1
+
+    def fail(self, error):
+        self.error = error
+
+
+@pytest.fixture
+def worker():
+    worker = Worker()
+    yield worker
+    assert worker.close(10)
+
+
+@pytest.fixture
+def jobs():
+    jobs = Jobs(2)
+    yield jobs
+    jobs.close()
+
+
+def asked(worker):
+    done = threading.Event()
+    worker.submit(done.set)
+    return done.wait(10)
+
+
+def until(condition):
+    deadline = time.monotonic() + 10
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert condition()
+
+
+def test_two_lanes_take_turns_on_one_thread(worker):
+    lanes = [Lane(50), Lane(50)]
+    for lane in lanes:
+        worker.submit(lambda lane=lane: worker.add(lane))
+    until(lambda: all(lane.ended for lane in lanes))
+    assert lanes[0].threads == lanes[1].threads
+    assert threading.get_ident() not in lanes[0].threads
+
+
+def test_a_failing_lane_ends_alone(worker):
+    good, bad = Lane(100), Lane(100, fails_at=3)
+    worker.submit(lambda: (worker.add(good), worker.add(bad)))
+    until(lambda: good.ended and bad.ended)
+    assert good.taken == 100
+    assert str(bad.error) == "by hand"
+    assert bad.taken == 3
+
+
+def test_failing_work_leaves_the_thread_alive(worker):
+    worker.submit(lambda: 1 / 0)
+    assert asked(worker)
+
+
+def test_work_asked_for_by_many_is_done_on_one_thread_in_order(worker):
+    seen = []
+    callers = [
+        threading.Thread(
+            target=lambda: [
+                worker.submit(lambda: seen.append(threading.get_ident())) for _ in range(50)
+            ]
+        )
+        for _ in range(8)
+    ]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert asked(worker)
+    assert len(seen) == 400
+    assert len(set(seen)) == 1
+
+
+def test_closing_finishes_what_was_asked():
+    worker, seen = Worker(), []
+    for number in range(10):
+        worker.submit(lambda number=number: seen.append(number))
+    assert worker.close(10)
+    assert seen == list(range(10))
+
+
+def test_a_job_is_read_with_a_cursor_that_takes_nothing_away(jobs):
+    job = jobs.start("Counting", iter(range(5)))
+    assert job.wait(10)
+    assert job.since() == ([0, 1, 2, 3, 4], 5)
+    assert job.since(3) == ([3, 4], 5)
+    assert job.since(5) == ([], 5)
+    assert jobs.find(job.id) is job
+    assert jobs.find("unknown") is None
+
+
+def test_a_stopped_job_keeps_what_it_has_and_closes_its_work(jobs):
+    closed = threading.Event()
+
+    def endless():
+        try:
+            while True:
+                time.sleep(0.001)
+                yield 1
+        finally:
+            closed.set()
+
+    job = jobs.start("Endless", endless())
+    until(lambda: job.since()[1] > 3)
+    job.stop()
+    assert job.wait(10)
+    assert closed.is_set()
+    assert job.stopped
+    assert job.since()[1] > 3
+
+
+def test_a_failing_job_ends_with_a_sentence(jobs):
+    def failing():
+        yield 1
+        raise ValueError("by hand")
+
+    job = jobs.start("Something", failing())
+    assert job.wait(10)
+    assert job.error == "Something failed: by hand"
+    assert job.since() == ([1], 1)
+
+
+def test_jobs_compute_on_one_thread_and_leave_others_theirs(jobs):
+    before = torch.get_num_threads()
+
+    def threads():
+        yield torch.get_num_threads()
+
+    job = jobs.start("Threads", threads())
+    assert job.wait(10)
+    assert job.since()[0] == [1]
+    assert torch.get_num_threads() == before
