@@ -96,7 +96,8 @@ def _pieces(tokenizer: Tokenizer, tokens: Iterator[int]) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     for token in tokens:
         yield decoder.decode(tokenizer.token_bytes(token))
-    yield decoder.decode(b"", final=True)
+    if tail := decoder.decode(b"", final=True):
+        yield tail
 
 
 def encode_prompt(tokenizer: Tokenizer, config: SampleConfig) -> Tokens:

@@ -1,6 +1,11 @@
 """The main job, as a new user does it."""
 
+import subprocess
+import sys
+
 from playwright.sync_api import BrowserContext, Page, expect
+
+from transformer_lab.lab.lab import Lab
 
 POINTS = "document.querySelector('#{}-chart .js-plotly-plot').data[0].x.length"
 CHARTS = ("loss", "perplexity", "rate")
@@ -26,6 +31,7 @@ def test_the_page_opens_on_a_complete_setup(context: BrowserContext):
     expect(page.locator("#panel")).to_contain_text("parameters")
     assert page.locator(".nav-link").all_inner_texts() == [
         "Train",
+        "Data",
         "Generate",
         "PCN Experiments",
         "Learn",
@@ -144,3 +150,38 @@ def test_the_theme_is_remembered(page: Page):
     assert page.evaluate(theme) != before
     page.reload()
     assert page.evaluate(theme) != before
+
+
+def test_the_learning_rate_of_a_running_training_can_be_changed(page: Page, lab: Lab):
+    start(page)
+    page.locator("label:has-text('Learning Rate') input").first.fill("1e-5")
+    page.click("#apply-rate")
+    expect(page.locator("#message")).to_contain_text("1e-05 from the next step")
+    page.wait_for_timeout(500)
+    assert lab.current.live.learning_rate == 1e-5
+
+
+def test_a_run_of_another_program_shows_live_and_cannot_be_controlled(page: Page, lab: Lab):
+    line = [sys.executable, "-m", "transformer_lab.cli", "train", "--home", str(lab.home)]
+    changes = ["model.layers=1", "model.embedding_dim=16", "train.steps=1000000", "train.threads=1"]
+    settings = [f"--set={change}" for change in ["data.corpus=python_docs", *changes]]
+    process = subprocess.Popen([*line, *settings], stdout=subprocess.DEVNULL)
+    try:
+        expect(page.locator("#start")).to_be_disabled(timeout=30_000)
+        expect(page.locator("#why")).to_contain_text("another program")
+        page.wait_for_function(POINTS.format("loss") + " > 20", timeout=30_000)
+        last = "document.querySelector('#loss-chart .js-plotly-plot').data[0].x.at(-1)"
+        page.wait_for_function(f"{last} > {page.evaluate(last)}")
+    finally:
+        process.terminate()
+        process.wait()
+    expect(page.locator("#start")).to_be_enabled(timeout=30_000)
+
+
+def test_what_takes_long_is_said_before_and_has_a_way_out(page: Page):
+    page.locator("#recipe").select_option("best_quality")
+    page.locator("label:has-text('Corpus') select").select_option("python_docs")
+    expect(page.locator("#preflight")).to_contain_text("long for this computer", timeout=20_000)
+    page.click("#offer")
+    expect(page.locator("#recipe")).to_have_value("quick_start")
+    expect(page.locator("#offer")).to_be_hidden()

@@ -302,15 +302,12 @@ class Lab:
 
     def shown(self) -> str:
         """The id of the run to show when none is asked for: the one under way, or the newest."""
-        run = self._current
-        if run and run.status.state != "failed":
-            return run.status.run_id
-        elsewhere = self.elsewhere()
-        runs = self.runs()
-        if elsewhere:
+        run, elsewhere = self._current, self.elsewhere()
+        if elsewhere and (run is None or run.ended):
             return elsewhere.id
-        if run and run.status.run_id:
+        if run and (run.status.run_id or not run.ended):
             return run.status.run_id
+        runs = self.runs()
         return runs[0].id if runs and not run else ""
 
     def since(self, run_id: str, cursor: int = 0) -> tuple[list[StepMetrics], int]:

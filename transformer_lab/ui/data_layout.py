@@ -10,7 +10,7 @@ from dash import dcc, html
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.study import Study
 from transformer_lab.recipes import SETTINGS, load_recipes
-from transformer_lab.text.corpora import Corpus
+from transformer_lab.text.corpora import ALWAYS_THERE, Corpus
 from transformer_lab.text.tokenizers import Tokenizer, WordTokenizer
 from transformer_lab.ui import ids
 from transformer_lab.ui.train_layout import GRAPH, opening
@@ -25,13 +25,14 @@ EXAMPLE = "To be, or not to be: that is the question. Antidisestablishmentariani
 def layout(lab: Lab) -> html.Div:
     """Texts on the left; the text and its tokens on the right."""
     setup = opening(lab, load_recipes())[1]
+    text = ALWAYS_THERE if lab.texts.missing(setup.data.corpus) else setup.data.corpus
     return html.Div(
         [
             dcc.Store(id=ids.UPLOADED),
             dcc.Store(id=ids.STUDY),
             dcc.Store(id=ids.STUDIED),
             dcc.Interval(id=ids.STUDY_TICK, interval=300),
-            html.Section(_texts(lab, setup.data.corpus), className="column controls card"),
+            html.Section(_texts(lab, text), className="column controls card"),
             html.Section(
                 [
                     html.Div(
@@ -71,6 +72,12 @@ def _texts(lab: Lab, corpus: str) -> list[Any]:
         ),
         html.Dl(id=ids.TEXT_FACTS, className="pairs"),
         html.Div(id=ids.TEXT_PROBLEM, className="message", role="alert"),
+        html.Button(
+            "Download it (1.1 MB)",
+            id=ids.DOWNLOAD,
+            className="btn btn-outline-primary",
+            hidden=True,
+        ),
         html.Button("Train on this text", id=ids.TRAIN_ON, className="btn btn-primary"),
         html.Div(
             [

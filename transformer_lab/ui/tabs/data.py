@@ -15,7 +15,7 @@ from transformer_lab.recipes import SETTINGS
 from transformer_lab.settings import ConfigError, checked
 from transformer_lab.text import DataConfig
 from transformer_lab.text.bpe import BytePairTokenizer
-from transformer_lab.text.corpora import read_text_file
+from transformer_lab.text.corpora import CorpusMissingError, read_text_file
 from transformer_lab.text.tokenizers import TOKENIZERS
 from transformer_lab.ui import data_layout as draw
 from transformer_lab.ui import ids
@@ -49,12 +49,14 @@ def _register_library(app: Dash, lab: Lab) -> None:
         Input(ids.ADD_PATH, "n_clicks"),
         Input(ids.RENAME, "n_clicks"),
         Input(ids.DELETE, "n_clicks"),
+        Input(ids.DOWNLOAD, "n_clicks"),
         State(ids.TEXT, "value"),
         State(ids.PASTE_NAME, "value"),
         State(ids.PASTE_TEXT, "value"),
         State(ids.PATH, "value"),
         State(ids.NEW_NAME, "value"),
         State(CORPUS, "value"),
+        running=[(Output(ids.DOWNLOAD, "disabled"), True, False)],
         prevent_initial_call=True,
     )
     def change(*args: Any) -> tuple[Any, Any, Any, Any]:
@@ -70,6 +72,8 @@ def _register_library(app: Dash, lab: Lab) -> None:
                 chosen, message = entry.id, f"{entry.name} was added."
             elif ctx.triggered_id == ids.ADD_PATH:
                 chosen, message = _from_path(lab, str(path or ""))
+            elif ctx.triggered_id == ids.DOWNLOAD:
+                message = f"{lab.texts.corpus(str(text), download=True).title} is here now."
             elif ctx.triggered_id == ids.RENAME:
                 message = _rename(lab, text, str(new_name or ""))
             else:
@@ -116,13 +120,17 @@ def _register_study(app: Dash, lab: Lab) -> None:
         Output(ids.STUDY, "data"),
         Output(ids.TEXT_VOCABULARY, "disabled"),
         Output(ids.TEXT_PROBLEM, "children"),
+        Output(ids.DOWNLOAD, "hidden"),
         Input(ids.TEXT, "value"),
         Input(ids.TEXT_TOKENIZER, "value"),
         Input(ids.TEXT_VOCABULARY, "value"),
         Input(ids.TABS, "active_tab"),
+        Input(ids.TEXT, "options"),
         State(ids.STUDY, "data"),
     )
-    def look(text: Any, tokenizer: Any, size: Any, tab: Any, known: Any) -> tuple[Any, ...]:
+    def look(
+        text: Any, tokenizer: Any, size: Any, tab: Any, titles: Any, known: Any
+    ) -> tuple[Any, ...]:
         """A text or a tokenizer was chosen: show the text, and begin to study its tokens."""
         if tab != TITLE:
             raise PreventUpdate
@@ -131,14 +139,15 @@ def _register_study(app: Dash, lab: Lab) -> None:
             config = _config(text, tokenizer, size)
             corpus = lab.texts.corpus(config.corpus)
         except ConfigError as error:
-            return (no_update,) * 4 + (None, no_update, str(error))
+            missing = isinstance(error, CorpusMissingError)
+            return [], "", True, "", None, no_update, str(error), not missing
         entry = lab.texts.library.find(config.corpus)
         job = lab.jobs.start("Looking at the tokens", study(lab.texts, config))
         begun = {"job": job.id, "config": vars(config)}
         fixed = config.tokenizer not in ("bpe", "words")
         name = entry.name if entry else ""
         facts, preview = draw.facts(corpus), draw.preview(corpus)
-        return facts, preview, entry is None, name, begun, fixed, ""
+        return facts, preview, entry is None, name, begun, fixed, "", True
 
 
 def _register_findings(app: Dash, lab: Lab) -> None:

@@ -1,0 +1,79 @@
+"""A text of one's own, from the file to a model that learns it."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+STORY = "Es war einmal in 東京 🙂 ein kleines Modell, das <b>lesen</b> lernte.\n" * 60
+
+
+@pytest.fixture
+def data(page: Page) -> Page:
+    page.click(".nav-link:has-text('Data')")
+    expect(page.locator("#verified")).to_contain_text("come back", timeout=30_000)
+    return page
+
+
+def file(content: bytes, name: str = "tale.txt"):
+    return {"name": name, "mimeType": "text/plain", "buffer": content}
+
+
+def test_upload_preview_tokens_initialize_train(data: Page):
+    data.set_input_files("#upload", file(STORY.encode()))
+    expect(data.locator("#text-message")).to_have_text("tale.txt was added.")
+    expect(data.locator("#text-preview")).to_contain_text("<b>lesen</b>")
+    expect(data.locator("#text-facts")).to_contain_text("4,020 characters")
+    data.locator("#text-tokenizer").select_option("bpe")
+    expect(data.locator("#study-state")).to_contain_text("tokens of", timeout=30_000)
+    expect(data.locator("#study-state")).to_contain_text("also occurs in the training text")
+    data.click("#train-on")
+    corpus = data.locator("label:has-text('Corpus') select")
+    expect(corpus.locator("option:checked")).to_have_text("tale.txt")
+    data.click("#initialize")
+    expect(data.locator(".state")).to_have_text("initialized", timeout=20_000)
+    data.click("#start")
+    expect(data.locator(".state")).to_have_text("running", timeout=20_000)
+    expect(data.locator("#panel")).to_contain_text("tale.txt")
+    data.wait_for_function(
+        "document.querySelector('#loss-chart .js-plotly-plot').data[0].x.length > 5"
+    )
+    data.click("#stop")
+    expect(data.locator(".state")).to_have_text("stopped")
+
+
+def test_a_picture_is_refused_in_a_sentence(data: Page):
+    data.set_input_files("#upload", file(b"\x89PNG\r\n\x1a\n" + bytes(300), "cat.png"))
+    expect(data.locator("#text-message")).to_contain_text("cat.png is not a text file")
+    expect(data.locator("#upload-line")).to_be_hidden()
+
+
+def test_a_text_can_be_pasted_renamed_and_deleted(data: Page):
+    data.click("text=Paste text")
+    data.fill("#paste-text", "A text that was pasted into the page. " * 20)
+    data.click("#paste")
+    expect(data.locator("#text-message")).to_have_text("Pasted text was added.")
+    data.fill("#new-name", "My words")
+    data.click("#rename")
+    expect(data.locator("#text option:checked")).to_have_text("My words")
+    data.click("#delete")
+    expect(data.locator("#text option", has_text="My words")).to_have_count(0)
+
+
+def test_tokens_show_their_ids_to_mouse_and_keyboard(data: Page):
+    data.locator("#text").select_option("python_docs")
+    data.fill("#sentence", "the same")
+    token = data.locator("#tokens .token").first
+    expect(token).to_have_text("t")
+    shown = "getComputedStyle(document.querySelector('#tokens .token'), '::after').content"
+    assert data.evaluate(shown) == "none"
+    token.focus()
+    assert data.evaluate(shown).startswith('"id ')
+
+
+def test_merges_are_replayed_with_the_slider(data: Page):
+    data.locator("#text-tokenizer").select_option("bpe")
+    expect(data.locator("#merges")).to_be_visible(timeout=30_000)
+    data.fill("#sentence", "the statement")
+    expect(data.locator("#merged")).to_contain_text("the last made")
+    data.locator("#merge [role=slider]").focus()
+    data.keyboard.press("Home")
+    expect(data.locator("#merged")).to_contain_text("13 tokens after 0 of")
