@@ -59,7 +59,7 @@ def test_a_text_can_be_pasted_renamed_and_deleted(data: Page):
 
 
 def test_tokens_show_their_ids_to_mouse_and_keyboard(data: Page):
-    data.locator("#text").select_option("python_docs")
+    data.locator("#text-tokenizer").select_option("characters")
     data.fill("#sentence", "the same")
     token = data.locator("#tokens .token").first
     expect(token).to_have_text("t")

@@ -306,7 +306,8 @@ def command(home, *extra):
 def test_a_run_of_another_process_is_followed_and_when_killed_called_interrupted(tmp_path):
     lab = Lab(tmp_path)
     lab.start(SETUP)
-    assert lab.view().run_id == ended(lab).run_id
+    own = ended(lab).run_id
+    assert lab.view().run_id == own
     process = command(tmp_path, "--steps", "1000000")
     try:
         until(lambda: lab.elsewhere() is not None)
