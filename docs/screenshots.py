@@ -46,6 +46,12 @@ def main() -> None:
             page.click("button#generate")
             page.wait_for_selector("text=300 tokens · done", timeout=60_000)
             page.screenshot(path=IMAGES / "generate.png")
+            page.locator(".nav-link", has_text="Data").click()
+            page.locator("#text-tokenizer").select_option("bpe")
+            page.wait_for_selector("#merges:not([hidden])", timeout=60_000)
+            page.fill("#sentence", "To be, or not to be: that is the question.")
+            page.wait_for_timeout(1500)
+            page.screenshot(path=IMAGES / "data.png")
         finally:
             server.terminate()
             server.wait()

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -129,8 +130,9 @@ def serve(arguments: argparse.Namespace) -> int:
         app = create_app(lab, allowed_hosts=[name.lower() for name in named])
         address = "localhost" if arguments.host in ("127.0.0.1", "0.0.0.0") else arguments.host
         where = f"Transformer Lab is at http://{address}:{arguments.port} - Ctrl-C ends it. "
-        print(f"{where}Runs are kept in {lab.home}.", flush=True)
+        ready = f"{where}Runs are kept in {lab.home}."
         if arguments.debug:
+            print(ready, flush=True)
             app.run(
                 host=arguments.host,
                 port=arguments.port,
@@ -139,9 +141,11 @@ def serve(arguments: argparse.Namespace) -> int:
                 dev_tools_disable_version_check=True,
             )
         else:
-            waitress.serve(
-                app.server, host=arguments.host, port=arguments.port, threads=8, _quiet=True
+            server = waitress.create_server(
+                app.server, host=arguments.host, port=arguments.port, threads=8
             )
+            print(ready, flush=True)
+            server.run()
     except OSError as error:
         raise ConfigError(
             "port",
@@ -191,12 +195,11 @@ def _follow(lab: "Lab", recipe: "Recipe", *, as_json: bool) -> int:
     run = lab.current
     assert run is not None
     printer = _Printer(run.setup.train.steps, as_json=as_json)
-    interrupted, named = False, False
+    asked, named, stopping = _signals(), False, False
     while not run.ended:
-        try:
-            time.sleep(0.1)
-        except KeyboardInterrupt:
-            interrupted = True
+        time.sleep(0.1)
+        if asked.is_set() and not stopping:
+            stopping = True
             lab.wait()
             if run.status.state in ("running", "paused"):
                 lab.stop("Interrupted.")
@@ -207,7 +210,20 @@ def _follow(lab: "Lab", recipe: "Recipe", *, as_json: bool) -> int:
             print(words.strip(), file=sys.stderr if as_json else sys.stdout)
         printer.show(run)
     printer.show(run)
-    return _summary(lab, as_json=as_json, interrupted=interrupted)
+    return _summary(lab, as_json=as_json, interrupted=stopping)
+
+
+def _signals() -> threading.Event:
+    """Set by the first Ctrl-C or SIGTERM; a second one ends the program as usual."""
+    asked = threading.Event()
+
+    def note(number: int, frame: Any) -> None:
+        asked.set()
+        signal.signal(number, signal.default_int_handler)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, note)
+    return asked
 
 
 class _Printer:

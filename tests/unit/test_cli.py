@@ -166,8 +166,8 @@ def test_a_taken_port_is_one_line(tmp_path):
         taken.listen()
         port = taken.getsockname()[1]
         process = started("serve", "--home", tmp_path, "--port", port)
-        _, error = process.communicate(timeout=60)
-    assert process.returncode == 2
+        out, error = process.communicate(timeout=60)
+    assert (process.returncode, out) == (2, "")
     assert f"127.0.0.1:{port} cannot be used" in error
     assert "Traceback" not in error
 

@@ -1,22 +1,30 @@
 """The lab: trainings from Start to the last save, and what is left of them."""
 
 import json
+import logging
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 
-from transformer_lab.generation import SampleConfig
+from transformer_lab.generation import SampleConfig, encode_prompt
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.lab.runs import RunNotFoundError, RunStore
-from transformer_lab.model import GPT
+from transformer_lab.lab.worker import Worker
+from transformer_lab.model import GPT, ModelConfig, build_model
 from transformer_lab.recipes import Setup
 from transformer_lab.settings import ConfigError
+from transformer_lab.text import corpora
 from transformer_lab.text.tokenizers import UnknownTextError
+from transformer_lab.training import TrainConfig, train
+from transformer_lab.training.batches import Batches
+from transformer_lab.training.optimizers import OPTIMIZERS
 
 TINY = {
     "data.corpus": "python_docs",
@@ -382,3 +390,115 @@ def test_spoiled_run_folders_harm_no_other(lab):
         (lab.store.folder / name).mkdir()
         (lab.store.folder / name / "run.json").write_text(content)
     assert [run.id for run in lab.store.list()] == [good]
+
+
+class Training:
+    """A training as a lane of the worker."""
+
+    def __init__(self, seed):
+        config = TrainConfig(steps=12, batch_size=4, seed=seed)
+        shape = ModelConfig(layers=1, heads=2, embedding_dim=16, sequence_length=16, dropout=0.1)
+        tokens = torch.tensor([ord(c) % 32 for c in "to be or not to be, that is it. " * 40])
+        self.model = build_model(shape, 32, seed=seed)
+        batches = Batches(tokens, 4, 16, seed)
+        optimizer = OPTIMIZERS["adamw"](self.model, config)
+        self.steps = train(self.model, optimizer, batches, batches, config)
+        self.losses, self.ended, self.error = [], False, None
+
+    @property
+    def active(self):
+        return not self.ended
+
+    def advance(self):
+        for metrics in self.steps:
+            self.losses.append(metrics.train_loss)
+            return
+        self.ended = True
+
+    def fail(self, error):
+        self.error, self.ended = error, True
+
+
+def trained(*seeds):
+    """Trainings with these seeds, advanced in turn by one worker."""
+    trainings, worker = [Training(seed) for seed in seeds], Worker()
+    worker.submit(lambda: [worker.add(training) for training in trainings])
+    until(lambda: all(training.ended for training in trainings))
+    assert worker.close(10)
+    assert [training.error for training in trainings] == [None] * len(seeds)
+    return trainings
+
+
+def test_two_trainings_in_turn_equal_the_same_two_alone_bit_for_bit():
+    together = trained(1, 2)
+    alone = [*trained(1), *trained(2)]
+    for one, other in zip(together, alone, strict=True):
+        assert one.losses == other.losses
+        for name, weight in one.model.state_dict().items():
+            assert torch.equal(weight, other.model.state_dict()[name])
+    assert together[0].losses != together[1].losses
+
+
+def text_of(lab, config):
+    job, _ = lab.generate("latest", config)
+    assert job.wait(60)
+    return "".join(job.since()[0])
+
+
+def test_at_temperature_0_the_most_likely_token_is_written_whatever_the_seed(lab):
+    lab.start(SETUP.with_values({"train.learning_rate": 0.01}))
+    ended(lab)
+    greedy = SampleConfig(prompt="The ", length=8, temperature=0, seed=1)
+    written = text_of(lab, greedy)
+    assert text_of(lab, replace(greedy, seed=2)) == written
+    snapshot = lab.snapshot()
+    tokens, model = encode_prompt(snapshot.tokenizer, greedy).tolist(), snapshot.model()
+    for _ in range(greedy.length):
+        with torch.no_grad():
+            tokens.append(int(model(torch.tensor([tokens]))[0, -1].argmax()))
+    assert snapshot.tokenizer.decode(tokens) == "The " + written
+    drawn = replace(greedy, temperature=1.0)
+    assert text_of(lab, drawn) != text_of(lab, replace(drawn, seed=2))
+
+
+def test_a_run_records_the_text_it_really_learned_from(lab, monkeypatch, tmp_path):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("TRANSFORMER_LAB_DATA", str(tmp_path / "empty"))
+    monkeypatch.setattr(corpora, "TINY_SHAKESPEARE_FILE", "not-here.txt")
+    monkeypatch.setattr(corpora, "TINY_SHAKESPEARE_URL", "http://127.0.0.1:9/x")
+    lab.start(SETUP.with_values({"data.corpus": "tiny_shakespeare", "train.steps": 3}))
+    status = ended(lab)
+    assert status.state == "finished"
+    assert "learns from the Python documentation instead" in status.note
+    run = lab.store.open(status.run_id)
+    corpus = json.loads((run.folder / "run.json").read_text())["corpus"]
+    assert (corpus["name"], corpus["asked_for"]) == ("python_docs", "tiny_shakespeare")
+    assert run.events("note") == [(0, status.note)]
+
+
+def test_a_lab_closed_while_it_prepares_leaves_no_run_unfinished(tmp_path):
+    lab = Lab(tmp_path)
+    lab.start(ENDLESS)
+    lab.close()
+    assert [run.state for run in RunStore(tmp_path).list()] in ([], ["stopped"])
+
+
+def test_a_run_that_cannot_record_its_end_still_ends(tmp_path, monkeypatch):
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        "sqlite3.connect", lambda path, **options: connect(path, **options | {"timeout": 0.01})
+    )
+    lab = Lab(tmp_path)
+    lab.start(ENDLESS)
+    until(lambda: lab.current.status.step > 3)
+    logging.getLogger("transformer_lab.lab.worker").setLevel(logging.CRITICAL)
+    folder = RunStore(tmp_path).folder / lab.current.status.run_id
+    blocker = connect(folder / "metrics.sqlite", isolation_level=None, timeout=10)
+    blocker.execute("BEGIN IMMEDIATE")
+    try:
+        lab.stop()
+        until(lambda: lab.current.ended, 3)
+    finally:
+        blocker.execute("ROLLBACK")
+        blocker.close()
+        lab.close()

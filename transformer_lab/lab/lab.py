@@ -162,8 +162,9 @@ class Lab:
 
     def close(self) -> None:
         """Stop what runs, save it, and end all threads."""
-        if self._current and self._current.status.state in ("running", "paused"):
-            self.stop("The lab was closed.")
+        if run := self._current:
+            run.live.stop = True
+            self._worker.submit(lambda: run.stop("The lab was closed."))
         self._worker.close()
         self.jobs.close()
         self.texts.close()

@@ -150,7 +150,7 @@ class LiveRun:
     def begin(self, setup: Setup) -> None:
         """Take the first step next: make the run's folder, optimizer and loop."""
         self.wish = ""
-        if self.status.state != "ready" or self.made is None:
+        if self.status.state != "ready" or self.made is None or self.live.stop:
             return
         self.setup, made = setup, self.made
         try:
@@ -240,6 +240,8 @@ class LiveRun:
 
     def fail(self, error: Exception) -> None:
         """The training raised: keep the last good weights and say why."""
+        if self.ended:  # it was the ending itself that raised
+            return
         known = isinstance(error, NonFiniteLossError)
         reason = str(error) if known else f"{type(error).__name__}: {error}"
         if isinstance(error, MemoryError) or "not enough memory" in reason:
@@ -315,7 +317,8 @@ class LiveRun:
                     f"loss was lowest ({self._best_loss:.3f})."
                 )
                 self.snapshot = self.best
-            self.writer.state(state, self.status.step, reason)
+            if trouble := self.writer.state(state, self.status.step, reason):
+                self.status = replace(self.status, note=trouble)
         finally:
             self.writer.close()
             self.wish = ""

@@ -12,6 +12,7 @@ interrupted.
 
 import contextlib
 import json
+import logging
 import re
 import sqlite3
 import time
@@ -22,9 +23,16 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 from transformer_lab.text.split import bits_per_byte
 from transformer_lab.training import StepMetrics
 from transformer_lab.training.checkpoint import sweep_staging
+
+log = logging.getLogger(__name__)
 
 State = Literal[
     "preparing", "ready", "running", "paused", "finished", "stopped", "failed", "interrupted"
@@ -36,7 +44,8 @@ CREATE TABLE IF NOT EXISTS steps ({COLUMNS[0]} INTEGER PRIMARY KEY, {", ".join(C
 CREATE TABLE IF NOT EXISTS samples (step INTEGER, time REAL, prompt TEXT, text TEXT);
 CREATE TABLE IF NOT EXISTS events (time REAL, step INTEGER, kind TEXT, detail TEXT);
 """
-INSERT = f"INSERT OR REPLACE INTO steps VALUES ({', '.join('?' * len(COLUMNS))})"
+INSERT_STEP = f"INSERT OR REPLACE INTO steps VALUES ({', '.join('?' * len(COLUMNS))})"
+INSERT_EVENT = "INSERT INTO events VALUES (?, ?, ?, ?)"
 COMMIT_SECONDS = 0.25
 COMMIT_STEPS = 50
 
@@ -139,12 +148,22 @@ class Run:
         return recorded["state"], recorded["reason"]
 
     def is_held(self) -> bool:
-        """Whether a process is training this run now."""
+        """Whether a process is training this run now.
+
+        Asked, where the system can, with a lock that readers share: else two of them that ask at
+        once would take each other for the one who trains.
+        """
         try:
-            with FileLock(self.folder / "lock", timeout=0):
-                return False
-        except Timeout:
+            if fcntl is None:
+                with FileLock(self.folder / "lock", timeout=0):
+                    return False
+            with (self.folder / "lock").open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except (Timeout, BlockingIOError):
             return True
+        return False
 
     def checkpoints(self) -> list[Path]:
         """Folders of saved weights, oldest first."""
@@ -171,8 +190,7 @@ class Run:
     def add_accuracy(self, step: int, share: float) -> None:
         """Keep the share of held-out problems solved; from any thread of the training process."""
         with contextlib.closing(_connect(self.folder)) as database, database:
-            row = (time.time(), step, "accuracy", repr(share))
-            database.execute("INSERT INTO events VALUES (?, ?, ?, ?)", row)
+            database.execute(INSERT_EVENT, (time.time(), step, "accuracy", repr(share)))
 
     def accuracy(self) -> float | None:
         """The newest share of held-out problems solved, if the text has problems."""
@@ -205,50 +223,47 @@ class RunWriter:
         self._lock.acquire()
         self._database = _connect(run.folder)
         self._database.executescript(SCHEMA)
-        self._pending: list[StepMetrics] = []
+        self._pending: list[tuple[str, tuple[Any, ...]]] = []
         self._committed = time.monotonic()
 
     def append(self, metrics: StepMetrics) -> str:
-        """Keep a step; on disk within a quarter of a second or 50 steps.
-
-        When the disk refuses, the steps wait in memory and the answer is a sentence that says so.
-        """
-        self._pending.append(metrics)
+        """Keep a step; on disk within 0.25 s or 50 steps. Answers as `flush` does."""
+        self._pending.append((INSERT_STEP, astuple(metrics)))
         waited = time.monotonic() - self._committed
         if len(self._pending) % COMMIT_STEPS and waited < COMMIT_SECONDS:
             return ""
+        return self.flush()
+
+    def state(self, state: State, step: int, reason: str = "") -> str:
+        """Record a change of state. Answers as `flush` does."""
+        return self.event("state", step, json.dumps({"state": state, "reason": reason}))
+
+    def event(self, kind: str, step: int, detail: str) -> str:
+        """Record that something happened, after the steps before it. Answers as `flush` does."""
+        self._pending.append((INSERT_EVENT, (time.time(), step, kind, detail)))
+        return self.flush()
+
+    def flush(self) -> str:
+        """Put everything on disk now.
+
+        When the disk refuses, it waits in memory, and the answer is a sentence that says so.
+        """
+        self._committed = time.monotonic()
         try:
-            self.flush()
-        except sqlite3.OperationalError as error:
-            self._committed = time.monotonic()
+            with self._database:
+                for statement, row in self._pending:
+                    self._database.execute(statement, row)
+        except sqlite3.Error as error:
             return f"The metrics cannot be written now ({error}); they wait in memory."
+        self._pending.clear()
         return ""
 
-    def flush(self) -> None:
-        """Put all steps on disk now."""
-        with self._database:
-            self._database.executemany(INSERT, [astuple(metrics) for metrics in self._pending])
-        self._pending.clear()
-        self._committed = time.monotonic()
-
-    def state(self, state: State, step: int, reason: str = "") -> None:
-        """Record a change of state."""
-        self.event("state", step, json.dumps({"state": state, "reason": reason}))
-
-    def event(self, kind: str, step: int, detail: str) -> None:
-        """Record that something happened, after the steps before it."""
-        self.flush()
-        with self._database:
-            row = (time.time(), step, kind, detail)
-            self._database.execute("INSERT INTO events VALUES (?, ?, ?, ?)", row)
-
     def close(self) -> None:
-        """Put everything on disk and let go of the run."""
-        try:
-            self.flush()
-        finally:
-            self._database.close()
-            self._lock.release()
+        """Put everything on disk, as far as it takes it, and let go of the run."""
+        if trouble := self.flush():
+            log.error("%s: %s", self.run.id, trouble)
+        self._database.close()
+        self._lock.release()
 
 
 def _connect(folder: Path) -> sqlite3.Connection:

@@ -93,7 +93,7 @@ class Texts:
             known = self._kept(
                 self._corpora, entry.sha256, KEPT_TEXTS, lambda: self.library.load(entry)
             )
-            return replace(known, title=entry.name)
+            return known if known.title == entry.name else replace(known, title=entry.name)
         target = self._home / "data" if download else None
         path = corpus_file(name, folders)
         try:

@@ -11,6 +11,7 @@ import sysconfig
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pooch
@@ -55,7 +56,7 @@ class Corpus:
         """How long the text is."""
         return len(self.text)
 
-    @property
+    @cached_property
     def distinct_characters(self) -> int:
         """How many different characters it uses."""
         return len(set(self.text))

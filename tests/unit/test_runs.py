@@ -1,0 +1,376 @@
+"""Runs on disk: what is recorded, by whom, and what is left when something goes wrong."""
+
+import hashlib
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import torch
+
+from transformer_lab.lab.runs import Run, RunNotFoundError, RunStore, Sample
+from transformer_lab.training import StepMetrics
+from transformer_lab.training.checkpoint import (
+    META,
+    STAGING,
+    WEIGHTS,
+    CheckpointError,
+    load_checkpoint,
+    save_checkpoint,
+)
+
+MANIFEST = {
+    "recipe": "quick_start",
+    "setup": {"train": {"steps": 100}},
+    "corpus": {"title": "Python documentation"},
+}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RunStore(tmp_path)
+
+
+def step(number, validation_loss=None):
+    return StepMetrics(
+        step=number,
+        train_loss=4.0 / number,
+        learning_rate=0.001,
+        gradient_norm=1.5,
+        tokens_per_second=1000.0,
+        seconds=0.1 * number,
+        validation_loss=validation_loss,
+    )
+
+
+def ended(store, slug, state="finished", steps=3):
+    """A run that took some steps and ended."""
+    writer = store.create(slug, MANIFEST)
+    writer.state("running", 0)
+    for number in range(1, steps + 1):
+        writer.append(step(number))
+    writer.state(state, steps)
+    writer.close()
+    return writer.run
+
+
+def test_names_number_on_after_the_highest_there_is(store):
+    assert [ended(store, "Quick Start").id for _ in range(3)] == [
+        "quick-start-1",
+        "quick-start-2",
+        "quick-start-3",
+    ]
+    (store.folder / "quick-start-12").mkdir()
+    assert ended(store, "quick_start").id == "quick-start-13"
+    assert ended(store, "quick").id == "quick-1"
+
+
+@pytest.mark.parametrize(
+    ("slug", "name"),
+    [("../../etc", "etc-1"), ("", "run-1"), ("...", "run-1"), ("a b/c\\d", "a-b-c-d-1")],
+)
+def test_a_name_is_always_one_plain_folder(store, slug, name):
+    run = ended(store, slug)
+    assert run.id == name
+    assert run.folder.parent == store.folder
+    assert store.open(name).id == name
+
+
+def test_run_json_says_what_the_run_was_started_with(store):
+    before = time.time()
+    run = ended(store, "mine")
+    content = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))
+    assert before <= content.pop("created") <= time.time()
+    assert content == {"format": 1, "id": "mine-1", **MANIFEST}
+    assert not list(run.folder.glob(".run.json"))
+
+
+def test_steps_come_back_as_they_were(store):
+    writer = store.create("mine", MANIFEST)
+    taken = [step(number, validation_loss=2.5 if number == 2 else None) for number in range(1, 5)]
+    for one in taken:
+        writer.append(one)
+    writer.close()
+    assert writer.run.since() == (taken, 4)
+    assert writer.run.since(2) == (taken[2:], 4)
+    assert writer.run.since(4) == ([], 4)
+    assert writer.run.latest(2) == taken[2:]
+    assert writer.run.latest_validation_loss() == 2.5
+
+
+def test_the_steps_before_an_event_are_on_disk_with_it(store):
+    writer = store.create("mine", MANIFEST)
+    writer.append(step(1))
+    writer.event("note", 1, "Something happened.")
+    assert writer.run.since()[1] == 1
+    assert writer.run.events("note") == [(1, "Something happened.")]
+    writer.close()
+
+
+def test_states_are_kept_in_their_order_and_the_last_one_counts(store):
+    writer = store.create("mine", MANIFEST)
+    states = ["running", "paused", "running", "stopped"]
+    for number, state in enumerate(states):
+        writer.state(state, number, f"reason {number}")
+        assert writer.run.state() == (state, f"reason {number}")
+    writer.close()
+    recorded = [json.loads(detail)["state"] for _, detail in writer.run.events("state")]
+    assert recorded == states
+    assert writer.run.state() == ("stopped", "reason 3")
+
+
+@pytest.mark.parametrize("state", ["running", "paused"])
+def test_an_unfinished_run_is_interrupted_once_nobody_holds_it(store, state):
+    writer = store.create("mine", MANIFEST)
+    writer.state(state, 0)
+    assert writer.run.is_held()
+    assert writer.run.state()[0] == state
+    assert store.list()[0].elsewhere
+    writer.close()
+    assert not writer.run.is_held()
+    assert writer.run.state()[0] == "interrupted"
+    assert (store.list()[0].state, store.list()[0].elsewhere) == ("interrupted", False)
+
+
+def test_readers_do_not_take_each_other_for_the_holder_of_a_run(store):
+    writer = store.create("mine", MANIFEST)
+    writer.state("running", 0)
+    writer.close()
+    states = []
+    readers = [
+        threading.Thread(target=lambda: states.extend(writer.run.state()[0] for _ in range(200)))
+        for _ in range(8)
+    ]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    assert set(states) == {"interrupted"}
+
+
+def test_a_process_that_is_killed_lets_go_of_its_run(store):
+    code = (
+        "import json, sys, time\n"
+        "from pathlib import Path\n"
+        "from transformer_lab.lab.runs import RunStore\n"
+        "writer = RunStore(Path(sys.argv[1])).create('mine', json.loads(sys.argv[2]))\n"
+        "writer.state('running', 0)\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    line = [sys.executable, "-c", code, str(store.folder.parent), json.dumps(MANIFEST)]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            assert store.open("latest").state()[0] == "running"
+        finally:
+            process.kill()
+    assert store.open("latest").state()[0] == "interrupted"
+
+
+def test_the_newest_run_is_listed_first_and_is_the_latest(store):
+    for name in ("one", "two", "three"):
+        run = ended(store, name)
+        content = json.loads((run.folder / "run.json").read_text())
+        content["created"] = {"one": 200.0, "two": 300.0, "three": 100.0}[name]
+        (run.folder / "run.json").write_text(json.dumps(content))
+    assert [run.id for run in store.list()] == ["two-1", "one-1", "three-1"]
+    assert store.open("latest").id == "two-1"
+
+
+def test_a_line_of_the_list_says_how_far_the_run_came(store):
+    writer = store.create("mine", MANIFEST)
+    writer.state("running", 0)
+    writer.append(step(7, validation_loss=1.25))
+    writer.state("stopped", 7, "Interrupted.")
+    writer.close()
+    (line,) = store.list()
+    assert (line.id, line.recipe, line.corpus) == ("mine-1", "quick_start", "Python documentation")
+    assert (line.state, line.reason) == ("stopped", "Interrupted.")
+    assert (line.step, line.steps, line.validation_loss) == (7, 100, 1.25)
+
+
+def test_without_runs_the_list_is_empty_and_there_is_no_latest(store):
+    assert store.list() == []
+    with pytest.raises(RunNotFoundError, match="train one first"):
+        store.open("latest")
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "..", "/etc", "a/b", "a\\b", "Mine-1", "mine-1\n", "mine-2"]
+)
+def test_only_the_name_of_a_run_opens_one(store, name):
+    ended(store, "mine")
+    (store.folder.parent / "x").mkdir()
+    (store.folder.parent / "x" / "run.json").write_text("{}")
+    with pytest.raises(RunNotFoundError, match="There is no run"):
+        store.open(name)
+
+
+def no_json(run):
+    (run.folder / "run.json").write_text('{"recipe": ')
+
+
+def no_text(run):
+    (run.folder / "run.json").write_bytes(b"\xff\xfe\x00")
+
+
+def other_json(run):
+    (run.folder / "run.json").write_text('["a", "list"]')
+
+
+def missing_key(run):
+    (run.folder / "run.json").write_text('{"recipe": "x", "created": 1}')
+
+
+def no_database(run):
+    for path in run.folder.glob("metrics.sqlite*"):
+        path.unlink()
+
+
+def other_database(run):
+    no_database(run)
+    (run.folder / "metrics.sqlite").write_bytes(b"not a database " * 100)
+
+
+def odd_state(run):
+    with sqlite3.connect(run.folder / "metrics.sqlite") as database:
+        database.execute("INSERT INTO events VALUES (0, 0, 'state', '{')")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [no_json, no_text, other_json, missing_key, no_database, other_database, odd_state],
+    ids=lambda spoil: spoil.__name__,
+)
+def test_a_spoiled_run_hides_no_other(store, spoil):
+    spoil(ended(store, "spoiled"))
+    good = ended(store, "good")
+    assert [run.id for run in store.list()] == [good.id]
+    assert store.open("latest").id == good.id
+
+
+def test_sweeping_removes_what_a_broken_save_left(store):
+    run = ended(store, "mine")
+    whole = saved(run.folder / "checkpoints" / "step-00000003")
+    leftover = whole.parent / f"{STAGING}abc"
+    leftover.mkdir()
+    (leftover / WEIGHTS).write_bytes(b"half")
+    store.sweep()
+    assert list(whole.parent.iterdir()) == [whole]
+
+
+def test_sweeping_leaves_a_save_that_is_still_being_written(store):
+    writer = store.create("mine", MANIFEST)
+    leftover = writer.run.folder / "checkpoints" / f"{STAGING}abc"
+    leftover.mkdir(parents=True)
+    store.sweep()
+    assert leftover.is_dir()
+    writer.close()
+    store.sweep()
+    assert not leftover.exists()
+
+
+def test_steps_wait_in_memory_while_the_database_is_locked(store, monkeypatch):
+    connect = sqlite3.connect
+    monkeypatch.setattr("sqlite3.connect", lambda path, timeout: connect(path, timeout=0.01))
+    writer = store.create("mine", MANIFEST)
+    blocker = connect(writer.run.folder / "metrics.sqlite", isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    answers = [writer.append(step(number)) for number in range(1, 121)]
+    assert any("locked" in answer and "wait in memory" in answer for answer in answers)
+    assert writer.run.since() == ([], 0)
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    writer.state("finished", 120)
+    writer.close()
+    assert [point.step for point in writer.run.since()[0]] == list(range(1, 121))
+
+
+def test_the_newest_sample_is_found(store):
+    run = ended(store, "mine")
+    assert run.latest_sample() is None
+    for number in (1, 3, 2):
+        run.add_sample(Sample(number, "The ", f"text {number}"))
+    assert run.latest_sample() == Sample(3, "The ", "text 3")
+
+
+def saved(folder):
+    weights = {"head.weight": torch.arange(12.0).view(3, 4)}
+    save_checkpoint(folder, weights, {"kind": "characters", "characters": ["a"]}, {"step": 3})
+    return folder
+
+
+def resealed(folder):
+    """Give meta.json the sums of the files as they are now."""
+    meta = json.loads((folder / META).read_text())
+    for name in meta["sha256"]:
+        meta["sha256"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    (folder / META).write_text(json.dumps(meta))
+
+
+def truncated(folder):
+    os.truncate(folder / WEIGHTS, (folder / WEIGHTS).stat().st_size - 4)
+
+
+def flipped_bit(folder):
+    data = bytearray((folder / WEIGHTS).read_bytes())
+    data[-1] ^= 1
+    (folder / WEIGHTS).write_bytes(data)
+
+
+def empty(folder):
+    (folder / WEIGHTS).write_bytes(b"")
+
+
+def bad_header(folder):
+    data = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(b"\xff" * 8 + data[8:])
+    resealed(folder)
+
+
+def cut_and_resealed(folder):
+    truncated(folder)
+    resealed(folder)
+
+
+def missing_weights(folder):
+    (folder / WEIGHTS).unlink()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [truncated, flipped_bit, empty, bad_header, cut_and_resealed, missing_weights],
+    ids=lambda damage: damage.__name__,
+)
+def test_damaged_weights_are_named_not_loaded(tmp_path, damage):
+    folder = saved(tmp_path / "step-00000003")
+    damage(folder)
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(folder)
+    assert str(folder / WEIGHTS) in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b"null", b'{"sha256": {}}', b"\xff"])
+def test_a_checkpoint_without_a_good_meta_file_is_named_not_loaded(tmp_path, content):
+    folder = saved(tmp_path / "step-00000003")
+    (folder / META).unlink()
+    if content is not None:
+        (folder / META).write_bytes(content)
+    with pytest.raises(CheckpointError, match="step-00000003"):
+        load_checkpoint(folder)
+
+
+def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="step-00000009"):
+        load_checkpoint(tmp_path / "step-00000009")
+
+
+def test_a_run_opened_by_hand_reads_like_one_from_the_store(store):
+    run = ended(store, "mine")
+    assert Run(run.folder).manifest == store.open("mine-1").manifest
+    assert Run(run.folder).steps == 100
