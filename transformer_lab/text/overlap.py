@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 WINDOW = 50  # characters
+PIECE = 1_000_000  # characters of the training text looked at together
 BASE = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -14,15 +15,19 @@ def overlap(training: str, validation: str, window: int = WINDOW) -> float:
     """
     if min(len(training), len(validation)) < window:
         return 0.0
-    known, wanted = _hashes(training, window), _hashes(validation, window)
-    order = np.argsort(known)
-    at = np.searchsorted(known, wanted, sorter=order)
-    at = order[np.minimum(at, len(order) - 1)]
-    candidates = np.flatnonzero(known[at] == wanted)
-    same = sum(
-        validation[i : i + window] == training[at[i] : at[i] + window] for i in candidates.tolist()
+    wanted, first, counts = np.unique(
+        _hashes(validation, window), return_index=True, return_counts=True
     )
-    return same / len(wanted)
+    found = np.zeros(len(wanted), dtype=bool)
+    for begin in range(0, len(training) - window + 1, PIECE):
+        piece = training[begin : begin + PIECE + window - 1]
+        hashes = _hashes(piece, window)
+        at = np.minimum(np.searchsorted(wanted, hashes), len(wanted) - 1)
+        for place in np.flatnonzero((wanted[at] == hashes) & ~found[at]).tolist():
+            other = int(first[at[place]])
+            if piece[place : place + window] == validation[other : other + window]:
+                found[at[place]] = True
+    return float(counts[found].sum() / counts.sum())
 
 
 def _hashes(text: str, window: int) -> NDArray[np.uint64]:

@@ -168,6 +168,8 @@ def _register_findings(app: Dash, lab: Lab) -> None:
         job = _job(lab, begun)
         if job is None:
             return "", no_update, no_update, no_update, True, None
+        if job.stopped:  # another study has taken its place
+            raise PreventUpdate
         found, _ = job.since()
         last = found[-1] if found else "beginning"
         if job.error:
