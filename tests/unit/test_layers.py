@@ -14,7 +14,7 @@ ROOMS: dict[str, set[str]] = {
     "settings": set(),
     "packaged": set(),
     "text": {"numpy", "pooch", "tiktoken", "rustbpe", "regex", "diskcache"},
-    "model": {"torch"},
+    "model": {"torch", "numpy"},
     "generation": {"torch"},
     "training": {"torch", "numpy", "safetensors"},
     "recipes": set(),

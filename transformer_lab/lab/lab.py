@@ -4,6 +4,7 @@ Methods may be called from any thread. They check at once what can be checked, h
 worker, and return.
 """
 
+import math
 import statistics
 import threading
 import time
@@ -37,6 +38,7 @@ from transformer_lab.training.checkpoint import CheckpointError, load_checkpoint
 from transformer_lab.training.evaluate import accuracy
 
 SAMPLE_SECONDS = 10.0  # between two samples while training, besides those at evaluations
+SAMPLE_SHARE = 10  # writing them may take at most this fraction of the time: it slows the training
 LISTING_SECONDS = 1.0  # how old the list of runs may be
 UNTRAINED = "untrained"  # the name of the model that is initialized but has no run yet
 
@@ -73,7 +75,8 @@ class Lab:
         self._samples: dict[str, Sample] = {}
         self._accuracies: dict[str, float] = {}
         self._sampling: Job | None = None
-        self._sampled = 0.0
+        self._sampled = -math.inf  # when the last sample was begun, and how long it took
+        self._sample_took = 0.0
         self._listing: tuple[float, list[RunSummary]] = (-1e9, [])
         self._loaded: tuple[Path, Snapshot] | None = None
         self._speed: float | None = None  # of this CPU, in FLOP/s
@@ -247,7 +250,10 @@ class Lab:
         if speeds:
             tokens = run.setup.train.batch_size * run.setup.model.sequence_length
             self._paces[_pace_key(run.setup)] = tokens / statistics.median(speeds)
-        due = evaluated or time.monotonic() - self._sampled >= SAMPLE_SECONDS
+        passed = time.monotonic() - self._sampled
+        due = not run.active or (
+            passed >= SAMPLE_SHARE * self._sample_took and (evaluated or passed >= SAMPLE_SECONDS)
+        )
         resting = self._sampling is None or self._sampling.done
         if run.snapshot is not None and due and (resting or not run.active):
             self._sampled = time.monotonic()
@@ -268,6 +274,7 @@ class Lab:
         if solved is not None:
             self._accuracies[snapshot.run_id] = solved
             Run(self.store.folder / snapshot.run_id).add_accuracy(snapshot.step, solved)
+        self._sample_took = time.monotonic() - self._sampled
         sample = Sample(snapshot.step, config.prompt, text)
         self._samples[snapshot.run_id] = sample
         Run(self.store.folder / snapshot.run_id).add_sample(sample)

@@ -8,7 +8,9 @@ Shapes: B batch, T time, D width, H heads, K head width.
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
@@ -42,8 +44,8 @@ class SinusoidalPositions(nn.Module):
     def __init__(self, sequence_length: int, width: int, head_width: int) -> None:
         super().__init__()
         angles = _angles(sequence_length, math.ceil(width / 2))  # (T, D/2)
-        waves = torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[:, :width]
-        self.register_buffer("waves", 0.02 * waves, persistent=False)
+        waves = np.stack([np.sin(angles), np.cos(angles)], axis=2).reshape(sequence_length, -1)
+        self.register_buffer("waves", _table(0.02 * waves[:, :width]), persistent=False)
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
         """(B, T, D) -> (B, T, D), for tokens at positions start .. start + T - 1"""
@@ -67,8 +69,8 @@ class RotaryPositions(nn.Module):
     def __init__(self, sequence_length: int, width: int, head_width: int) -> None:
         super().__init__()
         angles = _angles(sequence_length, head_width // 2)  # (T, K/2)
-        self.register_buffer("cos", angles.cos(), persistent=False)
-        self.register_buffer("sin", angles.sin(), persistent=False)
+        self.register_buffer("cos", _table(np.cos(angles)), persistent=False)
+        self.register_buffer("sin", _table(np.sin(angles)), persistent=False)
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
         """(B, T, D), unchanged"""
@@ -82,11 +84,18 @@ class RotaryPositions(nn.Module):
         return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
 
 
-def _angles(positions: int, pairs: int) -> Tensor:
-    """(T, pairs): position times a speed that falls from 1 to 1/10,000 over the pairs."""
-    # On the CPU by name: a model is first laid out on the "meta" device, which has no numbers.
-    speeds = 10_000.0 ** -(torch.arange(pairs, device="cpu") / pairs)
-    return torch.outer(torch.arange(positions, device="cpu").float(), speeds)
+def _angles(positions: int, pairs: int) -> NDArray[np.float64]:
+    """(positions, pairs): position times a speed that falls from 1 to 1/10,000 over the pairs."""
+    return np.outer(np.arange(positions), 10_000.0 ** -(np.arange(pairs) / pairs))
+
+
+def _table(numbers: NDArray[np.float64]) -> Tensor:
+    """Numbers as a tensor on the CPU, also while a model is laid out on the "meta" device.
+
+    They come from numpy because models are laid out on threads that must not start torch's: two
+    groups of them on the same cores slow a training down by half.
+    """
+    return torch.from_numpy(numbers.astype(np.float32))
 
 
 Positions = LearnedPositions | SinusoidalPositions | RotaryPositions
