@@ -59,12 +59,19 @@ def test_sixty_megabytes_are_refused_and_leave_nothing(page, lab):
 
 
 @pytest.mark.parametrize(
-    "name", ["../../evil.txt", "..\\evil.txt", "a\0b.txt", "", "/etc/passwd", "." * 300]
+    "name", ["../../evil.txt", "..\\evil.txt", "a\0b.txt", "/etc/passwd", ".."]
 )
+def test_a_name_that_leads_somewhere_is_refused(page, lab, name):
+    answer = upload(page, STORY.encode(), name)
+    assert answer.status_code == 400
+    assert "without a path" in answer.get_json()["error"]
+    assert kept(lab) == []
+
+
+@pytest.mark.parametrize("name", ["", "%2e%2e%2fevil.txt", "con", "<b>x"])
 def test_no_name_leads_anywhere(page, lab, name):
     assert upload(page, STORY.encode(), name).status_code == 200
-    sha256 = lab.texts.library.list()[0].sha256
-    folder = lab.home / "corpora" / sha256
+    folder = lab.home / "corpora" / lab.texts.library.list()[0].sha256
     assert sorted(kept(lab)) == [folder / "about.json", folder / "text.txt"]
 
 

@@ -17,6 +17,8 @@ def serve_uploads(server: Flask, lab: Lab) -> None:
     @server.post(PATH)
     def upload() -> tuple[Response, int]:
         name = request.args.get("name", "")
+        if set(name) & set("/\\\0") or name.startswith(".."):
+            return jsonify(error="A file is sent with its own name, without a path."), 400
         data = bytearray()
         while piece := request.stream.read(PIECE):
             data += piece
