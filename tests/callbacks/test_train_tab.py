@@ -164,6 +164,7 @@ def test_a_training_without_a_tokenizer_of_characters_has_no_milestones(page, la
     assert "knows nothing" in drawn
     assert "readable text" not in drawn
     assert "bits per byte" in json.dumps(page.get("panel", "children"))
+    until(lambda: page.tick() and "bits/byte" in json.dumps(page.get("run", "options")))
 
 
 def test_an_exception_in_a_callback_is_said_without_a_traceback(page, lab, monkeypatch):

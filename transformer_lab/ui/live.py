@@ -239,5 +239,7 @@ def run_options(runs: list[RunSummary]) -> list[dict[str, str]]:
     options = [{"value": LATEST, "label": "Latest run"}]
     for run in runs[:MOST_RUNS]:
         loss = "" if run.validation_loss is None else f" · {run.validation_loss:.3f}"
+        if run.bits_per_byte is not None:  # the one number that compares across tokenizers
+            loss += f" ({run.bits_per_byte:.2f} bits/byte)"
         options.append({"value": run.id, "label": f"{run.id} · {run.state}{loss}"})
     return options
