@@ -265,6 +265,29 @@ def test_a_loss_that_is_no_number_fails_the_run_and_keeps_the_weights(lab, monke
     assert ended(lab).state == "finished"
 
 
+def test_an_error_while_preparing_fails_the_run_not_the_lab(lab, monkeypatch):
+    def broken(*args):
+        raise ZeroDivisionError("by hand")
+
+    with monkeypatch.context() as broke:
+        broke.setattr("transformer_lab.lab.live_run.build_model", broken)
+        lab.start(SETUP)
+        assert ended(lab).reason == "ZeroDivisionError: by hand"
+    lab.start(SETUP)
+    assert ended(lab).state == "finished"
+
+
+def test_a_cache_that_cannot_be_written_costs_only_time(lab, monkeypatch):
+    def full(*args):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(lab.texts._cache, "set", full)
+    monkeypatch.setattr(lab.texts._cache, "get", full)
+    lab.start(SETUP)
+    assert ended(lab).state == "finished"
+    assert lab.texts.overlap("python_docs", 0.1) > 0
+
+
 def test_an_error_in_a_step_fails_the_run_not_the_lab(lab, monkeypatch):
     def broken(self, tokens, targets):
         raise ZeroDivisionError("by hand")

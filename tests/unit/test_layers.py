@@ -18,7 +18,7 @@ ROOMS: dict[str, set[str]] = {
     "generation": {"torch"},
     "training": {"torch", "numpy", "safetensors"},
     "recipes": set(),
-    "lab": {"torch", "numpy", "filelock", "psutil"},
+    "lab": {"torch", "numpy", "filelock", "psutil", "diskcache"},
     "ui": {"dash", "dash_bootstrap_components", "plotly", "flask"},
     "cli": {"torch", "waitress", "platformdirs"},
 }

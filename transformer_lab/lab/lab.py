@@ -92,7 +92,7 @@ class Lab:
             self.check(setup)
             run = LiveRun(setup, recipe, self.store, self.texts.fetched, self._observe)
             self._current = run
-        self._worker.submit(run.prepare)
+        self._worker.submit(run.prepare, run)
 
     def start(self, setup: Setup, recipe: str = "custom") -> None:
         """Train: the initialized model if it has these settings, else a new one.
@@ -108,7 +108,7 @@ class Lab:
             assert run is not None
             run.recipe = recipe
             run.wish = "starting"
-        self._worker.submit(lambda: self._begin(run, setup))
+        self._worker.submit(lambda: self._begin(run, setup), run)
 
     def _begin(self, run: LiveRun, setup: Setup) -> None:
         run.begin(setup)
@@ -118,7 +118,7 @@ class Lab:
         """Rest after the current step. Raises LabError when nothing runs."""
         run = self._controllable("running")
         run.wish = "pausing"
-        self._worker.submit(run.pause)
+        self._worker.submit(run.pause, run)
 
     def resume(self) -> None:
         """Go on after a pause. Raises LabError when nothing is paused."""
@@ -129,7 +129,7 @@ class Lab:
         run = self._controllable("running", "paused")
         run.live.stop = True
         run.wish = "stopping"
-        self._worker.submit(lambda: run.stop(reason))
+        self._worker.submit(lambda: run.stop(reason), run)
 
     def start_over(self, setup: Setup, recipe: str = "custom") -> None:
         """Stop what runs, keep it, and start a new run from new weights. Raises ConfigError."""
@@ -167,7 +167,7 @@ class Lab:
         """Stop what runs, save it, and end all threads."""
         if run := self._current:
             run.live.stop = True
-            self._worker.submit(lambda: run.stop("The lab was closed."))
+            self._worker.submit(lambda: run.stop("The lab was closed."), run)
         self._worker.close()
         self.jobs.close()
         self.texts.close()

@@ -249,7 +249,11 @@ class LiveRun:
                 "There was not enough memory for even one sequence: halve Sequence Length, "
                 "Layers or Embedding Dimension."
             )
-        self._end("failed", reason)
+        if self.status.state in ("running", "paused"):
+            self._end("failed", reason)
+        else:
+            self.wish = ""
+            self._change("failed", reason=reason)
 
     def publish(self, *, announce: bool = True, evaluated: bool = False) -> None:
         """Copy the weights for others to read, and tell the observers."""

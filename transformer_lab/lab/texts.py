@@ -2,13 +2,15 @@
 
 import json
 import logging
+import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import diskcache
 import numpy as np
 
 from transformer_lab.recipes import Setup
@@ -39,6 +41,7 @@ from transformer_lab.text.split import (
 from transformer_lab.text.tokenizers import Tokenizer, tokenizer_from_json
 
 log = logging.getLogger(__name__)
+UNUSABLE = (OSError, ValueError, sqlite3.Error, diskcache.Timeout)  # what a cache may raise
 KEPT_TEXTS = 4
 KEPT_ENCODED = 3
 KEPT_TOKENIZERS = 12
@@ -182,11 +185,12 @@ class Texts:
         """The share of the validation text that stands in the training text too, see overlap.py."""
         corpus = self.corpus(name)
         key = f"overlap {corpus.sha256} {validation_share}"
-        known = self._cache.get(key)
-        if known is None:
-            known = repr(overlap(*parts(corpus, validation_share))).encode()
-            self._cache.set(key, known)
-        return float(known)
+        known = self._read(key)
+        if known is not None:
+            return float(known)
+        share = overlap(*parts(corpus, validation_share))
+        self._write({key: repr(share).encode()})
+        return share
 
     def _encode(
         self, key: str, corpus: Corpus, config: DataConfig, progress: Progress
@@ -215,17 +219,25 @@ class Texts:
             "validation_bytes": encoded.validation_bytes,
             "unknown_share": encoded.unknown_share,
         }
+        self._write(
+            {
+                f"{key} training": encoded.training.tobytes(),
+                f"{key} validation": encoded.validation.tobytes(),
+                f"{key} about": json.dumps(about).encode(),  # last: then the others are there
+            }
+        )
+
+    def _write(self, values: Mapping[str, bytes]) -> None:
         try:
-            self._cache.set(f"{key} training", encoded.training.tobytes())
-            self._cache.set(f"{key} validation", encoded.validation.tobytes())
-            self._cache.set(f"{key} about", json.dumps(about).encode())
-        except OSError as error:  # a full disk: it can be computed again
-            log.warning("tokens could not be cached: %s", error)
+            for key, value in values.items():
+                self._cache.set(key, value)
+        except UNUSABLE as error:  # a full disk, say: it can be computed again
+            log.warning("nothing could be cached: %s", error)
 
     def _read(self, key: str) -> bytes | None:
         try:
             return self._cache.get(key)
-        except (OSError, ValueError):
+        except UNUSABLE:
             return None
 
     def _tokens(self, key: str) -> Tokens | None:
@@ -236,7 +248,7 @@ class Texts:
                 return None if found is None else np.frombuffer(found, dtype=np.int32)
             with found as file:
                 return np.memmap(file.name, dtype=np.int32, mode="c")
-        except (OSError, ValueError):
+        except UNUSABLE:
             return None
 
     def _kept(

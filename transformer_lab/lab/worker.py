@@ -36,17 +36,17 @@ class Worker:
     """A thread, its lanes and its inbox."""
 
     def __init__(self) -> None:
-        self._inbox: deque[Callable[[], None]] = deque()
+        self._inbox: deque[tuple[Callable[[], None], Lane | None]] = deque()
         self._lanes: list[Lane] = []
         self._wake = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._loop, name="worker", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Callable[[], None]) -> None:
-        """Run `work` on the worker's thread before the next step."""
+    def submit(self, work: Callable[[], None], lane: Lane | None = None) -> None:
+        """Run `work` on the worker's thread before the next step; `lane` hears when it fails."""
         with self._wake:
-            self._inbox.append(work)
+            self._inbox.append((work, lane))
             self._wake.notify()
 
     def add(self, lane: Lane) -> None:
@@ -71,8 +71,8 @@ class Worker:
                 self._inbox.clear()
                 if self._closing and not work:
                     return
-            for item in work:
-                self._guarded(item, None)
+            for item, concerned in work:
+                self._guarded(item, concerned)
             for lane in self._lanes:
                 if lane.active:
                     self._guarded(lane.advance, lane)

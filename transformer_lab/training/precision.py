@@ -14,7 +14,9 @@ from transformer_lab.training.live import LiveSettings
 log = logging.getLogger(__name__)
 Loss = Callable[[Tensor, Tensor], Tensor]
 
-COMPILE_AFTER = 20  # steps taken first, so that the learner sees the model learn meanwhile
+COMPILE_AFTER = (
+    20  # micro-batches computed first, so that the learner sees the model learn meanwhile
+)
 PROOFS = 3  # passes: CUDA graphs are warmed up, recorded and replayed
 WORTH_COMPILING = 1000  # steps, below which compiling takes longer than it saves
 
