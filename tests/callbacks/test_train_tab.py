@@ -50,6 +50,12 @@ def test_a_bad_value_is_answered_at_its_control_and_starts_nothing(page, lab, ke
     assert lab.current is None
 
 
+def test_a_bad_value_leaves_the_planned_schedule_as_it_was(page):
+    page.tick()
+    page.set({"model.heads": "3"})
+    assert "rate-chart" not in page.tick()
+
+
 def test_initialize_then_start_trains_that_model(page, lab, until):
     page.click("initialize")
     until(lambda: lab.current.status.state == "ready")

@@ -6,7 +6,6 @@ from any other.
 
 import math
 import shutil
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -103,7 +102,6 @@ class LiveRun:
         self.validation_loss: float | None = None
         self.best: Snapshot | None = None  # of the lowest validation loss
         self._best_loss = math.inf
-        self.prepared = threading.Event()
         self._store = store
         self._load = load
         self._on_snapshot = on_snapshot
@@ -142,7 +140,6 @@ class LiveRun:
             self._change("failed", reason=f"The model could not be made: {error}")
         finally:
             self.live.doing = ""
-            self.prepared.set()
 
     def _say(self, words: str) -> None:
         self.live.doing = words

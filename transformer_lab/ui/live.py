@@ -39,6 +39,8 @@ def curves(
     """Figure and extendData of loss, perplexity and rate, and the new place in the curve."""
     drawn = "" if view.state in BEFORE_CURVES else view.run_id
     key = drawn or f"plan-{digest(plan)}"
+    if not drawn and plan is None and "curve" in cursor:  # a value is wrong: keep what is drawn
+        return [no_update] * 6, {name: cursor[name] for name in ("curve", "n", "shown")}
     if cursor.get("curve") != key:
         return _whole(lab, view, plan, drawn, key)
     points, n = lab.since(drawn, cursor["n"]) if drawn else ([], 0)
