@@ -19,7 +19,7 @@ ROOMS: dict[str, set[str]] = {
     "training": {"torch", "numpy", "safetensors"},
     "recipes": set(),
     "lab": {"torch", "numpy", "filelock", "psutil", "diskcache"},
-    "ui": {"dash", "dash_bootstrap_components", "plotly", "flask"},
+    "ui": {"dash", "dash_bootstrap_components", "dash_ag_grid", "plotly", "flask"},
     "cli": {"torch", "waitress", "platformdirs"},
 }
 ORDER = list(ROOMS)

@@ -120,14 +120,14 @@ class Lab:
 
         Raises LabError, RunNotFoundError and ConfigError.
         """
-        self._start_waiting(self.extension(run_id, steps))
+        self.begin(self.extension(run_id, steps))
 
     def branch(self, run_id: str, checkpoint: str, setup: Setup, recipe: str = "custom") -> None:
         """Train on from a checkpoint with other settings, as a new run.
 
         Raises LabError, RunNotFoundError and ConfigError.
         """
-        self._start_waiting(self.branching(run_id, checkpoint, setup, recipe))
+        self.begin(self.branching(run_id, checkpoint, setup, recipe))
 
     def keep(self, run_id: str | None = None) -> None:
         """Save this moment of a training for good. Raises LabError when nothing runs."""
@@ -160,12 +160,15 @@ class Lab:
         self.start(setup, recipe)
 
     def pause_or_resume(self, run_id: str | None = None) -> None:
-        """One button for both. Raises LabError when there is nothing to pause or resume."""
-        run = self._controllable(run_id, "running", "paused")
-        if run.status.state == "paused":
-            self._worker.submit(run.resume, run)
-        else:
+        """One button for both; a run on disk that can go on goes on.
+
+        Raises LabError when there is nothing to pause or resume, and RunNotFoundError.
+        """
+        run = self.live(run_id) if run_id else self.current
+        if run is not None and run.status.state == "running":
             self.pause(run.status.run_id)
+        else:
+            self.resume(run_id or (run.status.run_id if run else None))
 
     def set_learning_rate(self, value: object, run_id: str | None = None) -> float:
         """Change the peak learning rate of the run under way; gives it as a number.
@@ -258,7 +261,18 @@ class Lab:
             raise LabError(f"{run_id} is {state} already.")
         return run
 
+    def has_room(self) -> bool:
+        """Whether another training may start now."""
+        return len(self._busy()) < self.queue.at_once and not self.elsewhere()
+
     # --- the queue ----------------------------------------------------------------------------
+
+    def resumption(self, run_id: str) -> Waiting:
+        """A run that goes on, ready to start or to queue. Raises LabError, RunNotFoundError."""
+        manifest = self._resumable(run_id).manifest
+        return Waiting(
+            kind="resume", recipe=str(manifest["recipe"]), setup=manifest["setup"], run=run_id
+        )
 
     def extension(self, run_id: str, steps: object) -> Waiting:
         """A run trained for more steps, ready to start or to queue.
@@ -345,11 +359,12 @@ class Lab:
                     return
                 self.queue.remove(item.id)
                 try:
-                    self._start_waiting(item)
+                    self.begin(item)
                 except (ConfigError, LabError, RunNotFoundError) as error:
                     self.queue.add(replace(item, problem=str(error)), first=True)
 
-    def _start_waiting(self, item: Waiting) -> None:
+    def begin(self, item: Waiting) -> None:
+        """Start what could also wait, now. Raises LabError, RunNotFoundError and ConfigError."""
         with self._lock:
             self._refuse_if_full()
             if item.kind == "resume":

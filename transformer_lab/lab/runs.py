@@ -48,6 +48,7 @@ from transformer_lab.training.live import ChangeName
 
 CUT_OFF = "The lab ended before this run did."
 RESUMABLE = ("interrupted", "stopped", "failed")
+CHANGING = ("metrics.sqlite", "metrics.sqlite-wal", "about.json", "checkpoints")
 LONGEST_TITLE, LONGEST_NOTES = 80, 10_000
 KEPT_IN_TRASH = 7 * 86_400  # seconds
 
@@ -111,10 +112,15 @@ class Run:
     def describe(self, **changes: Any) -> About:
         """Change title, notes or pin. Raises OSError."""
         about = replace(self.about, **changes)
-        title = " ".join("".join(c for c in about.title if c.isprintable()).split())
+        title = "".join(c for c in " ".join(about.title.split()) if c.isprintable())
         about = replace(about, title=title[:LONGEST_TITLE], notes=about.notes[:LONGEST_NOTES])
         write_json(self.folder / "about.json", asdict(about))
         return about
+
+    @property
+    def stamp(self) -> tuple[float, ...]:
+        """Changes whenever something was recorded of the run."""
+        return tuple(_modified(self.folder / name) for name in CHANGING)
 
     def since(self, cursor: int = 0) -> tuple[list[StepMetrics], int]:
         """Steps after step `cursor`, and the cursor to pass next time."""
@@ -271,6 +277,13 @@ class Run:
             yield database
         finally:
             database.close()
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def step_of(checkpoint: Path) -> int:

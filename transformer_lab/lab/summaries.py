@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 SPARK_POINTS = 32
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, sqlite3.Error)
-FILES = ("metrics.sqlite", "metrics.sqlite-wal", "about.json")
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Summaries:
         return sorted(found, key=lambda summary: summary.created, reverse=True)
 
     def _of(self, run: "Run") -> RunSummary | None:
-        stamp = tuple(_changed(run, name) for name in FILES)
+        stamp = run.stamp
         known = self._known.get(run.id)
         if known and known[0] == stamp and known[1].state not in UNFINISHED:
             return known[1]
@@ -74,13 +73,6 @@ class Summaries:
             return None  # half-made or spoiled: not a run that can be shown
         self._known[run.id] = (stamp, summary)
         return summary
-
-
-def _changed(run: "Run", name: str) -> float:
-    try:
-        return (run.folder / name).stat().st_mtime
-    except OSError:
-        return 0.0
 
 
 def summarize(run: "Run") -> RunSummary:

@@ -20,7 +20,7 @@ from transformer_lab.training.evaluate import evaluate
 from transformer_lab.training.live import Change, LiveSettings
 from transformer_lab.training.optimizers import Optimizer
 from transformer_lab.training.precision import compiled, compiles_at, plain_loss, repeatable
-from transformer_lab.training.schedule import SCHEDULES, rate_factor
+from transformer_lab.training.schedule import phases_of, rate_factor
 
 READ_SECONDS = 0.05  # how long a GPU runs ahead before its losses are read
 
@@ -103,7 +103,7 @@ def train(
     """
     live = live or LiveSettings()
     live.micro_batch = live.micro_batch or config.micro_batch or config.batch_size
-    phases = SCHEDULES[config.schedule](replace(config, steps=config.steps - begin.seam))
+    phases = phases_of(config, begin.seam)
     loss_of = plain_loss(model, config)
     device = batches.tokens.device
     # Becomes 1 with the first loss that is not finite, and from then on no step changes a weight.
@@ -114,7 +114,7 @@ def train(
 
     for step in range(begin.step + 1, config.steps + 1):
         live.before(step)
-        rate = (live.learning_rate or config.learning_rate) * rate_factor(phases, step - begin.seam)
+        rate = (live.learning_rate or config.learning_rate) * rate_factor(phases, step)
         set_rate(optimizer, rate)
         model.train()
         optimizer.zero_grad(set_to_none=True)
