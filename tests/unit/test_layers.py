@@ -14,6 +14,7 @@ ROOMS: dict[str, set[str]] = {
     "settings": set(),
     "packaged": set(),
     "text": {"numpy", "pooch", "tiktoken", "rustbpe", "regex", "diskcache"},
+    "pcn": {"torch"},
     "model": {"torch", "numpy"},
     "generation": {"torch"},
     "training": {"torch", "numpy", "safetensors"},
