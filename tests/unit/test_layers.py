@@ -15,7 +15,7 @@ ROOMS: dict[str, set[str]] = {
     "packaged": set(),
     "text": {"numpy", "pooch", "tiktoken", "rustbpe", "regex", "diskcache"},
     "model": {"torch", "numpy"},
-    "generation": {"torch"},
+    "generation": {"torch", "numpy"},
     "training": {"torch", "numpy", "safetensors"},
     "recipes": set(),
     "lab": {"torch", "numpy", "filelock", "psutil", "diskcache"},
