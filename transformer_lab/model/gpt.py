@@ -128,6 +128,10 @@ class GPT(nn.Module):
         x = self.dropout(self.positions(x, start))
         for layer, block in enumerate(self.blocks):
             x = block(x, self.positions, cache.layers[layer] if cache else None)
+        return self.score(x)
+
+    def score(self, x: Tensor) -> Tensor:
+        """The stream after the last block -> logits: (B, T, D) -> (B, T, V)"""
         x = self.norm(x)
         return F.linear(x, self.embedding.weight) if self.config.tied_head else self.head(x)
 
