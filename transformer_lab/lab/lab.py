@@ -33,6 +33,7 @@ from transformer_lab.recipes import SETTINGS, Setup, setup_from
 from transformer_lab.settings import ConfigError, checked
 from transformer_lab.text.tokenizers import UnknownTextError
 from transformer_lab.training import StepMetrics
+from transformer_lab.training.moments import MomentError, Moments
 
 LISTING_SECONDS = 1.0  # how old the list of runs may be
 UNTRAINED = "untrained"  # the name of the model that is initialized but has no run yet
@@ -504,26 +505,50 @@ class Lab:
     def _has_weights(self, run_id: str) -> bool:
         return any((self.store.folder / run_id / "checkpoints").glob("*-*"))
 
-    def snapshot(self, name: str = "latest") -> Snapshot:
-        """The newest weights of a run, live or saved. Raises LabError."""
+    def snapshot(self, name: str = "latest", step: int | None = None) -> Snapshot:
+        """The weights of a run, live or saved: the newest, or those of one of its moments.
+
+        Raises LabError.
+        """
+        name = self.writer_named(name)
+        live = self.current if name == UNTRAINED else self.live(name)
+        if live and live.snapshot and step in (None, live.snapshot.step):
+            return live.snapshot
+        try:
+            run = self.store.open(name)
+            return self._models.newest(run) if step is None else self._models.moment(run, step)
+        except (
+            RunNotFoundError, NoWeightsError, MomentError, OSError, ValueError, sqlite3.Error
+        ) as error:  # fmt: skip
+            raise LabError(str(error)) from error
+
+    def moments(self, name: str = "latest") -> list[int]:
+        """The steps of a run to which one can go back, in order; the newest weights are the last.
+
+        Raises LabError.
+        """
+        name = self.writer_named(name)
+        if name == UNTRAINED:
+            return [0]
+        newest = self.snapshot(name).step
+        return sorted({*Moments(self.store.folder / name).steps(), newest})
+
+    def writer_named(self, name: str) -> str:
+        """The id of the run that `latest` stands for, or the name itself. Raises LabError."""
         if name == "latest":
             name = next(iter(self.writers()), "")
         if not name:
             raise LabError("There is no model yet: train one first.")
-        live = self.current if name == UNTRAINED else self.live(name)
-        if live and live.snapshot:
-            return live.snapshot
-        try:
-            return self._models.newest(self.store.open(name))
-        except (RunNotFoundError, NoWeightsError, OSError, ValueError, sqlite3.Error) as error:
-            raise LabError(str(error)) from error
+        return name
 
-    def generate(self, name: str, config: SampleConfig) -> tuple[Job, Snapshot]:
+    def generate(
+        self, name: str, config: SampleConfig, step: int | None = None
+    ) -> tuple[Job, Snapshot]:
         """Let a model write; the job yields pieces of text.
 
         Raises ConfigError, UnknownTextError and LabError before anything is written.
         """
-        snapshot = self.snapshot(name)
+        snapshot = self.snapshot(name, step)
         pieces = write(snapshot.model(), snapshot.tokenizer, config)
         return self.jobs.start("Generation", pieces), snapshot
 
