@@ -1,5 +1,6 @@
 """Moments of a model's life: where they lie, how many, and what is in them."""
 
+import itertools
 import time
 
 import pytest
@@ -64,7 +65,7 @@ def test_they_are_bounded_in_number_and_stay_spread_over_the_whole_life(tmp_path
         assert len(kept.steps()) <= 9
     steps = kept.steps()
     assert (steps[0], steps[-1]) == (0, 3000)
-    ages = [(1 + later) / (1 + step) for step, later in zip(steps[1:], steps[2:], strict=False)]
+    ages = [(1 + later) / (1 + step) for step, later in itertools.pairwise(steps[1:])]
     assert max(ages) < 5
 
 

@@ -79,7 +79,7 @@ class Moments:
             raise MomentError(f"{path} cannot be read: {error}.") from error
 
     def inherit(self, parent: "Moments", until: int) -> None:
-        """Take over a parent's moments up to a step: the same files, where a disk can share them."""
+        """Take over a parent's moments up to a step: the same files, if the disk can share them."""
         for step, path in parent._files():
             if step <= until:
                 self._folder.mkdir(exist_ok=True)

@@ -14,7 +14,7 @@ from flask import Flask, Response, abort, request, send_from_directory
 
 from transformer_lab.lab.lab import Lab
 from transformer_lab.packaged import packaged
-from transformer_lab.ui import ids, upload
+from transformer_lab.ui import ids, moment_bar, upload
 from transformer_lab.ui.tabs import data, generate, learn, pcn, runs, train
 
 log = logging.getLogger(__name__)
@@ -62,6 +62,7 @@ def create_app(lab: Lab, *, allowed_hosts: Sequence[str] = ()) -> Dash:
     serve_bootstrap(app.server)
     upload.serve_uploads(app.server, lab)
     app.layout = lambda: layout(lab)
+    moment_bar.register(app, lab)
     for tab in TABS:
         tab.register(app, lab)
     app.clientside_callback(
@@ -92,11 +93,17 @@ def layout(lab: Lab) -> html.Div:
                 className="top",
             ),
             html.Main(
-                dbc.Tabs(
-                    [dbc.Tab(tab.layout(lab), label=tab.TITLE, tab_id=tab.TITLE) for tab in TABS],
-                    id=ids.TABS,
-                    active_tab=TABS[0].TITLE,
-                ),
+                [
+                    moment_bar.layout(lab),
+                    dbc.Tabs(
+                        [
+                            dbc.Tab(tab.layout(lab), label=tab.TITLE, tab_id=tab.TITLE)
+                            for tab in TABS
+                        ],
+                        id=ids.TABS,
+                        active_tab=TABS[0].TITLE,
+                    ),
+                ],
                 id="main",
             ),
             html.Div(id="trouble", role="alert"),

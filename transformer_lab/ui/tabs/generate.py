@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import dash_bootstrap_components as dbc
 from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 
 from transformer_lab.generation import SampleConfig
@@ -10,11 +9,10 @@ from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.recipes import SETTINGS, load_recipes
 from transformer_lab.settings import ConfigError, checked
 from transformer_lab.text.tokenizers import UnknownTextError
-from transformer_lab.ui import form, ids
+from transformer_lab.ui import form, ids, moment_bar
 from transformer_lab.ui.train_layout import opening
 
 TITLE = "Generate"
-NEWEST = "latest"
 ANY_SAMPLE_SETTING = {"type": "sample-setting", "name": ALL}
 ANY_PROBLEM = {"type": "sample-problem", "group": "sample", "name": ALL}
 EMPTY = "Press Generate: the text appears here as it is made."
@@ -30,17 +28,6 @@ def layout(lab: Lab) -> html.Div:
             dcc.Interval(id=ids.GENERATE_TICK, interval=150, disabled=True),
             html.Section(
                 [
-                    html.Div(
-                        html.Label(
-                            [
-                                html.Span("Model", className="field-label"),
-                                dbc.Select(
-                                    id=ids.WRITER, options=_writers(lab), value=NEWEST, size="sm"
-                                ),
-                            ]
-                        ),
-                        className="field",
-                    ),
                     html.Div(
                         [form.control(setting, values[setting.key]) for setting in sample],
                         className="fields",
@@ -83,11 +70,6 @@ def layout(lab: Lab) -> html.Div:
     )
 
 
-def _writers(lab: Lab) -> list[dict[str, str]]:
-    named = [{"value": key, "label": words} for key, words in lab.writers().items()]
-    return [{"value": NEWEST, "label": "Newest model"}, *named]
-
-
 def register(app: Dash, lab: Lab) -> None:
     """The callbacks of this tab."""
     _register_begin(app, lab)
@@ -105,17 +87,17 @@ def _register_begin(app: Dash, lab: Lab) -> None:
         Input(ids.DROP_UNKNOWN, "n_clicks"),
         State(ANY_SAMPLE_SETTING, "value"),
         State(ANY_SAMPLE_SETTING, "id"),
-        State(ids.WRITER, "value"),
+        State(ids.MOMENT_AT, "data"),
         State(ids.GENERATE_JOB, "data"),
         prevent_initial_call=True,
     )
     def begin(
-        pressed: Any, dropped: Any, values: Any, control_ids: Any, writer: Any, previous: Any
+        pressed: Any, dropped: Any, values: Any, control_ids: Any, at: Any, previous: Any
     ) -> tuple[Any, Any, list[str], bool, Any]:
         """Start writing, or say in one sentence why not."""
         _stop(lab, previous)
         given = {item["name"]: value for item, value in zip(control_ids, values, strict=True)}
-        name = writer if isinstance(writer, str) else NEWEST
+        name, step = moment_bar.chosen(at)
         names = [item["id"]["name"] for item in ctx.outputs_list[2]]
         problems: dict[str, str] = {}
         message, unknown = "", False
@@ -127,7 +109,7 @@ def _register_begin(app: Dash, lab: Lab) -> None:
             if ctx.triggered_id == ids.DROP_UNKNOWN:
                 config = lab.without_unknown(name, config)
                 prompt = config.prompt
-            job, snapshot = lab.generate(name, config)
+            job, snapshot = lab.generate(name, config, step)
             data = {
                 "job": job.id,
                 "prompt": config.prompt,
@@ -178,17 +160,6 @@ def _register_rest(app: Dash, lab: Lab) -> None:
         """End the writing; what is there stays."""
         _stop(lab, data)
         return no_update
-
-    @app.callback(
-        Output(ids.WRITER, "options"),
-        Input(ids.TABS, "active_tab"),
-        Input(ids.HEADLINE, "children"),
-        State(ids.WRITER, "options"),
-    )
-    def models(tab: Any, headline: Any, known: Any) -> Any:
-        """The models that can write now."""
-        fresh = _writers(lab) if tab == TITLE else known
-        return no_update if fresh == known else fresh
 
 
 def _config(given: dict[str, Any]) -> tuple[SampleConfig | None, dict[str, str]]:
