@@ -35,3 +35,29 @@
     },
   };
 })();
+
+// Tokens of a written text: click one, or move with the arrow keys, to see what else could have come.
+(() => {
+  const pick = (token) => {
+    for (const other of document.querySelectorAll(".tok[aria-current]")) other.removeAttribute("aria-current");
+    token.setAttribute("aria-current", "true");
+    const { writing, place } = token.dataset;
+    window.dash_clientside.set_props("picked", { data: { writing, place } });
+  };
+  const tokenOf = (event) => event.target.closest && event.target.closest(".tok[data-place]");
+  document.addEventListener("click", (event) => {
+    const token = tokenOf(event);
+    if (token) pick(token);
+  });
+  document.addEventListener("keydown", (event) => {
+    const token = tokenOf(event);
+    if (!token) return;
+    const step = { ArrowRight: 1, ArrowDown: 10, ArrowLeft: -1, ArrowUp: -10 }[event.key];
+    if (step === undefined && event.key !== "Enter") return;
+    event.preventDefault();
+    const tokens = [...token.parentElement.querySelectorAll(".tok")];
+    const place = Math.min(Math.max(tokens.indexOf(token) + (step || 0), 0), tokens.length - 1);
+    tokens[place].focus();
+    pick(tokens[place]);
+  });
+})();

@@ -29,6 +29,7 @@ from transformer_lab.lab.summaries import RunSummary
 from transformer_lab.lab.texts import Texts
 from transformer_lab.lab.views import View, live_view, stored_view
 from transformer_lab.lab.worker import Worker
+from transformer_lab.lab.writing import Writings
 from transformer_lab.recipes import SETTINGS, Setup, setup_from
 from transformer_lab.settings import ConfigError, checked
 from transformer_lab.text.tokenizers import UnknownTextError
@@ -75,6 +76,7 @@ class Lab:
         self._worker = Worker(self._dispatch)
         self._pace = Pace(self._worker.submit, lambda: not self._busy())
         self._sampling = Sampling(self.jobs, self.store)
+        self.writings = Writings(self.jobs)
 
     # --- training -----------------------------------------------------------------------------
 
@@ -516,7 +518,8 @@ class Lab:
             return live.snapshot
         try:
             run = self.store.open(name)
-            return self._models.newest(run) if step is None else self._models.moment(run, step)
+            newest = self._models.newest(run)
+            return newest if step in (None, newest.step) else self._models.moment(run, step)
         except (
             RunNotFoundError, NoWeightsError, MomentError, OSError, ValueError, sqlite3.Error
         ) as error:  # fmt: skip
@@ -541,23 +544,22 @@ class Lab:
             raise LabError("There is no model yet: train one first.")
         return name
 
-    def generate(
-        self, name: str, config: SampleConfig, step: int | None = None
-    ) -> tuple[Job, Snapshot]:
+    def generate(self, name: str, config: SampleConfig) -> tuple[Job, Snapshot]:
         """Let a model write; the job yields pieces of text.
 
         Raises ConfigError, UnknownTextError and LabError before anything is written.
         """
-        snapshot = self.snapshot(name, step)
+        snapshot = self.snapshot(name)
         pieces = write(snapshot.model(), snapshot.tokenizer, config)
         return self.jobs.start("Generation", pieces), snapshot
 
     def without_unknown(self, name: str, config: SampleConfig) -> SampleConfig:
         """The same wish without the characters of its prompt that the model cannot read."""
+        tokenizer = self.snapshot(name).tokenizer
         try:
-            encode_prompt(self.snapshot(name).tokenizer, config)
+            encode_prompt(tokenizer, config)
         except UnknownTextError:
-            return replace(config, prompt=self.snapshot(name).tokenizer.known(config.prompt))
+            return replace(config, prompt=tokenizer.known(config.prompt))
         return config
 
 
