@@ -5,6 +5,7 @@ import html
 import importlib
 import inspect
 import json
+import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -141,14 +142,22 @@ def _using(run_folder: Path, setup: Setup) -> list[Cell]:
 
 
 def thinned(run_folder: Path, columns: tuple[str, ...]) -> Iterator[str]:
-    """Lines of a CSV table of some columns of steps: every so many, and all with a validation."""
+    """Lines of a CSV table of some columns of steps, the last of which is seldom measured.
+
+    At most about `POINTS` steps, and as many of those where the last column was measured.
+    """
     with tempfile.TemporaryDirectory() as folder:
         copy_database(run_folder, Path(folder) / DATABASE)
         with reading(Path(folder) / DATABASE) as database:
-            (count,) = database.execute("SELECT COUNT(*) FROM steps").fetchone()
+            counted = f"SELECT COUNT(*), COUNT({columns[-1]}) FROM steps"
+            every, every_measured = (
+                math.ceil(count / POINTS) or 1 for count in database.execute(counted).fetchone()
+            )
             yield ",".join(columns) + "\n"
+            measured = 0
             rows = database.execute(f"SELECT {', '.join(columns)} FROM steps ORDER BY step")
-            every = -(-count // POINTS) or 1
             for number, row in enumerate(rows):
-                if number % every == 0 or number == count - 1 or row[-1] is not None:
+                measured += row[-1] is not None
+                due = row[-1] is not None and measured % every_measured == 0
+                if due or number % every == 0:
                     yield ",".join("" if v is None else f"{v:.6g}" for v in row) + "\n"

@@ -26,6 +26,7 @@ from transformer_lab.exchange import (
     standalone,
     write_bundle,
 )
+from transformer_lab.exchange.notebook import thinned
 from transformer_lab.exchange.run_folder import read_manifest
 from transformer_lab.exchange.script import standalone_tokenizer
 from transformer_lab.exchange.source import gather
@@ -417,6 +418,13 @@ def test_a_notebook_holds_some_of_very_many_steps_and_every_validation(notebook)
     assert lines[0].startswith("1,4,")
     assert lines[-1].startswith("1000,")
     assert len([line for line in lines if line.endswith(",3.5")]) == 200
+
+
+def test_a_notebook_does_not_grow_with_the_run(make_run, tmp_path):
+    run = make_run(tmp_path, steps=12_000)  # with 2,400 validations
+    lines = list(thinned(run.folder, ("step", "train_loss", "validation_loss")))
+    assert 700 < len(lines) < 900
+    assert 300 < len([line for line in lines if line.endswith(",3.5\n")]) <= 500
 
 
 def test_texts_of_a_run_stay_text_in_a_notebook(make_run, tmp_path):
