@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from transformer_lab.exchange import read_archive, sweep_arrivals
 from transformer_lab.generation import SampleConfig, encode_prompt, write
 from transformer_lab.lab.database import State
 from transformer_lab.lab.device import choose_device, memory_free
@@ -64,6 +65,7 @@ class Lab:
             ) from error
         self.store = RunStore(home)
         self.store.sweep()
+        sweep_arrivals(self.store.folder)
         self.queue = Queue(home)
         self.jobs = Jobs()
         self.texts = Texts(home)
@@ -472,6 +474,14 @@ class Lab:
         except (LookupError, OSError) as error:
             raise LabError(str(error)) from error
         self.refresh()
+
+    def bring_in(self, file: BinaryIO, name: str) -> str:
+        """Take a run in that another lab exported; gives its id. Raises ImportRefusedError."""
+        self.store.folder.mkdir(exist_ok=True)
+        with self._lock:
+            folder = read_archive(file, self.store.folder, self.store.free_id(name))
+        self.refresh()
+        return folder.name
 
     def delete_text(self, name: str) -> None:
         """Remove one of the learner's texts. Raises LabError while a run learns from it."""
