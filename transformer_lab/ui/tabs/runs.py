@@ -377,7 +377,7 @@ def _register_queue(app: Dash, lab: Lab) -> None:
         waiting = lab.queue.list()
         count = f"{len(waiting)} waiting" if waiting else "nothing waits"
         if lab.queue.held and waiting:
-            count += ", held since the lab was started"
+            count += ", held"
         stuck = any(item.problem for item in waiting)
         fresh = [_waiting(item, place) for place, item in enumerate(waiting, start=1)]
         same = live.digest(fresh) == live.digest(drawn) and count == head
