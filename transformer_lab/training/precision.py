@@ -3,13 +3,16 @@
 import contextlib
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from transformer_lab.model import GPT
-from transformer_lab.training.config import TrainConfig
 from transformer_lab.training.live import LiveSettings
+
+if TYPE_CHECKING:
+    from transformer_lab.training.config import TrainConfig
 
 log = logging.getLogger(__name__)
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -21,7 +24,7 @@ PROOFS = 3  # passes: CUDA graphs are warmed up, recorded and replayed
 WORTH_COMPILING = 1000  # steps, below which compiling takes longer than it saves
 
 
-def precision(config: TrainConfig, device: torch.device) -> torch.dtype:
+def precision(config: "TrainConfig", device: torch.device) -> torch.dtype:
     """The number format of most products: bfloat16 where a GPU is built for it, else float32."""
     if config.precision == "auto":
         able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -29,26 +32,29 @@ def precision(config: TrainConfig, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if config.precision == "bfloat16" else torch.float32
 
 
-def compiles(config: TrainConfig, device: torch.device) -> bool:
+def compiles(config: "TrainConfig", device: torch.device) -> bool:
     """Whether the model is to be compiled: by itself only for a long training on an NVIDIA GPU."""
     if config.compile == "auto":
         return device.type == "cuda" and config.steps >= WORTH_COMPILING
     return config.compile == "on"
 
 
-def loss_function(model: GPT, config: TrainConfig, live: LiveSettings) -> Loss:
+def loss_function(model: GPT, config: "TrainConfig", live: LiveSettings) -> Loss:
     """A function from (B, T) inputs and targets to the loss (), in nats per token."""
     device = model.embedding.weight.device
-    dtype = precision(config, device)
 
     def loss(inputs: Tensor, targets: Tensor) -> Tensor:
-        with _autocast(device, dtype):
+        with number_format(config, device):
             return model.loss(inputs, targets)
 
     return Compiled(loss, model, live) if compiles(config, device) else loss
 
 
-def _autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[None]:
+def number_format(
+    config: "TrainConfig", device: torch.device
+) -> contextlib.AbstractContextManager[None]:
+    """A context in which most products are computed in the format that `precision` names."""
+    dtype = precision(config, device)
     if dtype == torch.float32:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype)
