@@ -401,7 +401,8 @@ class Lab:
 def _pace_key(setup: Setup) -> tuple[object, ...]:
     """What the time of a step depends on."""
     train = setup.train
-    return setup.model, setup.data, train.batch_size, train.optimizer, train.threads, train.device
+    rule = (train.optimizer, train.learning_rule, train.pc_learning_steps)
+    return setup.model, setup.data, train.batch_size, rule, train.threads, train.device
 
 
 def same_model(one: Setup, other: Setup) -> bool:

@@ -109,6 +109,33 @@ def parameter_breakdown(config: ModelConfig, vocabulary_size: int) -> Mapping[st
     return MappingProxyType({part: count for part, count in parts.items() if count})
 
 
+@lru_cache(maxsize=64)
+def products_per_token(config: ModelConfig, vocabulary_size: int) -> int:
+    """Multiplications that a forward pass takes for each token, in a full sequence.
+
+    Each matrix is used once, and one that predicts while latents settle twice in every step; and a
+    token compares itself, on average, with half of the sequence.
+    """
+    products = 0
+    for name, parameter in outline(config, vocabulary_size).named_parameters():
+        if "settling" in name:
+            products += 2 * config.pc_steps * parameter.numel()
+        elif name == "embedding.weight":
+            products += config.tied_head * parameter.numel()
+        elif parameter.dim() == 2 and not name.endswith((".table", "smear.weight")):
+            products += parameter.numel()
+        if name.endswith("attention.output.weight"):
+            products += config.embedding_dim * (config.sequence_length + 1)
+    return products
+
+
+@lru_cache(maxsize=64)
+def settled_per_token(config: ModelConfig, vocabulary_size: int) -> int:
+    """Latents and errors of each token, over all steps, which learning through settling keeps."""
+    parameters = outline(config, vocabulary_size).named_parameters()
+    return config.pc_steps * sum(sum(p.shape) for name, p in parameters if "settling" in name)
+
+
 def count_parameters(model: nn.Module) -> int:
     """How many trained numbers the model has."""
     return sum(parameter.numel() for parameter in model.parameters())

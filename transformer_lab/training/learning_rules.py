@@ -187,3 +187,11 @@ LEARNING_RULES: dict[str, Callable[[GPT, "TrainConfig", LiveSettings], Loss]] = 
     "backprop": loss_function,
     "pc": PredictiveCoding,
 }
+
+
+def passes(config: "TrainConfig", layers: int) -> float:
+    """How many forward passes a batch costs; a gradient of weights or of latents is one each."""
+    if config.learning_rule == "backprop":
+        return 3.0
+    settling = 2 - 1 / layers  # what is below the first block does not settle
+    return 1 + (config.pc_learning_steps + 1) * settling + 3
