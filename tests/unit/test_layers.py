@@ -17,6 +17,7 @@ ROOMS: dict[str, set[str]] = {
     "model": {"torch", "numpy"},
     "generation": {"torch"},
     "training": {"torch", "numpy", "safetensors"},
+    "inspection": {"torch", "numpy"},
     "recipes": set(),
     "lab": {"torch", "numpy", "filelock", "psutil", "diskcache"},
     "ui": {"dash", "dash_bootstrap_components", "plotly", "flask"},

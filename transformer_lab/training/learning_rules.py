@@ -86,14 +86,19 @@ def energy(
     latents: Sequence[Tensor],
     targets: Tensor | None,
     seed: int | None = None,
+    precision: float = 1.0,
 ) -> Tensor:
-    """E of each sequence, in nats: (B,). Without (B, T) targets, their term is absent."""
-    total = torch.zeros(len(embedded), device=embedded.device)
+    """E of each sequence, in nats: (B,). Without (B, T) targets, their term is absent.
+
+    `precision` is the weight of that term; learning has it at 1.
+    """
+    dtype = torch.promote_types(embedded.dtype, torch.float32)  # half of it cannot tell sums apart
+    total = torch.zeros(len(embedded), dtype=dtype, device=embedded.device)
     for z, predicted in zip(latents, predictions(model, embedded, latents, seed), strict=True):
-        total = total + 0.5 * (z - predicted).square().sum((1, 2))
+        total = total + 0.5 * (z - predicted).to(dtype).square().sum((1, 2))
     if targets is not None:
-        scores = model.score(latents[-1]).transpose(1, 2)  # (B, V, T)
-        total = total + F.cross_entropy(scores, targets, reduction="none").sum(1)
+        scores = model.score(latents[-1]).to(dtype).transpose(1, 2)  # (B, V, T)
+        total = total + precision * F.cross_entropy(scores, targets, reduction="none").sum(1)
     return total
 
 
@@ -106,6 +111,7 @@ def settle(
     steps: int,
     step_size: float,
     seed: int | None = None,
+    precision: float = 1.0,
 ) -> Settled:
     """Let the latents of every sequence walk down E for so many steps.
 
@@ -116,14 +122,14 @@ def settle(
     def measured(latents: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
         with torch.enable_grad():
             free = [z.detach().requires_grad_() for z in latents]
-            found = energy(model, embedded, free, targets, seed)
+            found = energy(model, embedded, free, targets, seed, precision)
             return found.detach(), torch.autograd.grad(found.sum(), free)
 
     here, slopes = measured(latents)
     size = torch.full((len(embedded), 1, 1), step_size, device=embedded.device)
     energies = [here]
     for _ in range(steps):
-        moved = [z - size * slope for z, slope in zip(latents, slopes, strict=True)]
+        moved = [(z - size * slope).to(z.dtype) for z, slope in zip(latents, slopes, strict=True)]
         there, slopes_there = measured(moved)
         falls = there <= here
         fall = falls[:, None, None]
