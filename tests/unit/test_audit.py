@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from transformer_lab.inspection import audit as audits
 from transformer_lab.inspection.audit import audit, verdict
 from transformer_lab.inspection.bound import Bound
-from transformer_lab.inspection.clamped import clamped_target_loss, honest_loss, settled_scores
+from transformer_lab.inspection.clamped import clamped_target_loss, honest_loss, settled_losses
 from transformer_lab.model import GPT, ModelConfig, build_model
 from transformer_lab.model.attention import MultiHeadAttention
 from transformer_lab.model.feedforward import FEEDFORWARDS
@@ -187,7 +187,11 @@ def test_a_way_in_for_targets_fails_by_the_signature(kind):
 
 
 def test_an_audit_that_does_not_catch_the_cheat_calls_itself_broken(monkeypatch):
-    monkeypatch.setattr(audits, "clamped_target_loss", honest_loss)
+
+    def blind(model, tokens, scored, *, steps, step_size, precision):
+        return honest_loss(model, tokens, scored, step_size=step_size)
+
+    monkeypatch.setattr(audits, "clamped_target_loss", blind)
     found = proofs(randomized())
     assert failed(found) == {"positive_control"}
     assert verdict(found.values()).outcome == "broken"
@@ -195,21 +199,24 @@ def test_an_audit_that_does_not_catch_the_cheat_calls_itself_broken(monkeypatch)
 
 def test_the_cheat_beats_what_is_possible_and_the_honest_evaluator_is_the_model():
     model, tokens = randomized(), some_tokens(16, 17)
-    inputs, targets = tokens[:, :-1], tokens[:, 1:]
-    settings = {"steps": 60, "step_size": 0.2, "precision": 30.0}
-    honest = honest_loss(model, inputs, targets, **settings)
+    inputs, scored = tokens[:, :-1], tokens[:, 1:]
+
+    def curve(targets):
+        settings = {"looks": (0, 10, 60), "step_size": 0.2, "precision": 30.0}
+        losses = dict(settled_losses(model, inputs, scored, targets=targets, **settings))
+        return [losses[steps].mean().item() for steps in (0, 10, 60)]
+
     with torch.no_grad():
-        torch.testing.assert_close(honest.mean(), model.loss(inputs, targets))
-    curve = [
-        clamped_target_loss(model, inputs, targets, **settings | {"steps": steps}).mean()
-        for steps in (0, 10, 60)
-    ]
-    assert curve[0] == pytest.approx(honest.mean().item())
-    assert curve[0] > curve[1] > curve[2]
-    assert curve[2] < math.log(VOCABULARY) < honest.mean()
-    one = settled_scores(model, inputs, None, **settings)
-    other = settled_scores(model, inputs, targets, **settings)
-    assert (one != other).any()
+        own = model.loss(inputs, scored).item()
+    assert curve(None) == pytest.approx([own] * 3)
+    start, middle, end = curve(scored)
+    assert own == pytest.approx(start)
+    assert start > middle > end
+    assert end < math.log(VOCABULARY) < own
+    single = clamped_target_loss(model, inputs, scored, steps=60, step_size=0.2, precision=30.0)
+    assert single.mean().item() == pytest.approx(end)
+    honest = honest_loss(model, inputs, scored, step_size=0.2)
+    assert honest.mean().item() == pytest.approx(own)
 
 
 def test_a_mean_may_lie_below_the_bound_by_chance_or_rounding_only():

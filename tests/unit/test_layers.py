@@ -19,6 +19,7 @@ ROOMS: dict[str, set[str]] = {
     "training": {"torch", "numpy", "safetensors"},
     "inspection": {"torch", "numpy"},
     "recipes": set(),
+    "experiments": {"torch", "numpy"},
     "lab": {"torch", "numpy", "filelock", "psutil", "diskcache"},
     "ui": {"dash", "dash_bootstrap_components", "plotly", "flask"},
     "cli": {"torch", "waitress", "platformdirs"},

@@ -120,8 +120,9 @@ def test_settling_never_raises_the_energy_of_a_sequence_nor_diverges(architectur
     inputs, targets = a_batch()
     embedded = model.embed(inputs).detach()
     start = forward_pass(model, embedded)
-    settled = settle(model, embedded, start, targets, steps=12, step_size=size)
-    energies = torch.stack(settled.energies)
+    states = list(settle(model, embedded, start, targets, steps=12, step_size=size))
+    settled, energies = states[-1], torch.stack([state.energy for state in states])
+    assert len(states) == 13
     assert (energies.diff(dim=0) <= 0).all()
     assert (energies[-1] < energies[0]).all()
     assert (settled.step_size <= size).all()
@@ -133,9 +134,9 @@ def test_without_targets_in_sight_nothing_moves():
     model = small_model()
     embedded = model.embed(a_batch()[0]).detach()
     start = forward_pass(model, embedded)
-    settled = settle(model, embedded, start, None, steps=5, step_size=0.1)
+    *_, settled = settle(model, embedded, start, None, steps=5, step_size=0.1)
     assert all(map(torch.equal, settled.latents, start))
-    assert settled.energies[-1].abs().max() == 0
+    assert settled.energy.abs().max() == 0
 
 
 def test_the_reported_loss_is_that_of_the_forward_pass_before_settling():
@@ -145,7 +146,7 @@ def test_the_reported_loss_is_that_of_the_forward_pass_before_settling():
     expected = model.loss(inputs, targets).item()
     assert loss.item() == pytest.approx(expected, rel=1e-6)
     embedded = model.embed(inputs).detach()
-    settled = settle(
+    *_, settled = settle(
         model, embedded, forward_pass(model, embedded), targets, steps=40, step_size=0.05
     )
     scores = model.score(settled.latents[-1]).flatten(0, 1)
@@ -157,10 +158,10 @@ def test_dropout_is_the_same_at_every_step_and_repeats():
     inputs, targets = a_batch()
     embedded = model.embed(inputs).detach()
     start = forward_pass(model, embedded, seed=7)
-    settled = settle(model, embedded, start, None, steps=3, step_size=0.05, seed=7)
-    assert settled.energies[-1].abs().max() == 0  # other masks would leave other predictions
-    other = settle(model, embedded, start, None, steps=0, step_size=0.05, seed=8)
-    assert other.energies[0].min() > 0
+    *_, settled = settle(model, embedded, start, None, steps=3, step_size=0.05, seed=7)
+    assert settled.energy.abs().max() == 0  # other masks would leave other predictions
+    other = next(settle(model, embedded, start, None, steps=0, step_size=0.05, seed=8))
+    assert other.energy.min() > 0
     rule = PredictiveCoding(model, TrainConfig(**PC), LiveSettings())
     losses = []
     for seed in (3, 3, 4):

@@ -222,7 +222,7 @@ def positive_control(model: GPT, generator: torch.Generator) -> Proof:
     tokens = some_tokens(model, CHEATED, generator, extra=1, longest=64)
     inputs, targets = tokens[:, :-1], tokens[:, 1:]
     honest = Bound.of(
-        honest_loss(model, inputs, targets, steps=1, step_size=CHEAT_SIZE), model.vocabulary_size
+        honest_loss(model, inputs, targets, step_size=CHEAT_SIZE), model.vocabulary_size
     )
     with torch.no_grad():
         varied = not constant(model(inputs))

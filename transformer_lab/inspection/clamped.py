@@ -8,6 +8,8 @@ the same function without the target: then nothing pulls, and the answer is the 
 Shapes: B batch, T time, V vocabulary.
 """
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,62 +18,67 @@ from transformer_lab.model import GPT
 from transformer_lab.training.learning_rules import forward_pass, settle
 
 
-def settled_scores(
+def settled_losses(
     model: GPT,
     tokens: Tensor,
-    targets: Tensor | None,
+    scored: Tensor,
     *,
-    steps: int,
+    targets: Tensor | None,
+    looks: Sequence[int],
     step_size: float,
     precision: float = 1.0,
-) -> Tensor:
-    """Logits read after settling: (B, T) -> (B, T, V). Honest with `targets=None`, else a leak.
+) -> Iterator[tuple[int, Tensor]]:
+    """Settle on (B, T) tokens; after so many steps as `looks` says, yield them and the losses.
 
-    `precision` is the weight of the targets' term, for models that do not move easily.
+    The losses, (B, T) on the CPU, are the cross-entropies of the `scored` tokens in nats. With
+    `targets=None` they are honest. Given the same tokens as targets, the latents settle on what
+    they are then scored by: that is the leak. `precision` is the weight of the targets' term in the
+    energy, for models that do not move easily.
     """
     with torch.no_grad():
         embedded = model.embed(tokens)
         latents = forward_pass(model, embedded)
-    settled = settle(
-        model, embedded, latents, targets, steps=steps, step_size=step_size, precision=precision
+    states = settle(
+        model,
+        embedded,
+        latents,
+        targets,
+        steps=max(looks),
+        step_size=step_size,
+        precision=precision,
     )
-    with torch.no_grad():
-        return model.score(settled.latents[-1])
+    for step, state in enumerate(states):
+        if step in looks:
+            with torch.no_grad():
+                scores = model.score(state.latents[-1])
+            scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+            losses = F.cross_entropy(scores.transpose(1, 2), scored, reduction="none")
+            yield step, losses.cpu()
 
 
-def honest_loss(
-    model: GPT,
-    tokens: Tensor,
-    targets: Tensor,
-    *,
-    steps: int,
-    step_size: float,
-    precision: float = 1.0,
-) -> Tensor:
-    """Cross-entropy of each token after settling without the targets, in nats: (B, T)"""
-    scores = settled_scores(
-        model, tokens, None, steps=steps, step_size=step_size, precision=precision
-    )
-    return _losses(scores, targets)
+def honest_loss(model: GPT, tokens: Tensor, scored: Tensor, *, step_size: float) -> Tensor:
+    """Cross-entropy of each token after a step without the targets, in nats: (B, T)"""
+    looks = settled_losses(model, tokens, scored, targets=None, looks=[1], step_size=step_size)
+    return next(losses for _, losses in looks)
 
 
 def clamped_target_loss(
     model: GPT,
     tokens: Tensor,
-    targets: Tensor,
+    scored: Tensor,
     *,
     steps: int,
     step_size: float,
     precision: float = 1.0,
 ) -> Tensor:
-    """Cross-entropy of each token after settling on the very targets it is scored by: (B, T)"""
-    scores = settled_scores(
-        model, tokens, targets, steps=steps, step_size=step_size, precision=precision
+    """Cross-entropy of each token after settling on the very tokens it is scored by: (B, T)"""
+    looks = settled_losses(
+        model,
+        tokens,
+        scored,
+        targets=scored,
+        looks=[steps],
+        step_size=step_size,
+        precision=precision,
     )
-    return _losses(scores, targets)
-
-
-def _losses(scores: Tensor, targets: Tensor) -> Tensor:
-    """(B, T, V), (B, T) -> (B, T), on the CPU"""
-    at_least_single = scores.to(torch.promote_types(scores.dtype, torch.float32))
-    return F.cross_entropy(at_least_single.transpose(1, 2), targets, reduction="none").cpu()
+    return next(losses for _, losses in looks)

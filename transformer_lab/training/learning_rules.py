@@ -28,7 +28,8 @@ blocks for layers and cross-entropy at the output.
 Shapes: B batch, T time, D width.
 """
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,14 +47,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Settled:
-    """Where latents came to rest.
+    """Latents on their way to rest.
 
-    `latents` are z_1 .. z_L, each (B, T, D); `energies` E of each sequence after 0, 1, .. steps,
-    each (B,); `step_size` η as it was at last, (B, 1, 1), less where a step would have raised E.
+    `latents` are z_1 .. z_L, each (B, T, D); `energy` is E of each sequence, (B,); `step_size` is η
+    as it is now, (B, 1, 1), less where a step would have raised E.
     """
 
-    latents: list[Tensor]
-    energies: list[Tensor]
+    latents: Sequence[Tensor]
+    energy: Tensor
     step_size: Tensor
 
 
@@ -112,8 +113,8 @@ def settle(
     step_size: float,
     seed: int | None = None,
     precision: float = 1.0,
-) -> Settled:
-    """Let the latents of every sequence walk down E for so many steps.
+) -> Iterator[Settled]:
+    """Let the latents of every sequence walk down E; yield them after 0, 1, .. `steps` steps.
 
     A step that would raise a sequence's energy, or lead out of all numbers, is not taken, and η is
     halved for that sequence: norms can make E very steep, and a fixed η then diverges.
@@ -127,7 +128,7 @@ def settle(
 
     here, slopes = measured(latents)
     size = torch.full((len(embedded), 1, 1), step_size, device=embedded.device)
-    energies = [here]
+    yield Settled(latents=latents, energy=here, step_size=size)
     for _ in range(steps):
         moved = [(z - size * slope).to(z.dtype) for z, slope in zip(latents, slopes, strict=True)]
         there, slopes_there = measured(moved)
@@ -137,8 +138,7 @@ def settle(
         slopes = [torch.where(fall, *pair) for pair in zip(slopes_there, slopes, strict=True)]
         here = torch.where(falls, there, here)
         size = torch.where(fall, size, size / 2)
-        energies.append(here)
-    return Settled(latents=list(latents), energies=energies, step_size=size)
+        yield Settled(latents=latents, energy=here, step_size=size)
 
 
 class PredictiveCoding:
@@ -164,7 +164,7 @@ class PredictiveCoding:
         with torch.no_grad():
             latents = forward_pass(model, embedded, seed)
             loss = F.cross_entropy(model.score(latents[-1]).flatten(0, 1), targets.flatten())
-        settled = settle(
+        states = settle(
             model,
             embedded.detach(),
             latents,
@@ -173,6 +173,7 @@ class PredictiveCoding:
             step_size=config.pc_learning_step_size,
             seed=seed,
         )
+        settled = deque(states, maxlen=1).pop()  # the others are let go on the way
         self._tell(settled)
         local = energy(model, embedded, settled.latents, targets, seed).sum() / targets.numel()
         return loss + (local - local.detach())  # the value of the one, the gradient of the other
