@@ -11,7 +11,7 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-slow bench lint format clean browser
+.PHONY: help run test test-slow bench pcn-report lint format clean browser
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,7 +30,10 @@ test-slow: $(INSTALLED_DEV) browser ## Run the slow tests
 	$(VENV_PYTHON) -m pytest -m slow
 
 bench: $(INSTALLED_DEV) browser ## Measure speed; says numbers, judges none
-	@for name in speed page memory; do $(VENV_PYTHON) tests/bench/$$name.py || exit 1; done
+	@for name in speed inspection page memory; do $(VENV_PYTHON) tests/bench/$$name.py || exit 1; done
+
+pcn-report: $(INSTALLED) ## Run the experiments with predictive coding; writes docs/pcn_results.md
+	$(VENV_PYTHON) -m transformer_lab.experiments.report docs
 
 lint: $(INSTALLED_DEV) ## Check format, style and types
 	$(VENV_PYTHON) -m ruff format --check .

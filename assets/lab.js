@@ -16,6 +16,7 @@
     if (Date.now() - lastTick > PATIENCE && window.dash_clientside.set_props) {
       lastTick = Date.now();
       window.dash_clientside.set_props("tick", { disabled: false });
+      window.dash_clientside.set_props("runs-tick", { disabled: false });
     }
   }, 500);
 })();
@@ -37,12 +38,11 @@ document.addEventListener("keydown", (event) => {
 
 // A file goes to the server as it is; the page hears what became of it.
 (() => {
-  const tell = (data) => window.dash_clientside.set_props("uploaded", { data: { ...data, at: Date.now() } });
-  const send = (file) => {
-    const line = document.getElementById("upload-line");
-    const bar = document.getElementById("upload-bar");
+  const send = (file, path, store, line, tooLarge) => {
+    const tell = (data) => window.dash_clientside.set_props(store, { data: { ...data, at: Date.now() } });
+    const bar = line.firstElementChild;
     const request = new XMLHttpRequest();
-    request.open("POST", "/upload?name=" + encodeURIComponent(file.name));
+    request.open("POST", path + "?name=" + encodeURIComponent(file.name));
     request.setRequestHeader("Content-Type", "application/octet-stream");
     request.responseType = "json";
     request.upload.onprogress = (event) => {
@@ -50,8 +50,8 @@ document.addEventListener("keydown", (event) => {
     };
     request.onload = () => {
       line.hidden = true;
-      const tooLarge = request.status === 413 && `${file.name} is too large: a corpus may have 50 MB.`;
-      tell(request.response || { error: tooLarge || "The lab did not take the file." });
+      const refused = request.status === 413 && `${file.name} is too large: ${tooLarge}`;
+      tell(request.response || { error: refused || "The lab did not take the file." });
     };
     request.onerror = () => {
       line.hidden = true;
@@ -61,9 +61,16 @@ document.addEventListener("keydown", (event) => {
     bar.style.width = "0";
     request.send(file);
   };
+  const targets = {
+    upload: (file) =>
+      send(file, "/upload", "uploaded", document.getElementById("upload-line"), "a corpus may have 50 MB."),
+    "run-import": (file) =>
+      send(file, "/bring-in", "run-imported", document.getElementById("run-import-line"), "a run may have 4 GB."),
+  };
   document.addEventListener("change", (event) => {
-    if (event.target.id !== "upload" || !event.target.files.length) return;
-    send(event.target.files[0]);
+    const target = targets[event.target.id];
+    if (!target || !event.target.files.length) return;
+    target(event.target.files[0]);
     event.target.value = ""; // so that the same file can be chosen again
   });
   for (const name of ["dragover", "dragleave", "drop"]) {
@@ -72,7 +79,43 @@ document.addEventListener("keydown", (event) => {
       if (!place) return;
       event.preventDefault();
       place.classList.toggle("over", name === "dragover");
-      if (name === "drop" && event.dataTransfer.files.length) send(event.dataTransfer.files[0]);
+      if (name === "drop" && event.dataTransfer.files.length) targets.upload(event.dataTransfer.files[0]);
     });
   }
+})();
+
+// Every chart can be saved as SVG or PNG: two buttons in its corner, shown on hover and on focus.
+(() => {
+  const save = async (plot, format) => {
+    const { data, layout } = plot;
+    const title = (layout.title && layout.title.text) || "chart";
+    const style = getComputedStyle(document.body);
+    const paper = style.getPropertyValue("--card").trim();
+    const ink = style.getPropertyValue("--chart-ink").trim();
+    const colors = { paper_bgcolor: paper, plot_bgcolor: paper, font: { ...layout.font, color: ink } };
+    const { width, height } = plot.getBoundingClientRect();
+    const url = await window.Plotly.toImage(
+      { data, layout: { ...layout, ...colors } },
+      { format, width, height, scale: format === "png" ? 2 : 1 },
+    );
+    const link = document.createElement("a");
+    link.href = url;
+    link.download = title.replace(/[^a-z0-9]+/gi, "-").toLowerCase() + "." + format;
+    link.click();
+  };
+  const equip = (graph) => {
+    const place = document.createElement("div");
+    place.className = "save-chart";
+    for (const format of ["svg", "png"]) {
+      const button = document.createElement("button");
+      button.textContent = format.toUpperCase();
+      button.title = `Save this chart as ${format.toUpperCase()}`;
+      button.onclick = () => save(graph.querySelector(".js-plotly-plot"), format);
+      place.append(button);
+    }
+    graph.append(place);
+  };
+  new MutationObserver(() => {
+    for (const graph of document.querySelectorAll(".dash-graph:has(.main-svg):not(:has(.save-chart))")) equip(graph);
+  }).observe(document, { childList: true, subtree: true });
 })();

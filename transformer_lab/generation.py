@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,6 +35,13 @@ class SampleConfig(Config):
     )
     top_k: int = knob(
         0, 0, 100_000, "Top-k", "Draw only from this many most likely tokens; 0 draws from all."
+    )
+    top_p: float = knob(
+        1.0,
+        0.01,
+        1.0,
+        "Top-p",
+        "Draw only from the fewest most likely tokens that together have this share; 1 is off.",
     )
     seed: int = knob(1, 0, 2**31 - 1, "Seed", "The same seed writes the same text.")
 
@@ -65,20 +73,53 @@ class Reader:
         device = self._model.embedding.weight.device
         with torch.inference_mode():
             logits = self._model(torch.tensor([fresh], device=device), self._cache)  # (1, t, V)
-        return logits[0, -1].float().cpu()
+            return logits[0, -1].to("cpu", torch.float32, copy=True)  # lets the other places go
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Step:
+    """One token the model wrote, and the (V,) logits it was drawn from, float32 on the CPU.
+
+    What follows from the logits is computed when it is asked for, so that writing costs no more.
+    """
+
+    token: int
+    logits: Tensor
+
+    @property
+    def probability(self) -> float:
+        """The share the model itself gave this token, before temperature and cuts."""
+        return float(self.logits.softmax(0)[self.token])
+
+    @property
+    def entropy(self) -> float:
+        """How undecided the model was, in nats: 0 is certain, ln V knows nothing."""
+        return entropy(self.logits.softmax(0))
+
+
+def steps(
+    model: GPT, prompt: Tokens, config: SampleConfig, *, cached: bool = True
+) -> Iterator[Step]:
+    """Yield `config.length` steps that continue the (T,) prompt, which must not be empty.
+
+    To branch, pass what was written up to that place, another token after it, as the prompt.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+    reader = Reader(model, cached=cached)
+    fresh = prompt.tolist()
+    for _ in range(config.length):
+        logits = reader.read(fresh)
+        token = choose(logits, config, generator)
+        yield Step(token=token, logits=logits)
+        fresh = [token]
 
 
 def generate(
     model: GPT, prompt: Tokens, config: SampleConfig, *, cached: bool = True
 ) -> Iterator[int]:
-    """Yield `config.length` token ids that continue the (T,) prompt, which must not be empty."""
-    generator = torch.Generator().manual_seed(config.seed)
-    reader = Reader(model, cached=cached)
-    fresh = prompt.tolist()
-    for _ in range(config.length):
-        token = choose(reader.read(fresh), config, generator)
-        yield token
-        fresh = [token]
+    """Yield only the token ids of `steps`."""
+    for step in steps(model, prompt, config, cached=cached):
+        yield step.token
 
 
 def write(model: GPT, tokenizer: Tokenizer, config: SampleConfig) -> Iterator[str]:
@@ -114,11 +155,39 @@ def encode_prompt(tokenizer: Tokenizer, config: SampleConfig) -> Tokens:
 
 
 def choose(logits: Tensor, config: SampleConfig, generator: torch.Generator) -> int:
-    """Draw one token id from (V,) logits, as temperature and top-k say."""
+    """Draw one token id from (V,) logits, as temperature, top-k and top-p say."""
     if config.temperature == 0:
         return int(logits.argmax())
+    return int(torch.multinomial(shaped(logits, config), 1, generator=generator))
+
+
+def shaped(logits: Tensor, config: SampleConfig) -> Tensor:
+    """(V,) logits -> (V,) probabilities that are drawn from: temperature, then top-k, then top-p.
+
+    Tokens exactly as likely as the last one kept are kept too.
+    """
+    if config.temperature == 0:
+        return torch.zeros_like(logits).index_fill(0, logits.argmax(), 1.0)
     logits = logits / config.temperature
     if 0 < config.top_k < len(logits):
         least = logits.topk(config.top_k).values[-1]
         logits = logits.masked_fill(logits < least, -math.inf)
-    return int(torch.multinomial(logits.softmax(0), 1, generator=generator))
+    probabilities = logits.softmax(0)
+    return nucleus(probabilities, config.top_p) if config.top_p < 1 else probabilities
+
+
+def nucleus(probabilities: Tensor, share: float) -> Tensor:
+    """The fewest most likely tokens that together have `share`, made to sum to 1: (V,) -> (V,)
+
+    Source: arXiv:1904.09751, nucleus sampling.
+    """
+    likely = np.sort(probabilities.numpy())[::-1]  # several times faster than torch's on a CPU
+    enough = np.searchsorted(likely.cumsum(dtype=np.float64), share)
+    least = float(likely[min(int(enough), len(likely) - 1)])
+    kept = probabilities.masked_fill(probabilities < least, 0.0)
+    return kept / kept.sum()
+
+
+def entropy(probabilities: Tensor) -> float:
+    """-Σ p ln p, in nats: (V,) -> a number"""
+    return float(torch.special.entr(probabilities).sum())

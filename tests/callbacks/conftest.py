@@ -62,6 +62,17 @@ class Page:
         """A property as it stands now; None when nothing has set it."""
         return self.values.get((name_of(component), prop))
 
+    def text(self, component: Any) -> str:
+        """The words of a part of the page."""
+        return text_of(self.get(component, "children"))
+
+    def react(self, changed: str) -> None:
+        """Run every callback that listens to a property such as `runs.cellValueChanged`."""
+        for key, known in self.app.callback_map.items():
+            names = [f"{one['id']}.{one['property']}" for one in known["inputs"]]
+            if changed in names and "callback" in known:
+                self.fire(key, changed)
+
     def callback(self, output: str) -> tuple[str, dict[str, Any]]:
         """The callback that owns an output such as `message.children`."""
         return next(

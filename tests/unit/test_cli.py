@@ -200,7 +200,7 @@ def test_ending_the_server_saves_what_trains(tmp_path):
     _, error = process.communicate(timeout=60)
     assert b"Traceback" not in error
     run = RunStore(tmp_path).open("latest")
-    assert run.state()[0] == "stopped"
+    assert run.state()[0] == "interrupted"
     assert run.checkpoints()
 
 

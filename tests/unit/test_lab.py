@@ -146,7 +146,7 @@ def test_closing_the_lab_saves_what_runs(tmp_path):
     until(lambda: steps(lab) > 2)
     lab.close()
     run = RunStore(tmp_path).open("latest")
-    assert run.state() == ("stopped", "The lab was closed.")
+    assert run.state() == ("interrupted", "The lab was closed.")
     assert len(run.checkpoints()) == 1
 
 
@@ -229,12 +229,12 @@ def test_the_best_weights_are_kept_and_written_with_when_asked(lab):
 
 
 def test_a_full_disk_gives_a_note_and_training_goes_on(lab, monkeypatch):
-    def full(*args):
+    def full(*args, **options):
         raise OSError(28, "No space left on device")
 
     lab.start(ENDLESS)
     until(lambda: steps(lab) > 2)
-    monkeypatch.setattr("transformer_lab.lab.live_run.save_checkpoint", full)
+    monkeypatch.setattr("transformer_lab.lab.saves.save_checkpoint", full)
     lab.pause()
     until(lambda: lab.current.status.state == "paused")
     assert "could not be saved: No space left on device" in lab.current.status.note
@@ -503,7 +503,7 @@ def test_a_lab_closed_while_it_prepares_leaves_no_run_unfinished(tmp_path):
     lab = Lab(tmp_path)
     lab.start(ENDLESS)
     lab.close()
-    assert [run.state for run in RunStore(tmp_path).list()] in ([], ["stopped"])
+    assert [run.state for run in RunStore(tmp_path).list()] in ([], ["interrupted"])
 
 
 def test_a_run_that_cannot_record_its_end_still_ends(tmp_path, monkeypatch):

@@ -14,14 +14,15 @@ ROOMS: dict[str, set[str]] = {
     "settings": set(),
     "packaged": set(),
     "text": {"numpy", "pooch", "tiktoken", "rustbpe", "regex", "diskcache"},
+    "pcn": {"torch"},
     "model": {"torch", "numpy"},
-    "generation": {"torch"},
+    "generation": {"torch", "numpy"},
     "training": {"torch", "numpy", "safetensors"},
     "inspection": {"torch", "numpy"},
     "recipes": set(),
     "experiments": {"torch", "numpy"},
     "lab": {"torch", "numpy", "filelock", "psutil", "diskcache"},
-    "ui": {"dash", "dash_bootstrap_components", "plotly", "flask"},
+    "ui": {"dash", "dash_bootstrap_components", "dash_ag_grid", "plotly", "flask"},
     "cli": {"torch", "waitress", "platformdirs"},
 }
 ORDER = list(ROOMS)

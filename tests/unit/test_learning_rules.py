@@ -1,6 +1,7 @@
 """Predictive coding as a learning rule: local, stable, honest, and near backpropagation."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from transformer_lab.training.learning_rules import (
     settle,
 )
 from transformer_lab.training.optimizers import OPTIMIZERS
+from transformer_lab.training.precision import compiles
 
 # The reference's own small run; its embeddings are large enough for norms not to amplify.
 SMALL = {
@@ -230,3 +232,6 @@ def test_only_backpropagation_is_compiled():
     with pytest.raises(ConfigError, match="only backpropagation can be compiled") as caught:
         TrainConfig(learning_rule="pc", compile="on")
     assert caught.value.field == "train.compile"
+    long = TrainConfig(steps=5000)
+    assert compiles(long, torch.device("cuda"))
+    assert not compiles(replace(long, learning_rule="pc"), torch.device("cuda"))

@@ -12,7 +12,8 @@ import time
 import pytest
 import torch
 
-from transformer_lab.lab.runs import Run, RunNotFoundError, RunStore, Sample
+from transformer_lab.lab.database import Sample
+from transformer_lab.lab.runs import Run, RunNotFoundError, RunStore
 from transformer_lab.training import StepMetrics
 from transformer_lab.training.checkpoint import (
     META,
@@ -55,7 +56,7 @@ def ended(store, slug, state="finished", steps=3):
         writer.append(step(number))
     writer.state(state, steps)
     writer.close()
-    return writer.run
+    return Run(writer.folder)
 
 
 def test_names_number_on_after_the_highest_there_is(store):
@@ -95,19 +96,19 @@ def test_steps_come_back_as_they_were(store):
     for one in taken:
         writer.append(one)
     writer.close()
-    assert writer.run.since() == (taken, 4)
-    assert writer.run.since(2) == (taken[2:], 4)
-    assert writer.run.since(4) == ([], 4)
-    assert writer.run.latest(2) == taken[2:]
-    assert writer.run.latest_validation_loss() == 2.5
+    assert Run(writer.folder).since() == (taken, 4)
+    assert Run(writer.folder).since(2) == (taken[2:], 4)
+    assert Run(writer.folder).since(4) == ([], 4)
+    assert Run(writer.folder).latest(2) == taken[2:]
+    assert Run(writer.folder).latest_validation_loss() == 2.5
 
 
 def test_the_steps_before_an_event_are_on_disk_with_it(store):
     writer = store.create("mine", MANIFEST)
     writer.append(step(1))
     writer.event("note", 1, "Something happened.")
-    assert writer.run.since()[1] == 1
-    assert writer.run.events("note") == [(1, "Something happened.")]
+    assert Run(writer.folder).since()[1] == 1
+    assert Run(writer.folder).events("note") == [(1, "Something happened.")]
     writer.close()
 
 
@@ -116,23 +117,23 @@ def test_states_are_kept_in_their_order_and_the_last_one_counts(store):
     states = ["running", "paused", "running", "stopped"]
     for number, state in enumerate(states):
         writer.state(state, number, f"reason {number}")
-        assert writer.run.state() == (state, f"reason {number}")
+        assert Run(writer.folder).state() == (state, f"reason {number}")
     writer.close()
-    recorded = [json.loads(detail)["state"] for _, detail in writer.run.events("state")]
+    recorded = [json.loads(detail)["state"] for _, detail in Run(writer.folder).events("state")]
     assert recorded == states
-    assert writer.run.state() == ("stopped", "reason 3")
+    assert Run(writer.folder).state() == ("stopped", "reason 3")
 
 
 @pytest.mark.parametrize("state", ["running", "paused"])
 def test_an_unfinished_run_is_interrupted_once_nobody_holds_it(store, state):
     writer = store.create("mine", MANIFEST)
     writer.state(state, 0)
-    assert writer.run.is_held()
-    assert writer.run.state()[0] == state
+    assert Run(writer.folder).is_held()
+    assert Run(writer.folder).state()[0] == state
     assert store.list()[0].elsewhere
     writer.close()
-    assert not writer.run.is_held()
-    assert writer.run.state()[0] == "interrupted"
+    assert not Run(writer.folder).is_held()
+    assert Run(writer.folder).state()[0] == "interrupted"
     assert (store.list()[0].state, store.list()[0].elsewhere) == ("interrupted", False)
 
 
@@ -142,7 +143,9 @@ def test_readers_do_not_take_each_other_for_the_holder_of_a_run(store):
     writer.close()
     states = []
     readers = [
-        threading.Thread(target=lambda: states.extend(writer.run.state()[0] for _ in range(200)))
+        threading.Thread(
+            target=lambda: states.extend(Run(writer.folder).state()[0] for _ in range(200))
+        )
         for _ in range(8)
     ]
     for reader in readers:
@@ -266,7 +269,7 @@ def test_sweeping_removes_what_a_broken_save_left(store):
 
 def test_sweeping_leaves_a_save_that_is_still_being_written(store):
     writer = store.create("mine", MANIFEST)
-    leftover = writer.run.folder / "checkpoints" / f"{STAGING}abc"
+    leftover = writer.folder / "checkpoints" / f"{STAGING}abc"
     leftover.mkdir(parents=True)
     store.sweep()
     assert leftover.is_dir()
@@ -279,16 +282,16 @@ def test_steps_wait_in_memory_while_the_database_is_locked(store, monkeypatch):
     connect = sqlite3.connect
     monkeypatch.setattr("sqlite3.connect", lambda path, timeout: connect(path, timeout=0.01))
     writer = store.create("mine", MANIFEST)
-    blocker = connect(writer.run.folder / "metrics.sqlite", isolation_level=None)
+    blocker = connect(writer.folder / "metrics.sqlite", isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     answers = [writer.append(step(number)) for number in range(1, 121)]
     assert any("locked" in answer and "wait in memory" in answer for answer in answers)
-    assert writer.run.since() == ([], 0)
+    assert Run(writer.folder).since() == ([], 0)
     blocker.execute("ROLLBACK")
     blocker.close()
     writer.state("finished", 120)
     writer.close()
-    assert [point.step for point in writer.run.since()[0]] == list(range(1, 121))
+    assert [point.step for point in Run(writer.folder).since()[0]] == list(range(1, 121))
 
 
 def test_the_newest_sample_is_found(store):

@@ -19,11 +19,11 @@ TINY = ModelConfig(layers=1, heads=2, embedding_dim=16, sequence_length=16, drop
 TOKENS = torch.tensor([ord(c) % 32 for c in "to be or not to be, that is the question. " * 40])
 
 
-def training(config, model=None, live=None, first_step=1):
+def training(config, model=None, live=None):
     model = model or build_model(TINY, 32, seed=config.seed)
     batches = Batches(TOKENS, config.batch_size, 16, config.seed)
     optimizer = OPTIMIZERS[config.optimizer](model, config)
-    return train(model, optimizer, batches, batches, config, live, first_step)
+    return train(model, optimizer, batches, batches, config, live)
 
 
 def test_a_batch_is_a_pure_function_of_seed_and_step():

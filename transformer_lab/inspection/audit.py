@@ -6,9 +6,7 @@ does see the targets must be caught, since an audit that cannot fail proves noth
 Shapes: B batch, T time, D width, V vocabulary.
 """
 
-import copy
 import inspect
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from transformer_lab.inspection.bound import Bound
+from transformer_lab.inspection.capture import twin
 from transformer_lab.inspection.clamped import clamped_target_loss, honest_loss
 from transformer_lab.model import GPT
 
@@ -59,7 +58,7 @@ def audit(model: GPT, generator: torch.Generator) -> Iterator[Proof]:
 
     It may be on any device and in any precision. `generator` is one of the CPU.
     """
-    subject = private(model)
+    subject = twin(model).eval()
     for proof in (
         future_edit,
         future_gradient,
@@ -91,12 +90,6 @@ def verdict(proofs: Iterable[Proof]) -> Verdict:
         outcome="passed",
         sentence="No proof found a way from a target to its prediction, and a cheat was caught.",
     )
-
-
-def private(model: GPT) -> GPT:
-    """Modules of our own, in eval mode, around the very same weights: hooks disturb nobody."""
-    shared = itertools.chain(model.parameters(), model.buffers())
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in shared}).eval()
 
 
 def future_edit(model: GPT, generator: torch.Generator) -> Proof:

@@ -45,7 +45,7 @@ def settled_losses(
         targets,
         steps=max(looks),
         step_size=step_size,
-        precision=precision,
+        weight=precision,
     )
     for step, state in enumerate(states):
         if step in looks:

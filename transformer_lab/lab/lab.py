@@ -4,41 +4,36 @@ Methods may be called from any thread. They check at once what can be checked, h
 worker, and return.
 """
 
-import math
-import statistics
+import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from transformer_lab.generation import SampleConfig, encode_prompt, write
+from transformer_lab.lab.database import State
 from transformer_lab.lab.device import choose_device, memory_free
-from transformer_lab.lab.estimate import (
-    Estimate,
-    choose_micro_batch,
-    estimate,
-    measured_speed,
-    probe,
-)
+from transformer_lab.lab.estimate import Estimate, choose_micro_batch
 from transformer_lab.lab.jobs import Job, Jobs
 from transformer_lab.lab.live_run import LiveRun, Snapshot
-from transformer_lab.lab.runs import Run, RunStore, RunSummary, Sample, State
+from transformer_lab.lab.origins import Offspring, Origin, Resumed
+from transformer_lab.lab.pace import Pace
+from transformer_lab.lab.queue import Queue, QueueFullError, Waiting
+from transformer_lab.lab.runs import RESUMABLE, Run, RunNotFoundError, RunStore
+from transformer_lab.lab.sampling import Sampling
+from transformer_lab.lab.stored_models import NoWeightsError, StoredModels
+from transformer_lab.lab.summaries import RunSummary
 from transformer_lab.lab.texts import Texts
-from transformer_lab.lab.views import SPEED_STEPS, View, live_view, stored_view
+from transformer_lab.lab.views import View, live_view, stored_view
 from transformer_lab.lab.worker import Worker
-from transformer_lab.model import ModelConfig
-from transformer_lab.recipes import SETTINGS, Setup
-from transformer_lab.settings import ConfigError, checked, from_mapping
-from transformer_lab.text.split import parts
-from transformer_lab.text.tasks import TASKS, Problem, held_out
-from transformer_lab.text.tokenizers import UnknownTextError, tokenizer_from_json
+from transformer_lab.recipes import SETTINGS, Setup, setup_from
+from transformer_lab.settings import ConfigError, checked
+from transformer_lab.text.tokenizers import UnknownTextError
 from transformer_lab.training import StepMetrics
-from transformer_lab.training.checkpoint import CheckpointError, load_checkpoint
-from transformer_lab.training.evaluate import accuracy
 
-SAMPLE_SECONDS = 10.0  # between two samples while training, besides those at evaluations
-SAMPLE_SHARE = 10  # writing them may take at most this fraction of the time: it slows the training
 LISTING_SECONDS = 1.0  # how old the list of runs may be
 UNTRAINED = "untrained"  # the name of the model that is initialized but has no run yet
 
@@ -67,66 +62,87 @@ class Lab:
             ) from error
         self.store = RunStore(home)
         self.store.sweep()
+        self.queue = Queue(home)
         self.jobs = Jobs()
-        self._worker = Worker()
-        self._lock = threading.RLock()
-        self._current: LiveRun | None = None
         self.texts = Texts(home)
-        self._samples: dict[str, Sample] = {}
-        self._accuracies: dict[str, float] = {}
-        self._sampling: Job | None = None
-        self._sampled = -math.inf  # when the last sample was begun, and how long it took
-        self._sample_took = 0.0
+        self._lock = threading.RLock()
+        self._lanes: list[LiveRun] = []  # those not ended, and the one started last
+        self._focus: LiveRun | None = None  # the one started last
         self._listing: tuple[float, list[RunSummary]] = (-1e9, [])
-        self._loaded: tuple[Path, Snapshot] | None = None
-        self._speed: float | None = None  # of this CPU, in FLOP/s
-        self._paces: dict[tuple[object, ...], float | None] = {}  # seconds a step, where measured
-        self._worker.submit(self._measure_speed)
+        self._models = StoredModels()
+        self._closing = False
+        self._worker = Worker(self._dispatch)
+        self._pace = Pace(self._worker.submit, lambda: not self._busy())
+        self._sampling = Sampling(self.jobs, self.store)
 
     # --- training -----------------------------------------------------------------------------
 
     def initialize(self, setup: Setup, recipe: str = "custom") -> None:
         """Make a new, untrained model. Raises ConfigError, and LabError while one is training."""
         with self._lock:
-            self._refuse_if_busy()
+            self._refuse_if_full()
             self.check(setup)
-            run = LiveRun(setup, recipe, self.store, self.texts.fetched, self._observe)
-            self._current = run
-        self._worker.submit(run.prepare, run)
+            self._prepare(setup, recipe)
 
     def start(self, setup: Setup, recipe: str = "custom") -> None:
         """Train: the initialized model if it has these settings, else a new one.
 
-        Raises ConfigError, and LabError while something is training.
+        Raises ConfigError, and LabError while as much is training as may.
         """
         with self._lock:
-            self._refuse_if_busy()
-            ready = self._current
+            self._refuse_if_full()
+            ready = self._focus
             if not (ready and ready.status.state == "ready" and same_model(ready.setup, setup)):
-                self.initialize(setup, recipe)
-            run = self._current
-            assert run is not None
-            run.recipe = recipe
-            run.wish = "starting"
-        self._worker.submit(lambda: self._begin(run, setup), run)
+                self.check(setup)
+                ready = self._prepare(setup, recipe)
+            ready.recipe = recipe
+            self._begin(ready, setup)
 
-    def _begin(self, run: LiveRun, setup: Setup) -> None:
-        run.begin(setup)
-        self._worker.add(run)
+    def resume(self, run_id: str | None = None) -> None:
+        """Go on with a run: after a pause, or where it was stopped or cut off.
 
-    def pause(self) -> None:
+        Without an id, the paused one. Raises LabError and RunNotFoundError.
+        """
+        paused = self.live(run_id) if run_id else self.current
+        if paused is not None and paused.status.state == "paused":
+            self._worker.submit(paused.resume, paused)
+            return
+        if run_id is None:
+            raise LabError("Nothing here is paused.")
+        with self._lock:
+            run = self._resumable(run_id)
+            self._refuse_if_full()
+            setup = setup_from(run.manifest["setup"])
+            self._begin(self._prepare(setup, str(run.manifest["recipe"]), Resumed(run)), setup)
+
+    def extend(self, run_id: str, steps: object) -> None:
+        """Train a finished or stopped run for more steps, as a new run that begins as it ended.
+
+        Raises LabError, RunNotFoundError and ConfigError.
+        """
+        self.begin(self.extension(run_id, steps))
+
+    def branch(self, run_id: str, checkpoint: str, setup: Setup, recipe: str = "custom") -> None:
+        """Train on from a checkpoint with other settings, as a new run.
+
+        Raises LabError, RunNotFoundError and ConfigError.
+        """
+        self.begin(self.branching(run_id, checkpoint, setup, recipe))
+
+    def keep(self, run_id: str | None = None) -> None:
+        """Save this moment of a training for good. Raises LabError when nothing runs."""
+        run = self._controllable(run_id, "running", "paused")
+        self._worker.submit(run.keep, run)
+
+    def pause(self, run_id: str | None = None) -> None:
         """Rest after the current step. Raises LabError when nothing runs."""
-        run = self._controllable("running")
+        run = self._controllable(run_id, "running")
         run.wish = "pausing"
         self._worker.submit(run.pause, run)
 
-    def resume(self) -> None:
-        """Go on after a pause. Raises LabError when nothing is paused."""
-        self._worker.submit(self._controllable("paused").resume)
-
-    def stop(self, reason: str = "") -> None:
+    def stop(self, reason: str = "", run_id: str | None = None) -> None:
         """End the run after the current step and save it. Raises LabError when there is none."""
-        run = self._controllable("running", "paused")
+        run = self._controllable(run_id, "running", "paused")
         run.live.stop = True
         run.wish = "stopping"
         self._worker.submit(lambda: run.stop(reason), run)
@@ -135,25 +151,32 @@ class Lab:
         """Stop what runs, keep it, and start a new run from new weights. Raises ConfigError."""
         self.check(setup)
         with self._lock:
-            if self._current and self._current.status.state in ("running", "paused"):
-                self.stop("Started over.")
+            run = self.current
+            if run and run.status.state in ("running", "paused"):
+                self.stop("Started over.", run.status.run_id)
             done = threading.Event()
             self._worker.submit(done.set)
         done.wait(30)
         self.start(setup, recipe)
 
-    def pause_or_resume(self) -> None:
-        """One button for both. Raises LabError when there is nothing to pause or resume."""
-        paused = self._current is not None and self._current.status.state == "paused"
-        self.resume() if paused else self.pause()
+    def pause_or_resume(self, run_id: str | None = None) -> None:
+        """One button for both; a run on disk that can go on goes on.
 
-    def set_learning_rate(self, value: object) -> float:
+        Raises LabError when there is nothing to pause or resume, and RunNotFoundError.
+        """
+        run = self.live(run_id) if run_id else self.current
+        if run is not None and run.status.state == "running":
+            self.pause(run.status.run_id)
+        else:
+            self.resume(run_id or (run.status.run_id if run else None))
+
+    def set_learning_rate(self, value: object, run_id: str | None = None) -> float:
         """Change the peak learning rate of the run under way; gives it as a number.
 
         Raises ConfigError and LabError.
         """
         rate = float(checked(SETTINGS["train.learning_rate"], value))
-        run = self._controllable("running", "paused")
+        run = self._controllable(run_id, "running", "paused")
         self._worker.submit(lambda: run.set_learning_rate(rate))
         return rate
 
@@ -164,28 +187,14 @@ class Lab:
         return done.wait(timeout)
 
     def close(self) -> None:
-        """Stop what runs, save it, and end all threads."""
-        if run := self._current:
+        """Save what runs, to be resumed later, and end all threads."""
+        self._closing = True
+        for run in self._lanes:
             run.live.stop = True
-            self._worker.submit(lambda: run.stop("The lab was closed."), run)
+            self._worker.submit(partial(run.stop, "The lab was closed.", "interrupted"), run)
         self._worker.close()
         self.jobs.close()
         self.texts.close()
-
-    def delete_text(self, name: str) -> None:
-        """Remove one of the learner's texts. Raises LabError while a run learns from it."""
-        entry = self.texts.library.find(name)
-        if entry is None:
-            raise LabError("Only texts you added yourself can be deleted.")
-        run = self._current
-        users = [s.id for s in self.runs() if s.elsewhere]
-        if run and run.busy and run.made and run.made.corpus.sha256 == entry.sha256:
-            users = [run.status.run_id or "The model being prepared"]
-        elif users and self.store.open(users[0]).manifest["corpus"]["sha256"] != entry.sha256:
-            users = []
-        if users:
-            raise LabError(f"{users[0]} is learning from {entry.name}: stop it first.")
-        self.texts.library.delete(entry)
 
     def check(self, setup: Setup) -> None:
         """Everything that can be wrong with a setup and be known at once. Raises ConfigError."""
@@ -193,41 +202,41 @@ class Lab:
         facts = self.texts.facts(setup)
         choose_micro_batch(setup, facts.vocabulary_size, device, memory_free())
 
-    # --- what a training will cost ------------------------------------------------------------
-
     def estimate(self, setup: Setup, vocabulary_size: int) -> Estimate:
         """Arithmetic, memory and time of a training, at once; asked again it may know better.
 
         Raises ConfigError when it cannot fit.
         """
-        device, key = choose_device(setup.train.device).device.type, _pace_key(setup)
-        found = estimate(
-            setup,
-            vocabulary_size,
-            device,
-            speed=self._speed if device == "cpu" else None,
-            measured=self._paces.get(key),
-        )
-        resting = self._current is None or not self._current.busy
-        if device == "cpu" and self._speed and key not in self._paces and resting:
-            self._paces[key] = None  # asked for
-            self._worker.submit(lambda: self._probe(setup, vocabulary_size, found))
-        return found
+        return self._pace.estimate(setup, vocabulary_size)
 
-    def _measure_speed(self) -> None:
-        self._speed = measured_speed(0)
+    def _prepare(self, setup: Setup, recipe: str, origin: Origin | None = None) -> LiveRun:
+        run = LiveRun(setup, recipe, self.store, self.texts, self._observe, origin)
+        with self._lock:
+            self._lanes = [lane for lane in self._lanes if lane.busy] + [run]
+            self._focus = run
+        self._worker.submit(run.prepare, run)
+        return run
 
-    def _probe(self, setup: Setup, vocabulary_size: int, expected: Estimate) -> None:
-        if self._current is None or not self._current.busy:
-            self._paces[_pace_key(setup)] = probe(setup, vocabulary_size, expected)
+    def _begin(self, run: LiveRun, setup: Setup) -> None:
+        run.wish = "starting"
+        self._worker.submit(lambda: run.begin(setup), run)
+        self._worker.submit(lambda: self._worker.add(run), run)
 
-    def _refuse_if_busy(self) -> None:
-        run = self._current
-        if run and run.busy:
+    def _observe(self, run: LiveRun, evaluated: bool) -> None:
+        self._pace.observe(run)
+        self._sampling.observe(run, evaluated)
+
+    def _busy(self) -> list[LiveRun]:
+        return [run for run in self._lanes if run.busy]
+
+    def _refuse_if_full(self) -> None:
+        busy = self._busy()
+        if len(busy) >= self.queue.at_once:
+            run = busy[-1]
             name = run.status.run_id or "A training"
             raise LabError(
                 f"{name} is {run.status.state} (step {run.status.step:,} of "
-                f"{run.setup.train.steps:,}): stop it first."
+                f"{run.setup.train.steps:,}): stop it first, or add this one to the queue."
             )
         elsewhere = self.elsewhere()
         if elsewhere:
@@ -236,73 +245,171 @@ class Lab:
                 "end it there first (Ctrl-C), or use another --home."
             )
 
-    def _controllable(self, *states: State) -> LiveRun:
-        run = self._current
+    def _controllable(self, run_id: str | None, *states: State) -> LiveRun:
+        run = self.live(run_id) if run_id else self.current
         if run is None or run.status.state not in states:
             raise LabError(f"Nothing here is {' or '.join(states)}.")
         return run
 
-    # --- what it writes while it learns -------------------------------------------------------
+    def _resumable(self, run_id: str) -> Run:
+        """A stored run that can go on. Raises LabError and RunNotFoundError."""
+        run = self.store.open(run_id)
+        state, _ = run.state()
+        if state == "finished":
+            raise LabError(f"{run_id} is finished: train it for more steps instead.")
+        if state not in RESUMABLE or ((live := self.live(run_id)) and live.busy):
+            raise LabError(f"{run_id} is {state} already.")
+        return run
 
-    def _observe(self, run: LiveRun, evaluated: bool) -> None:
-        """A snapshot was published: let it write a sample if it is time for one."""
-        speeds = [point.tokens_per_second for point in run.stream.latest(SPEED_STEPS)[1:]]
-        if speeds:
-            tokens = run.setup.train.batch_size * run.setup.model.sequence_length
-            self._paces[_pace_key(run.setup)] = tokens / statistics.median(speeds)
-        passed = time.monotonic() - self._sampled
-        due = not run.active or (
-            passed >= SAMPLE_SHARE * self._sample_took and (evaluated or passed >= SAMPLE_SECONDS)
+    def has_room(self) -> bool:
+        """Whether another training may start now."""
+        return len(self._busy()) < self.queue.at_once and not self.elsewhere()
+
+    # --- the queue ----------------------------------------------------------------------------
+
+    def resumption(self, run_id: str) -> Waiting:
+        """A run that goes on, ready to start or to queue. Raises LabError, RunNotFoundError."""
+        manifest = self._resumable(run_id).manifest
+        return Waiting(
+            kind="resume", recipe=str(manifest["recipe"]), setup=manifest["setup"], run=run_id
         )
-        resting = self._sampling is None or self._sampling.done
-        if run.snapshot is not None and due and (resting or not run.active):
-            self._sampled = time.monotonic()
-            self._sampling = self.jobs.start("A sample", self._sample(run, run.snapshot))
 
-    def _sample(self, run: LiveRun, snapshot: Snapshot) -> Iterator[Sample]:
-        config = run.setup.sample
+    def extension(self, run_id: str, steps: object) -> Waiting:
+        """A run trained for more steps, ready to start or to queue.
+
+        Raises LabError, RunNotFoundError and ConfigError.
+        """
+        run = self.store.open(run_id)
+        more = int(checked(SETTINGS["train.steps"], steps))
+        points = run.resume_points()
+        if not points:
+            raise LabError(f"{run_id} has no save to go on from: it was never saved.")
+        if run.is_held():
+            raise LabError(f"{run_id} is still being trained: stop it first.")
+        total = int(points[0].name.rpartition("-")[2]) + more
+        setup = setup_from(run.manifest["setup"]).with_values({"train.steps": total})
+        return Waiting(
+            kind="extended",
+            recipe=str(run.manifest["recipe"]),
+            setup=setup.to_mapping(),
+            run=run_id,
+            checkpoint=points[0].name,
+        )
+
+    def branching(
+        self, run_id: str, checkpoint: str, setup: Setup, recipe: str = "custom"
+    ) -> Waiting:
+        """A checkpoint trained on with other settings, ready to start or to queue.
+
+        `setup.train.steps` counts the steps to come. Raises ConfigError and RunNotFoundError.
+        """
+        run = self.store.open(run_id)
+        folder = run.checkpoint(checkpoint)
+        step = int(folder.name.rpartition("-")[2])
+        parent = setup_from(run.manifest["setup"])
+        fixed = replace(setup.model, dropout=parent.model.dropout)
+        for name, value in vars(fixed).items():
+            if (expected := getattr(parent.model, name)) != value:
+                setting = SETTINGS[f"model.{name}"]
+                raise ConfigError(
+                    setting.key,
+                    f"{setting.label} is {value}, but the weights of {run_id} were made with "
+                    f"{expected}: set it back, or start a new run. Of the model only Dropout can "
+                    "change in a branch.",
+                )
+        total = setup.with_values({"train.steps": step + setup.train.steps})
+        return Waiting(
+            kind="branched",
+            recipe=recipe,
+            setup=total.to_mapping(),
+            run=run_id,
+            checkpoint=checkpoint,
+        )
+
+    def enqueue(self, setup: Setup, recipe: str = "custom") -> None:
+        """Train this when its turn comes. Raises ConfigError and LabError."""
+        self.check(setup)
+        self.add_to_queue(Waiting(kind="new", recipe=recipe, setup=setup.to_mapping()))
+
+    def add_to_queue(self, item: Waiting) -> None:
+        """Train this when its turn comes, which may be now. Raises LabError."""
         try:
-            encode_prompt(snapshot.tokenizer, config)
-        except (UnknownTextError, ConfigError):
-            config = replace(config, prompt=snapshot.tokenizer.decode([0]))
-        problems = self._problems(run)
-        if problems:
-            config = replace(config, prompt=f"\n{problems[0].question}")
-        config = replace(config, length=min(config.length, 300))
-        text = "".join(write(snapshot.model(), snapshot.tokenizer, config))
-        solved = accuracy(snapshot.model(), snapshot.tokenizer, problems)
-        if solved is not None:
-            self._accuracies[snapshot.run_id] = solved
-            Run(self.store.folder / snapshot.run_id).add_accuracy(snapshot.step, solved)
-        self._sample_took = time.monotonic() - self._sampled
-        sample = Sample(snapshot.step, config.prompt, text)
-        self._samples[snapshot.run_id] = sample
-        Run(self.store.folder / snapshot.run_id).add_sample(sample)
-        yield sample
+            self.queue.add(item)
+        except QueueFullError as error:
+            raise LabError(str(error)) from None
+        except OSError as error:
+            raise LabError(f"The queue could not be written: {error.strerror}.") from error
+        self._worker.submit(self._dispatch)
 
-    def _problems(self, run: LiveRun) -> list[Problem]:
-        """Held-out problems of a task; none for any other text."""
-        if run.made is None or run.made.corpus.name not in TASKS:
-            return []
-        return held_out(*parts(run.made.corpus, run.setup.data.validation_share))
+    def run_queue(self) -> None:
+        """Let what waits have its turn."""
+        self.queue.release()
+        self._worker.submit(self._dispatch)
+
+    def set_at_once(self, count: int) -> None:
+        """How many trainings may run at the same time."""
+        self.queue.set_at_once(count)
+        self._worker.submit(self._dispatch)
+
+    def _dispatch(self) -> None:
+        """Start what waits, as far as there is room. On the worker's thread."""
+        while not self._closing and (item := self.queue.next()):
+            with self._lock:
+                if len(self._busy()) >= self.queue.at_once or self.elsewhere():
+                    return
+                self.queue.remove(item.id)
+                try:
+                    self.begin(item)
+                except (ConfigError, LabError, RunNotFoundError) as error:
+                    self.queue.add(replace(item, problem=str(error)), first=True)
+
+    def begin(self, item: Waiting) -> None:
+        """Start what could also wait, now. Raises LabError, RunNotFoundError and ConfigError."""
+        with self._lock:
+            self._refuse_if_full()
+            if item.kind == "resume":
+                self.resume(item.run)
+                return
+            setup = setup_from(item.setup)
+            if item.kind == "new":
+                self.start(setup, item.recipe)
+                return
+            self.check(setup)
+            parent = self.store.open(item.run)
+            origin = Offspring(parent, parent.checkpoint(item.checkpoint), item.kind)
+            self._begin(self._prepare(setup, item.recipe, origin), setup)
 
     # --- looking at runs ----------------------------------------------------------------------
 
     @property
     def current(self) -> LiveRun | None:
-        """The training in the worker's hands, if any."""
-        return self._current
+        """The training that buttons mean when no run is named: the last one started that runs."""
+        busy = self._busy()
+        return busy[-1] if busy and self._focus not in busy else self._focus
+
+    def live(self, run_id: str) -> LiveRun | None:
+        """A training in the worker's hands, by its id."""
+        return next((run for run in self._lanes if run.status.run_id == run_id), None)
 
     def runs(self) -> list[RunSummary]:
         """All runs, newest first; at most a second old."""
         taken, listing = self._listing
         if time.monotonic() - taken > LISTING_SECONDS:
-            own = self._current.status.run_id if self._current else ""
+            own = {run.status.run_id for run in self._lanes}
             listing = [
-                replace(run, elsewhere=False) if run.id == own else run for run in self.store.list()
+                replace(run, elsewhere=False) if run.id in own else run for run in self.store.list()
             ]
             self._listing = (time.monotonic(), listing)
         return listing
+
+    def refresh(self) -> None:
+        """Have the next list of runs made anew."""
+        self._listing = (-1e9, [])
+
+    def interrupted(self) -> list[RunSummary]:
+        """Runs that were cut off and can be resumed, newest first."""
+        live = {run.status.run_id for run in self._busy()}
+        return [run for run in self.runs() if run.state == "interrupted" and run.id not in live]
 
     def elsewhere(self) -> RunSummary | None:
         """A run that another process is training in this home, if any."""
@@ -310,7 +417,7 @@ class Lab:
 
     def shown(self) -> str:
         """The id of the run to show when none is asked for: the one under way, or the newest."""
-        run, elsewhere = self._current, self.elsewhere()
+        run, elsewhere = self.current, self.elsewhere()
         if elsewhere and (run is None or run.ended):
             return elsewhere.id
         if run and (run.status.run_id or not run.ended):
@@ -320,65 +427,96 @@ class Lab:
 
     def since(self, run_id: str, cursor: int = 0) -> tuple[list[StepMetrics], int]:
         """Steps of a run after `cursor`, and the cursor to pass next time."""
-        run = self._current
-        if run and run.status.run_id == run_id:
-            return run.stream.since(cursor)
-        return self.store.open(run_id).since(cursor)
+        run = self.live(run_id)
+        return run.stream.since(cursor) if run else self.store.open(run_id).since(cursor)
 
     def view(self, run_id: str | None = None) -> View:
         """How a run stands; without an id, the one a page should show."""
         run_id = self.shown() if run_id is None else run_id
-        run = self._current
-        if run and run.status.run_id == run_id:
-            return live_view(run, self._samples.get(run_id), self._accuracies.get(run_id))
+        run = self.live(run_id) if run_id else self.current
+        if run is not None:
+            samples = self._sampling
+            return live_view(run, samples.samples.get(run_id), samples.accuracies.get(run_id))
         return stored_view(self.store.open(run_id)) if run_id else View()
+
+    def describe(self, run_id: str, **changes: Any) -> None:
+        """Change a run's title, notes or pin. Raises LabError and RunNotFoundError."""
+        try:
+            self.store.open(run_id).describe(**changes)
+        except OSError as error:
+            raise LabError(f"That could not be written: {error.strerror}.") from error
+        self.refresh()
+
+    def delete(self, run_id: str) -> None:
+        """Move a run to the trash. Raises LabError and RunNotFoundError."""
+        with self._lock:
+            live = self.live(run_id)
+            if live and live.busy:
+                raise LabError(f"{run_id} is {live.status.state}: stop it first.")
+            try:
+                self.store.delete(run_id)
+            except OSError as error:
+                raise LabError(f"{run_id} could not be deleted: {error}") from error
+            if live:
+                self._lanes.remove(live)
+                self._focus = None if self._focus is live else self._focus
+        self.refresh()
+
+    def restore(self, run_id: str) -> None:
+        """Bring a deleted run back. Raises LabError."""
+        try:
+            self.store.restore(run_id)
+        except (LookupError, OSError) as error:
+            raise LabError(str(error)) from error
+        self.refresh()
+
+    def delete_text(self, name: str) -> None:
+        """Remove one of the learner's texts. Raises LabError while a run learns from it."""
+        entry = self.texts.library.find(name)
+        if entry is None:
+            raise LabError("Only texts you added yourself can be deleted.")
+        for run in self._busy():
+            if run.made and run.made.corpus.sha256 == entry.sha256:
+                who = run.status.run_id or "The model being prepared"
+                raise LabError(f"{who} is learning from {entry.name}: stop it first.")
+        elsewhere = self.elsewhere()
+        if elsewhere:
+            corpus: Mapping[str, Any] = self.store.open(elsewhere.id).manifest["corpus"]
+            if corpus["sha256"] == entry.sha256:
+                raise LabError(f"{elsewhere.id} is learning from {entry.name}: stop it first.")
+        self.texts.library.delete(entry)
 
     # --- generating ---------------------------------------------------------------------------
 
     def writers(self) -> dict[str, str]:
         """Models that can write, and what to call them: the live one first, then saved runs."""
         found: dict[str, str] = {}
-        run = self._current
-        if run and run.snapshot:
-            key = run.status.run_id or UNTRAINED
-            found[key] = f"{run.status.run_id or 'Untrained model'} · {run.status.state}"
+        for run in [self.current, *self._lanes]:
+            if run and run.snapshot:
+                key = run.status.run_id or UNTRAINED
+                words = f"{run.status.run_id or 'Untrained model'} · {run.status.state}"
+                found.setdefault(key, words)
         for summary in self.runs():
-            if summary.id not in found and self.store.open(summary.id).checkpoints():
-                found[summary.id] = f"{summary.id} · {summary.state}"
+            if summary.id not in found and self._has_weights(summary.id):
+                found[summary.id] = f"{summary.name} · {summary.state}"
         return found
+
+    def _has_weights(self, run_id: str) -> bool:
+        return any((self.store.folder / run_id / "checkpoints").glob("*-*"))
 
     def snapshot(self, name: str = "latest") -> Snapshot:
         """The newest weights of a run, live or saved. Raises LabError."""
-        run = self._current
-        if run and run.snapshot and name in ("latest", run.status.run_id or UNTRAINED):
-            return run.snapshot
         if name == "latest":
             name = next(iter(self.writers()), "")
         if not name:
             raise LabError("There is no model yet: train one first.")
+        live = self.current if name == UNTRAINED else self.live(name)
+        if live and live.snapshot:
+            return live.snapshot
         try:
-            saved = self.store.open(name)
-        except LookupError as error:
+            return self._models.newest(self.store.open(name))
+        except (RunNotFoundError, NoWeightsError, OSError, ValueError, sqlite3.Error) as error:
             raise LabError(str(error)) from error
-        damaged = []
-        for folder in saved.usable_checkpoints():
-            try:
-                return self._read_checkpoint(saved, folder)
-            except CheckpointError as error:
-                damaged.append(str(error))
-        why = " ".join(damaged) or "it was never paused, stopped or finished."
-        raise LabError(f"{name} has no weights that can be used: {why}")
-
-    def _read_checkpoint(self, run: Run, folder: Path) -> Snapshot:
-        if self._loaded and self._loaded[0] == folder:
-            return self._loaded[1]
-        weights, tokenizer, meta = load_checkpoint(folder)
-        config = from_mapping(ModelConfig, run.manifest["setup"]["model"])
-        snapshot = Snapshot(
-            run.id, int(meta["step"]), config, tokenizer_from_json(tokenizer), weights
-        )
-        self._loaded = (folder, snapshot)
-        return snapshot
 
     def generate(self, name: str, config: SampleConfig) -> tuple[Job, Snapshot]:
         """Let a model write; the job yields pieces of text.
@@ -396,13 +534,6 @@ class Lab:
         except UnknownTextError:
             return replace(config, prompt=self.snapshot(name).tokenizer.known(config.prompt))
         return config
-
-
-def _pace_key(setup: Setup) -> tuple[object, ...]:
-    """What the time of a step depends on."""
-    train = setup.train
-    rule = (train.optimizer, train.learning_rule, train.pc_learning_steps)
-    return setup.model, setup.data, train.batch_size, rule, train.threads, train.device
 
 
 def same_model(one: Setup, other: Setup) -> bool:

@@ -5,41 +5,44 @@ from any other.
 """
 
 import math
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from transformer_lab.lab.device import (
-    DeviceChoice,
-    choose_device,
-    environment,
-    memory_free,
-    thread_count,
-)
+from transformer_lab.lab.database import RunWriter, State
+from transformer_lab.lab.device import DeviceChoice, choose_device, environment, memory_free
 from transformer_lab.lab.estimate import choose_micro_batch
 from transformer_lab.lab.metrics import MetricStream
-from transformer_lab.lab.runs import RunStore, RunWriter, State
+from transformer_lab.lab.origins import New, Origin, OriginError, Resumed
+from transformer_lab.lab.runs import Run, RunStore
+from transformer_lab.lab.saves import Progress, Saved, Saves
+from transformer_lab.lab.texts import Texts
 from transformer_lab.model import GPT, ModelConfig, build_model, model_from_weights
 from transformer_lab.model.weights import count_parameters
 from transformer_lab.recipes import Setup
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.corpora import Corpus
-from transformer_lab.text.split import EncodedCorpus, Progress
+from transformer_lab.text.split import EncodedCorpus
 from transformer_lab.text.tokenizers import Tokenizer
-from transformer_lab.training import LiveSettings, NonFiniteLossError, train
+from transformer_lab.training import (
+    Begin,
+    Change,
+    LiveSettings,
+    NonFiniteLossError,
+    StepMetrics,
+    train,
+)
 from transformer_lab.training.batches import Batches
-from transformer_lab.training.checkpoint import save_checkpoint
-from transformer_lab.training.optimizers import OPTIMIZERS
+from transformer_lab.training.optimizers import OPTIMIZERS, Optimizer, restore_optimizer
+from transformer_lab.training.trainer import evaluation_due, validate
 
 SNAPSHOT_SECONDS = 1.0
 SNAPSHOT_SHARE = 50  # publishing may take at most this fraction of the time
-KEPT_SAVES = 2
+ENDED = ("finished", "stopped", "failed", "interrupted")
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Made:
     corpus: Corpus
     encoded: EncodedCorpus
     model: GPT
+    saved: Saved | None
 
 
 class LiveRun:
@@ -86,24 +90,29 @@ class LiveRun:
         setup: Setup,
         recipe: str,
         store: RunStore,
-        load: Callable[[Setup, Progress], tuple[Corpus, EncodedCorpus, str]],
+        texts: Texts,
         on_snapshot: Callable[["LiveRun", bool], None],
+        origin: Origin | None = None,
     ) -> None:
         self.setup = setup
         self.recipe = recipe
-        self.status = Status("preparing")
+        self.origin = origin or New()
+        resumed = self.origin.run.id if isinstance(self.origin, Resumed) else ""
+        self.status = Status("preparing", run_id=resumed)
         self.snapshot: Snapshot | None = None
         self.stream = MetricStream()
         self.live = LiveSettings()
         self.device: DeviceChoice = choose_device(setup.train.device)
+        self.threads = self.origin.threads(setup)
         self.wish = ""  # what was asked for and waits for the end of the current step
         self.parameters = 0
         self.made: Made | None = None
         self.validation_loss: float | None = None
         self.best: Snapshot | None = None  # of the lowest validation loss
+        self.attempt = 0
         self._best_loss = math.inf
         self._store = store
-        self._load = load
+        self._texts = texts
         self._on_snapshot = on_snapshot
         self._writer: RunWriter | None = None
         self._published = 0.0
@@ -116,75 +125,166 @@ class LiveRun:
     @property
     def ended(self) -> bool:
         """Whether it will never take another step."""
-        return self.status.state in ("finished", "stopped", "failed")
+        return self.status.state in ENDED
 
     @property
     def busy(self) -> bool:
         """Whether it is neither ended nor merely initialized."""
         return self.status.state in ("preparing", "running", "paused") or self.wish == "starting"
 
+    # --- from nothing to the first step -------------------------------------------------------
+
     def prepare(self) -> None:
-        """Load the text, build the model, publish it untrained: state `ready`, or `failed`."""
+        """Load the text, build the model, publish it: state `ready`, or `failed`."""
         try:
-            corpus, encoded, note = self._load(self.setup, self._say)
+            saved = self.origin.saved()
+            past = self.origin.past()
+            self.stream = MetricStream(past)
+            corpus, encoded, note = self.origin.text(self._texts, self.setup, self._say)
             self._say("making the model")
             vocabulary_size = encoded.tokenizer.vocabulary_size
             model = build_model(self.setup.model, vocabulary_size, self.setup.train.seed)
-            self.made = Made(corpus, encoded, model.to(self.device.device))
+            if saved:
+                model.load_state_dict(dict(saved.weights))
+                self.status = replace(self.status, step=saved.progress.step)
+            self.made = Made(corpus, encoded, model.to(self.device.device), saved)
             self.parameters = count_parameters(model)
+            losses = [p.validation_loss for p in past if p.validation_loss is not None]
+            self.validation_loss = losses[-1] if losses else None
             self.publish(announce=False)
             self._change("ready", note=note)
         except ConfigError as error:
-            self._change("failed", reason=str(error), field=error.field)
+            self._give_up(str(error), field=error.field)
+        except OriginError as error:
+            self._give_up(str(error))
         except RuntimeError as error:  # memory, mostly
-            self._change("failed", reason=f"The model could not be made: {error}")
+            self._give_up(f"The model could not be made: {error}")
         finally:
             self.live.doing = ""
 
     def _say(self, words: str) -> None:
         self.live.doing = words
 
+    def _give_up(self, reason: str, *, field: str = "") -> None:
+        """It cannot begin; what is on disk of it stays as it was."""
+        self.origin.release()
+        self.wish = ""
+        self.status = replace(self.status, state="failed", reason=reason, field=field)
+
     def begin(self, setup: Setup) -> None:
-        """Take the first step next: make the run's folder, optimizer and loop."""
+        """Take the next step soon: open the run's folder, make optimizer and loop."""
         self.wish = ""
         if self.status.state != "ready" or self.made is None or self.live.stop:
+            self.origin.release()
             return
         self.setup, made = setup, self.made
+        progress = made.saved.progress if made.saved else Progress()
         try:
-            self.live.micro_batch = choose_micro_batch(
+            self.live.micro_batch = self.origin.micro_batch() or choose_micro_batch(
                 setup,
                 made.encoded.tokenizer.vocabulary_size,
                 self.device.device.type,
                 memory_free(),
             )
-            self._writer = self._store.create(self.recipe, self._manifest(made))
+            manifest = self._manifest(made)
+            self._writer = self.origin.open(self._store, self.recipe, manifest)
         except ConfigError as error:
-            self._change("failed", reason=str(error), field=error.field)
+            self._give_up(str(error), field=error.field)
             return
         except OSError as error:
-            reason = (
+            self._give_up(
                 f"The run's folder could not be made in {self._store.folder}: {error.strerror}."
             )
-            self._change("failed", reason=reason)
             return
-        torch.set_num_threads(thread_count(setup.train.threads))
-        config, device = setup.train, self.device.device
-        self._steps = train(
-            made.model,
-            OPTIMIZERS[config.optimizer](made.model, config),
-            self._batches(made.encoded.training, device, config.seed),
-            self._batches(made.encoded.validation, device, 0),
-            config,
-            self.live,
-        )
-        self.status = replace(self.status, run_id=self._writer.run.id)
+        self._go_on(made, progress)
+        run = Run(self._writer.folder)
+        self.attempt = run.attempts()
+        self.status = replace(self.status, run_id=run.id)
+        if isinstance(self.origin, Resumed) and (words := self.origin.note(manifest)):
+            self.status = replace(self.status, note=words)
         if self.status.note:
-            self._writer.event("note", 0, self.status.note)
+            self._writer.event("note", self.status.step, self.status.note)
+        self._saves = Saves(run, setup.train, self._note)
+        self._saves.started_at(self.status.step)
         self._change("running")
         self.publish(evaluated=True)
 
+    def _go_on(self, made: Made, progress: Progress) -> None:
+        """The optimizer and the loop, as they were after the steps already taken."""
+        config, device, origin = self.setup.train, self.device.device, self.origin
+        self._optimizer: Optimizer = OPTIMIZERS[config.optimizer](made.model, config)
+        if made.saved and progress.optimizer == config.optimizer:
+            restore_optimizer(made.model, self._optimizer, made.saved.remembered)
+        elif made.saved:
+            words = "The optimizer begins without a memory of earlier gradients."
+            self.status = replace(self.status, note=words)
+        if isinstance(origin, Resumed):
+            self.live.learning_rate = progress.learning_rate
+            self.live.uncompiled = progress.uncompiled
+            self.live.replay = origin.run.changes(after=progress.step)
+        self._restore_best(origin.best(), made.encoded.tokenizer)
+        validation = self._batches(made.encoded.validation, device, 0)
+        if isinstance(origin, Resumed):
+            self._make_up(made.model, validation)
+        latest, seams = self.stream.latest(), origin.seams()
+        self._steps = train(
+            made.model,
+            self._optimizer,
+            self._batches(made.encoded.training, device, config.seed),
+            validation,
+            config,
+            self.live,
+            Begin(
+                step=progress.step,
+                seconds=latest[-1].seconds if latest else 0.0,
+                seam=seams[-1].step if seams else 0,
+            ),
+        )
+
+    def _make_up(self, model: GPT, validation: Batches) -> None:
+        """Measure the validation loss of the last step, when stopping cut that short."""
+        config = self.setup.train
+        for point in self.stream.latest():
+            if point.validation_loss is None and evaluation_due(point.step, config):
+                torch.set_num_threads(self.threads)
+                loss = validate(model, validation, config, self.live, point.step)
+                point = replace(point, validation_loss=loss)
+                self.stream = MetricStream([*self.stream.since()[0][:-1], point])
+                self.writer.append(point)
+                self.validation_loss = loss
+                self._remember_best(loss)
+
+    def _restore_best(self, best: Saved | None, tokenizer: Tokenizer) -> None:
+        if best and best.progress.best_loss is not None:
+            step, weights = best.progress.step, dict(best.weights)
+            self.best = Snapshot(
+                self.writer.folder.name, step, self.setup.model, tokenizer, weights
+            )
+            self._best_loss = best.progress.best_loss
+
+    # --- step by step -------------------------------------------------------------------------
+
     def advance(self) -> None:
-        """One step, kept in memory and on disk; a fresh snapshot when it is time for one."""
+        """One step, kept in memory and on disk; a fresh snapshot and a save when it is time."""
+        if torch.get_num_threads() != self.threads:
+            torch.set_num_threads(self.threads)
+        metrics = self._take_step()
+        if metrics is None:
+            if not self.live.stop:  # else the step was given up, and `stop` comes next
+                self._end("finished")
+            return
+        self._record_changes()
+        if metrics.step == self.setup.train.steps:
+            self._end("finished", validation_loss=metrics.validation_loss)
+            return
+        if metrics.validation_loss is not None or self._snapshot_due():
+            self.publish(evaluated=metrics.validation_loss is not None)
+            self._remember_best(metrics.validation_loss)
+        if self._saves.due(metrics.step):
+            self.save()
+
+    def _take_step(self) -> StepMetrics | None:
+        """One step, or as many as a GPU is ahead; the last one's metrics, None when none came."""
         for metrics in self._steps:
             self.stream.append(metrics)
             self.validation_loss = metrics.validation_loss or self.validation_loss
@@ -192,17 +292,15 @@ class LiveRun:
             if trouble := self.writer.append(metrics):
                 self.status = replace(self.status, note=trouble)
             if self.live.ahead == 0:
-                break
-        else:
-            if not self.live.stop:  # else the step was given up, and `stop` comes next
-                self._end("finished")
-            return
+                return metrics
+        return None
+
+    def _record_changes(self) -> None:
+        """What the training changed by itself, and what it has to say."""
+        while self.live.made:
+            self.writer.change(self.live.made.pop(0))
         while self.live.notes:
             self._note(self.live.notes.pop(0))
-        if metrics.step == self.setup.train.steps:
-            self._end("finished")
-        elif metrics.validation_loss is not None or self._snapshot_due():
-            self.publish(evaluated=metrics.validation_loss is not None)
 
     def _note(self, sentence: str) -> None:
         """Something the learner should know of this run."""
@@ -219,21 +317,22 @@ class LiveRun:
     def resume(self) -> None:
         """Go on where it paused."""
         if self.status.state == "paused":
-            torch.set_num_threads(thread_count(self.setup.train.threads))
             self._change("running")
 
-    def stop(self, reason: str = "") -> None:
+    def stop(self, reason: str = "", state: State = "stopped") -> None:
         """End early; the weights are saved."""
         if self.status.state in ("running", "paused"):
-            self._end("stopped", reason)
+            self._end(state, reason)
         elif self.status.state == "ready":
-            self._change("stopped")
+            self.origin.release()
+            self.status = replace(self.status, state="stopped")
 
     def set_learning_rate(self, rate: float) -> None:
         """Use another peak learning rate from the next step on."""
         if self.status.state in ("running", "paused"):
             self.live.learning_rate = rate
-            self.writer.event("learning_rate", self.status.step, repr(rate))
+            self.live.replay = [x for x in self.live.replay if x.name != "learning_rate"]
+            self.writer.change(Change(self.status.step, "learning_rate", rate))
 
     def fail(self, error: Exception) -> None:
         """The training raised: keep the last good weights and say why."""
@@ -248,9 +347,12 @@ class LiveRun:
             )
         if self.status.state in ("running", "paused"):
             self._end("failed", reason)
+        elif self._writer is None:
+            self._give_up(reason)
         else:
-            self.wish = ""
             self._change("failed", reason=reason)
+
+    # --- what is published and saved ----------------------------------------------------------
 
     def publish(self, *, announce: bool = True, evaluated: bool = False) -> None:
         """Copy the weights for others to read, and tell the observers."""
@@ -264,41 +366,46 @@ class LiveRun:
             tokenizer=self.made.encoded.tokenizer,
             weights={name: value.detach().clone() for name, value in state.items()},
         )
-        if evaluated and (self.validation_loss or math.inf) < self._best_loss:
-            self.best, self._best_loss = self.snapshot, self.validation_loss or math.inf
         self._published = time.monotonic()
         self._snapshot_pause = max(SNAPSHOT_SECONDS, SNAPSHOT_SHARE * (self._published - started))
         if announce:
             self._on_snapshot(self, evaluated)
 
-    def save(self) -> None:
-        """Write the published weights, and the best ones, to the run's folder."""
-        assert self.snapshot is not None
-        folder = self.writer.run.folder / "checkpoints"
-        if self._write(folder / f"step-{self.snapshot.step:08d}", self.snapshot):
-            for old in self.writer.run.checkpoints()[:-KEPT_SAVES]:
-                shutil.rmtree(old, ignore_errors=True)
-        if self.best and self._write(folder / f"best-{self.best.step:08d}", self.best):
-            for old in self.writer.run.best_checkpoints()[:-1]:
-                shutil.rmtree(old, ignore_errors=True)
+    def _remember_best(self, validation_loss: float | None) -> None:
+        """The snapshot just published is the best so far, if its validation loss is the lowest."""
+        if validation_loss is not None and validation_loss < self._best_loss:
+            self.best, self._best_loss = self.snapshot, validation_loss
 
-    def _write(self, folder: Path, snapshot: Snapshot) -> bool:
-        """Save a snapshot that is not saved yet; on a full disk say so, and training goes on."""
-        if folder.exists():
-            return False
-        try:
-            save_checkpoint(
-                folder,
-                snapshot.weights,
-                snapshot.tokenizer.to_json(),
-                {"step": snapshot.step, "run": self.writer.run.id},
-            )
-        except OSError as error:
-            step = f"{snapshot.step:,}"
-            why = error.strerror or error
-            self._note(f"The weights of step {step} could not be saved: {why}.")
-            return False
-        return True
+    def save(self) -> bool:
+        """Write the best weights, then all that is needed to go on; whether that is on disk.
+
+        The metrics come first: a save must never be ahead of the curve that leads to it.
+        """
+        assert self.made is not None
+        if trouble := self.writer.flush_through():
+            self.status = replace(self.status, note=trouble)
+        tokenizer = self.made.encoded.tokenizer
+        if self.best:
+            progress = Progress(step=self.best.step, best_loss=self._best_loss)
+            self._saves.save_best(self.best.weights, tokenizer, progress)
+        return self._saves.save(self.made.model, self._optimizer, tokenizer, self._progress())
+
+    def keep(self) -> None:
+        """Save this moment for good; on the worker's thread, between two steps."""
+        assert self.made is not None
+        tokenizer = self.made.encoded.tokenizer
+        if self._saves.keep(self.made.model, self._optimizer, tokenizer, self._progress()):
+            self.writer.event("kept", self.status.step, "")
+
+    def _progress(self) -> Progress:
+        return Progress(
+            step=self.status.step,
+            optimizer=self.setup.train.optimizer,
+            learning_rate=self.live.learning_rate,
+            micro_batch=self.live.micro_batch,
+            uncompiled=self.live.uncompiled,
+            best_loss=None if math.isinf(self._best_loss) else self._best_loss,
+        )
 
     @property
     def writer(self) -> RunWriter:
@@ -306,11 +413,12 @@ class LiveRun:
         assert self._writer is not None
         return self._writer
 
-    def _end(self, state: State, reason: str = "") -> None:
+    def _end(self, state: State, reason: str = "", *, validation_loss: float | None = None) -> None:
         """Save, record the state, let go of the folder."""
         self._steps.close()
         try:
-            self.publish(announce=False, evaluated=state == "finished")
+            self.publish(announce=False)
+            self._remember_best(validation_loss)
             self.save()
             if self.best and self.setup.train.keep_best and self.best.step != self.status.step:
                 self._note(
@@ -371,6 +479,7 @@ class LiveRun:
             "tokenizer": made.encoded.tokenizer.to_json(),
             "parameters": self.parameters,
             "device": {"name": self.device.name, "reason": self.device.reason},
-            "threads": thread_count(self.setup.train.threads),
+            "threads": self.threads,
+            "micro_batch": self.live.micro_batch,
             "environment": environment(self._store.folder),
         }

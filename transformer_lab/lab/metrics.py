@@ -1,6 +1,7 @@
 """The metrics of a training in memory, read with a cursor."""
 
 import threading
+from collections.abc import Iterable
 
 from transformer_lab.training import StepMetrics
 
@@ -8,9 +9,9 @@ from transformer_lab.training import StepMetrics
 class MetricStream:
     """Every step of a training, kept; readers come with a cursor and take nothing away."""
 
-    def __init__(self) -> None:
+    def __init__(self, points: Iterable[StepMetrics] = ()) -> None:
         self._lock = threading.Lock()
-        self._points: list[StepMetrics] = []
+        self._points = list(points)
 
     def append(self, point: StepMetrics) -> None:
         """Add the newest step."""

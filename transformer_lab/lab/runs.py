@@ -1,10 +1,11 @@
-"""Runs on disk, as plain things anyone can read.
+"""Runs on disk, as plain things anyone can read; docs/run_format.md describes them.
 
     runs/quick-start-3/
         run.json          what it was started with: settings, corpus, environment; never changed
+        about.json        what may change: its title, notes, and whether it is pinned
         metrics.sqlite    tables steps, samples, events (the last `state` event is its state)
         lock              held by the process that trains it
-        checkpoints/step-00000800/   weights.safetensors, tokenizer.json, meta.json
+        checkpoints/step-00000800/   weights, the optimizer's memory, tokenizer, progress, sums
 
 Only the holder of the lock writes steps and states. A run that has not ended, with a free lock, was
 interrupted.
@@ -12,14 +13,16 @@ interrupted.
 
 import contextlib
 import json
-import logging
+import os
 import re
+import shutil
 import sqlite3
 import time
+import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, cast
 
 from filelock import FileLock, Timeout
 
@@ -28,52 +31,44 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-from transformer_lab.text.split import bits_per_byte
-from transformer_lab.training import StepMetrics
-from transformer_lab.training.checkpoint import sweep_staging
+from transformer_lab.lab.database import (
+    CHANGES,
+    INSERT_EVENT,
+    INSERT_SAMPLE,
+    UNFINISHED,
+    RunWriter,
+    Sample,
+    State,
+    connect,
+)
+from transformer_lab.lab.summaries import RunSummary, Summaries
+from transformer_lab.training import Change, StepMetrics
+from transformer_lab.training.checkpoint import can_go_on, flush_folder, sweep_staging
+from transformer_lab.training.live import ChangeName
 
-log = logging.getLogger(__name__)
-
-State = Literal[
-    "preparing", "ready", "running", "paused", "finished", "stopped", "failed", "interrupted"
-]
-UNFINISHED = ("running", "paused")
-COLUMNS = [item.name for item in fields(StepMetrics)]
-SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS steps ({COLUMNS[0]} INTEGER PRIMARY KEY, {", ".join(COLUMNS[1:])});
-CREATE TABLE IF NOT EXISTS samples (step INTEGER, time REAL, prompt TEXT, text TEXT);
-CREATE TABLE IF NOT EXISTS events (time REAL, step INTEGER, kind TEXT, detail TEXT);
-"""
-INSERT_STEP = f"INSERT OR REPLACE INTO steps VALUES ({', '.join('?' * len(COLUMNS))})"
-INSERT_EVENT = "INSERT INTO events VALUES (?, ?, ?, ?)"
-COMMIT_SECONDS = 0.25
-COMMIT_STEPS = 50
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A text the model wrote during training, after `step` steps."""
-
-    step: int
-    prompt: str
-    text: str
+CUT_OFF = "The lab ended before this run did."
+RESUMABLE = ("interrupted", "stopped", "failed")
+CHANGING = ("metrics.sqlite", "metrics.sqlite-wal", "about.json", "checkpoints")
+LONGEST_TITLE, LONGEST_NOTES = 80, 10_000
+KEPT_IN_TRASH = 7 * 86_400  # seconds
 
 
 @dataclass(frozen=True)
-class RunSummary:
-    """A run in one line. `elsewhere` says that another process is training it now."""
+class About:
+    """What may be changed of a run at any time: a title of the learner's, notes, and a pin."""
 
-    id: str
-    recipe: str
-    corpus: str
-    created: float
-    state: State
-    reason: str
+    title: str = ""
+    notes: str = ""
+    pinned: bool = False
+
+
+@dataclass(frozen=True)
+class Seam:
+    """Where a run left its parent: after `step` steps of `run`, by `kind` (extended, branched)."""
+
+    run: str
     step: int
-    steps: int
-    validation_loss: float | None
-    bits_per_byte: float | None
-    elsewhere: bool
+    kind: str
 
 
 class RunNotFoundError(LookupError):
@@ -100,22 +95,49 @@ class Run:
         """How many steps it is to have."""
         return int(self.manifest["setup"]["train"]["steps"])
 
+    @property
+    def seams(self) -> list[Seam]:
+        """Where it, its parent and so on left theirs, in the order of steps."""
+        return [Seam(**seam) for seam in self.manifest.get("seams", [])]
+
+    @property
+    def about(self) -> About:
+        """Its title, notes and pin; empty ones when there is nothing that can be read."""
+        try:
+            stored = json.loads((self.folder / "about.json").read_text(encoding="utf-8"))
+            return About(str(stored["title"]), str(stored["notes"]), bool(stored["pinned"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return About()
+
+    def describe(self, **changes: Any) -> About:
+        """Change title, notes or pin. Raises OSError."""
+        about = replace(self.about, **changes)
+        title = "".join(c for c in " ".join(about.title.split()) if c.isprintable())
+        about = replace(about, title=title[:LONGEST_TITLE], notes=about.notes[:LONGEST_NOTES])
+        write_json(self.folder / "about.json", asdict(about))
+        return about
+
+    @property
+    def stamp(self) -> tuple[float, ...]:
+        """Changes whenever something was recorded of the run."""
+        return tuple(_modified(self.folder / name) for name in CHANGING)
+
     def since(self, cursor: int = 0) -> tuple[list[StepMetrics], int]:
         """Steps after step `cursor`, and the cursor to pass next time."""
-        with self._reading() as database:
+        with self.reading() as database:
             rows = database.execute("SELECT * FROM steps WHERE step > ? ORDER BY step", (cursor,))
             points = [StepMetrics(*row) for row in rows]
         return points, points[-1].step if points else cursor
 
     def latest(self, count: int = 1) -> list[StepMetrics]:
         """The newest steps, oldest first."""
-        with self._reading() as database:
+        with self.reading() as database:
             rows = database.execute("SELECT * FROM steps ORDER BY step DESC LIMIT ?", (count,))
             return [StepMetrics(*row) for row in rows][::-1]
 
     def latest_validation_loss(self) -> float | None:
         """The newest validation loss, if there is one yet."""
-        with self._reading() as database:
+        with self.reading() as database:
             row = database.execute(
                 "SELECT validation_loss FROM steps WHERE validation_loss IS NOT NULL "
                 "ORDER BY step DESC LIMIT 1"
@@ -124,18 +146,45 @@ class Run:
 
     def latest_sample(self) -> Sample | None:
         """The newest sample, if there is one yet."""
-        with self._reading() as database:
+        with self.reading() as database:
             row = database.execute(
                 "SELECT step, prompt, text FROM samples ORDER BY step DESC, time DESC LIMIT 1"
             ).fetchone()
         return Sample(*row) if row else None
 
+    def samples(self) -> list[Sample]:
+        """What it wrote over time, oldest first."""
+        with self.reading() as database:
+            rows = database.execute("SELECT step, prompt, text FROM samples ORDER BY step, time")
+            return [Sample(*row) for row in rows]
+
     def events(self, kind: str) -> list[tuple[int, str]]:
         """(step, detail) of every event of a kind, oldest first."""
-        with self._reading() as database:
+        with self.reading() as database:
             return database.execute(
                 "SELECT step, detail FROM events WHERE kind = ? ORDER BY rowid", (kind,)
             ).fetchall()
+
+    def log(self) -> list[tuple[float, int, str, str]]:
+        """(time, step, kind, detail) of everything that happened, oldest first."""
+        with self.reading() as database:
+            return database.execute(
+                "SELECT time, step, kind, detail FROM events ORDER BY rowid"
+            ).fetchall()
+
+    def changes(self, after: int) -> list[Change]:
+        """What was changed at step `after` or later, in the order in which it is to be repeated."""
+        found = [
+            Change(step, cast(ChangeName, name), float(detail))
+            for name in CHANGES
+            for step, detail in self.events(name)
+            if step >= after
+        ]
+        return sorted(found, key=lambda change: change.after)
+
+    def attempts(self) -> int:
+        """How many times it was resumed."""
+        return len(self.events("resumed"))
 
     def state(self) -> tuple[State, str]:
         """Its state and the reason for it. An unfinished run that nobody holds was interrupted."""
@@ -144,7 +193,7 @@ class Run:
         if states:
             recorded = json.loads(states[-1][1])
         if recorded["state"] in UNFINISHED and not self.is_held():
-            return "interrupted", "The lab ended before this run did."
+            return "interrupted", CUT_OFF
         return recorded["state"], recorded["reason"]
 
     def is_held(self) -> bool:
@@ -166,19 +215,37 @@ class Run:
         return False
 
     def checkpoints(self) -> list[Path]:
-        """Folders of saved weights, oldest first."""
-        return sorted((self.folder / "checkpoints").glob("step-*"))
+        """Folders of its regular saves, oldest first."""
+        return self._saved("step")
 
     def best_checkpoints(self) -> list[Path]:
         """Folders of the weights with the lowest validation loss so far, oldest first."""
-        return sorted((self.folder / "checkpoints").glob("best-*"))
+        return self._saved("best")
+
+    def kept_checkpoints(self) -> list[Path]:
+        """Folders of the moments a learner chose to keep, oldest first."""
+        return self._saved("kept")
+
+    def _saved(self, kind: str) -> list[Path]:
+        return sorted((self.folder / "checkpoints").glob(f"{kind}-*"))
+
+    def checkpoint(self, name: str) -> Path:
+        """A checkpoint's folder by its name, as in `step-00000800`. Raises RunNotFoundError."""
+        folder = self.folder / "checkpoints" / name
+        if not re.fullmatch(r"(step|best|kept)-\d{8,}", name) or not folder.is_dir():
+            raise RunNotFoundError(f"{self.id} has no checkpoint {name!r}.")
+        return folder
 
     def usable_checkpoints(self) -> list[Path]:
         """Folders of weights to write with, the preferred one first."""
-        best = self.best_checkpoints()[::-1]
-        newest = self.checkpoints()[::-1]
+        best, newest = self.best_checkpoints()[::-1], self.resume_points()
         keeps = self.manifest["setup"]["train"].get("keep_best", False)
         return [*best, *newest] if keeps else [*newest, *best]
+
+    def resume_points(self) -> list[Path]:
+        """Folders a training can go on from, the newest first."""
+        found = [*self.kept_checkpoints(), *self.checkpoints()]
+        return sorted(found, key=lambda path: (can_go_on(path), step_of(path)), reverse=True)
 
     def bytes_per_token(self) -> float | None:
         """How much text a validation token stands for; None where some of the text is lost."""
@@ -189,7 +256,7 @@ class Run:
 
     def add_accuracy(self, step: int, share: float) -> None:
         """Keep the share of held-out problems solved; from any thread of the training process."""
-        with contextlib.closing(_connect(self.folder)) as database, database:
+        with contextlib.closing(connect(self.folder)) as database, database:
             database.execute(INSERT_EVENT, (time.time(), step, "accuracy", repr(share)))
 
     def accuracy(self) -> float | None:
@@ -199,78 +266,44 @@ class Run:
 
     def add_sample(self, sample: Sample) -> None:
         """Keep a sample; from any thread of the process that trains the run."""
-        with contextlib.closing(_connect(self.folder)) as database, database:
-            database.execute(
-                "INSERT INTO samples VALUES (?, ?, ?, ?)",
-                (sample.step, time.time(), sample.prompt, sample.text),
-            )
+        with contextlib.closing(connect(self.folder)) as database, database:
+            database.execute(INSERT_SAMPLE, (sample.step, time.time(), sample.prompt, sample.text))
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        database = _connect(self.folder)
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Its metrics, to be asked in SQL."""
+        database = connect(self.folder)
         try:
             yield database
         finally:
             database.close()
 
 
-class RunWriter:
-    """The pen of a run: holds its lock from creation to `close`. For one thread only."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self._lock = FileLock(run.folder / "lock", timeout=2, thread_local=False)
-        self._lock.acquire()
-        self._database = _connect(run.folder)
-        self._database.executescript(SCHEMA)
-        self._pending: list[tuple[str, tuple[Any, ...]]] = []
-        self._committed = time.monotonic()
-
-    def append(self, metrics: StepMetrics) -> str:
-        """Keep a step; on disk within 0.25 s or 50 steps. Answers as `flush` does."""
-        self._pending.append((INSERT_STEP, astuple(metrics)))
-        waited = time.monotonic() - self._committed
-        if len(self._pending) % COMMIT_STEPS and waited < COMMIT_SECONDS:
-            return ""
-        return self.flush()
-
-    def state(self, state: State, step: int, reason: str = "") -> str:
-        """Record a change of state. Answers as `flush` does."""
-        return self.event("state", step, json.dumps({"state": state, "reason": reason}))
-
-    def event(self, kind: str, step: int, detail: str) -> str:
-        """Record that something happened, after the steps before it. Answers as `flush` does."""
-        self._pending.append((INSERT_EVENT, (time.time(), step, kind, detail)))
-        return self.flush()
-
-    def flush(self) -> str:
-        """Put everything on disk now.
-
-        When the disk refuses, it waits in memory, and the answer is a sentence that says so.
-        """
-        self._committed = time.monotonic()
-        try:
-            with self._database:
-                for statement, row in self._pending:
-                    self._database.execute(statement, row)
-        except sqlite3.Error as error:
-            return f"The metrics cannot be written now ({error}); they wait in memory."
-        self._pending.clear()
-        return ""
-
-    def close(self) -> None:
-        """Put everything on disk, as far as it takes it, and let go of the run."""
-        if trouble := self.flush():
-            log.error("%s: %s", self.run.id, trouble)
-        self._database.close()
-        self._lock.release()
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
-def _connect(folder: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(folder / "metrics.sqlite", timeout=5.0)
-    database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = NORMAL")
-    return database
+def step_of(checkpoint: Path) -> int:
+    """The step a checkpoint's folder is named after."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Replace a file of plain values at one stroke. Raises OSError."""
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            json.dump(content, file, indent=2, ensure_ascii=False)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    flush_folder(path.parent)
 
 
 class RunStore:
@@ -278,26 +311,30 @@ class RunStore:
 
     def __init__(self, home: Path) -> None:
         self.folder = home / "runs"
-        self._summaries: dict[str, tuple[tuple[float, ...], RunSummary]] = {}
+        self.trash = home / "trash"
+        self._summaries = Summaries()
 
     def create(self, slug: str, manifest: Mapping[str, Any]) -> RunWriter:
         """A new run named after its recipe, with the next free number; its lock is held."""
+        folder = self._new_folder(slug)
+        writer = RunWriter(folder)
+        content = {"format": 1, "id": folder.name, "created": time.time(), **manifest}
+        write_json(folder / "run.json", content)
+        return writer
+
+    def _new_folder(self, slug: str) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
         stem = re.sub(r"[^a-z0-9]+", "-", slug.lower()).strip("-") or "run"
-        number = 1 + max((_number(path.name, stem) for path in self.folder.iterdir()), default=0)
+        taken = [path.name for place in (self.folder, self.trash) for path in _inside(place)]
+        number = 1 + max((_number(name, stem) for name in taken), default=0)
         while True:
             folder = self.folder / f"{stem}-{number}"
             try:
                 folder.mkdir()
-                break
             except FileExistsError:
                 number += 1
-        writer = RunWriter(Run(folder))
-        content = {"format": 1, "id": folder.name, "created": time.time(), **manifest}
-        staged = folder / ".run.json"
-        staged.write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
-        staged.replace(folder / "run.json")
-        return writer
+            else:
+                return folder
 
     def open(self, run_id: str) -> Run:
         """A run by its id, or `latest`. Raises RunNotFoundError."""
@@ -311,53 +348,57 @@ class RunStore:
             raise RunNotFoundError(f"There is no run {run_id!r}.")
         return Run(folder)
 
+    def all(self) -> list[Run]:
+        """Every folder that holds a run, in no order."""
+        return [Run(path.parent) for path in self.folder.glob("*/run.json")]
+
     def list(self) -> list[RunSummary]:
         """Every readable run, newest first."""
-        if not self.folder.is_dir():
-            return []
-        found = [self._summary(path.parent) for path in self.folder.glob("*/run.json")]
-        return sorted((s for s in found if s), key=lambda s: s.created, reverse=True)
+        return self._summaries.of(self.all())
 
     def sweep(self) -> None:
-        """Remove what interrupted saves left behind, in runs nobody holds."""
-        for path in self.folder.glob("*/checkpoints"):
-            if not Run(path.parent).is_held():
-                sweep_staging(path)
+        """Tidy up what crashes left: half-written saves, and runs still called running.
 
-    def _summary(self, folder: Path) -> RunSummary | None:
-        """One run's line; an ended run is read again only when its files change."""
-        stamp = tuple(
-            path.stat().st_mtime if path.exists() else 0.0
-            for path in (folder / "metrics.sqlite", folder / "metrics.sqlite-wal")
-        )
-        known = self._summaries.get(folder.name)
-        if known and known[0] == stamp and known[1].state not in UNFINISHED:
-            return known[1]
-        run = Run(folder)
-        try:
-            summary = _summarize(run)
-        except (OSError, ValueError, KeyError, TypeError, sqlite3.Error):
-            return None  # half-made or spoiled: not a run that can be shown
-        self._summaries[folder.name] = (stamp, summary)
-        return summary
+        Only in runs nobody holds. What was deleted a week ago goes for good.
+        """
+        for run in self.all():
+            if run.is_held():
+                continue
+            sweep_staging(run.folder / "checkpoints")
+            with contextlib.suppress(OSError, ValueError, KeyError, sqlite3.Error, Timeout):
+                _mark_interrupted(run)
+        for folder in _inside(self.trash):
+            if time.time() - folder.stat().st_mtime > KEPT_IN_TRASH:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def delete(self, run_id: str) -> None:
+        """Move a run to the trash. Raises RunNotFoundError, and OSError while it is held."""
+        run = self.open(run_id)
+        if run.is_held():
+            raise OSError(f"{run_id} is being trained: stop it first.")
+        self.trash.mkdir(exist_ok=True)
+        run.folder.rename(self.trash / run_id)
+        (self.trash / run_id).touch()
+
+    def restore(self, run_id: str) -> None:
+        """Bring a deleted run back. Raises RunNotFoundError when it is gone for good."""
+        place = self.trash / run_id
+        if not re.fullmatch(r"[a-z0-9-]+", run_id) or not place.is_dir():
+            raise RunNotFoundError(f"{run_id} is no longer in the trash.")
+        place.rename(self.folder / run_id)
 
 
-def _summarize(run: Run) -> RunSummary:
-    state, reason = run.state()
-    latest, loss, length = run.latest(), run.latest_validation_loss(), run.bytes_per_token()
-    return RunSummary(
-        id=run.id,
-        recipe=str(run.manifest["recipe"]),
-        corpus=str(run.manifest["corpus"]["title"]),
-        created=float(run.manifest["created"]),
-        state=state,
-        reason=reason,
-        step=latest[-1].step if latest else 0,
-        steps=run.steps,
-        validation_loss=loss,
-        bits_per_byte=bits_per_byte(loss, length) if loss and length else None,
-        elsewhere=state in UNFINISHED,
-    )
+def _inside(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+
+
+def _mark_interrupted(run: Run) -> None:
+    states = run.events("state")
+    if states and json.loads(states[-1][1])["state"] in UNFINISHED:
+        latest = run.latest()
+        writer = RunWriter(run.folder)
+        writer.state("interrupted", latest[-1].step if latest else 0, CUT_OFF)
+        writer.close()
 
 
 def _number(name: str, stem: str) -> int:

@@ -14,6 +14,7 @@ import diskcache
 import numpy as np
 
 from transformer_lab.recipes import Setup
+from transformer_lab.settings import ConfigError
 from transformer_lab.text import DataConfig
 from transformer_lab.text.cache import open_cache
 from transformer_lab.text.corpora import (
@@ -38,7 +39,7 @@ from transformer_lab.text.split import (
     learn_tokenizer,
     parts,
 )
-from transformer_lab.text.tokenizers import Tokenizer, tokenizer_from_json
+from transformer_lab.text.tokenizers import Tokenizer, UnknownTextError, tokenizer_from_json
 
 log = logging.getLogger(__name__)
 UNUSABLE = (OSError, ValueError, sqlite3.Error, diskcache.Timeout)  # what a cache may raise
@@ -168,18 +169,66 @@ class Texts:
 
         The third is a note on what was done instead. Raises ConfigError.
         """
-        note, config = "", setup.data
+        config, note = self._at_hand(setup.data, progress)
+        corpus, encoded = self.corpus(config.corpus), self.encoded(config, progress)
+        return _long_enough(corpus, encoded, setup), encoded, note
+
+    def again(
+        self, setup: Setup, manifest: Mapping[str, Any], progress: Progress = lambda words: None
+    ) -> tuple[Corpus, EncodedCorpus, str]:
+        """The text and tokens of a stored run, the very same. Raises ConfigError when they changed.
+
+        `manifest` is what its run.json says.
+        """
+        stood_in = manifest["corpus"]["name"] == ALWAYS_THERE
+        name = ALWAYS_THERE if stood_in else setup.data.corpus
+        corpus = self.corpus(name, download=True)
+        if corpus.sha256 != manifest["corpus"]["sha256"]:
+            raise ConfigError(
+                "data.corpus",
+                f"{corpus.title} is no longer the text this run began with (its sha256 was "
+                f"{manifest['corpus']['sha256'][:12]}…): put that text back, or branch from a "
+                "checkpoint to go on with the new one.",
+            )
+        config = replace(setup.data, corpus=name)
+        return corpus, self._in_tokens(corpus, config, manifest, progress), ""
+
+    def in_tokens_of(
+        self, setup: Setup, manifest: Mapping[str, Any], progress: Progress = lambda words: None
+    ) -> tuple[Corpus, EncodedCorpus, str]:
+        """A text as `fetched` gives it, but in the tokens of a stored run. Raises ConfigError."""
+        config, note = self._at_hand(setup.data, progress)
+        corpus = self.corpus(config.corpus)
+        encoded = self._in_tokens(corpus, config, manifest, progress)
+        return _long_enough(corpus, encoded, setup), encoded, note
+
+    def _at_hand(self, config: DataConfig, progress: Progress) -> tuple[DataConfig, str]:
+        """The text to use, downloaded if need be, and a note when it is another than asked for."""
         if self.missing(config.corpus):
             progress("downloading the text")
             try:
                 self.corpus(config.corpus, download=True)
             except CorpusMissingError as error:
                 note = f"This run learns from the {TITLES[ALWAYS_THERE]} instead. {error}"
-                config = replace(config, corpus=ALWAYS_THERE)
-        corpus, encoded = self.corpus(config.corpus), self.encoded(config, progress)
-        length = setup.model.sequence_length
-        check_length(encoded.training, encoded.validation, corpus.title, length)
-        return corpus, encoded, note
+                return replace(config, corpus=ALWAYS_THERE), note
+        return config, ""
+
+    def _in_tokens(
+        self, corpus: Corpus, config: DataConfig, manifest: Mapping[str, Any], progress: Progress
+    ) -> EncodedCorpus:
+        stored = manifest["tokenizer"]
+        if corpus.sha256 == manifest["corpus"]["sha256"]:  # most likely it is in the cache
+            encoded = self.encoded(config, progress)
+            if encoded.tokenizer.to_json() == stored:
+                return encoded
+        try:
+            return encode_corpus(corpus, config, progress, tokenizer_from_json(stored))
+        except UnknownTextError as error:
+            raise ConfigError(
+                "data.corpus",
+                f"{corpus.title} has what this model has no tokens for. {error} "
+                "Choose another text, or train a new model on this one.",
+            ) from error
 
     def overlap(self, name: str, validation_share: float) -> float:
         """The share of the validation text that stands in the training text too, see overlap.py."""
@@ -265,6 +314,12 @@ class Texts:
             while len(shelf) > most:
                 shelf.popitem(last=False)
         return made
+
+
+def _long_enough(corpus: Corpus, encoded: EncodedCorpus, setup: Setup) -> Corpus:
+    length = setup.model.sequence_length
+    check_length(encoded.training, encoded.validation, corpus.title, length)
+    return corpus
 
 
 def _vocabulary_size(corpus: Corpus, config: DataConfig) -> int:

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-from transformer_lab.lab.device import thread_count
+from transformer_lab.lab.database import Sample, State
 from transformer_lab.lab.live_run import LiveRun, Made
-from transformer_lab.lab.runs import Run, Sample, State
+from transformer_lab.lab.runs import Run, Seam
 from transformer_lab.model import parameter_breakdown
 from transformer_lab.recipes import Setup, setup_from
 from transformer_lab.text.corpora import Corpus
@@ -20,7 +20,8 @@ class View:
     """Everything the page shows of one run besides its curves.
 
     `speed` is in tokens per second, `seconds` spent and `remaining` in seconds. `here` is true when
-    this lab trains the run, so that it can be controlled.
+    this lab trains the run, so that it can be controlled. `attempt` counts how often it was
+    resumed; `seams` says where it left its parents.
     """
 
     run_id: str = ""
@@ -46,6 +47,8 @@ class View:
     device: str = ""
     device_reason: str = ""
     threads: int = 0
+    attempt: int = 0
+    seams: tuple[Seam, ...] = ()
     here: bool = False
 
     @property
@@ -84,7 +87,9 @@ def live_view(run: LiveRun, sample: Sample | None, accuracy: float | None = None
         corpus=describe_corpus(made.corpus) if made else "",
         device=run.device.name,
         device_reason=run.device.reason,
-        threads=thread_count(run.setup.train.threads),
+        threads=run.threads,
+        attempt=run.attempt,
+        seams=tuple(run.origin.seams()),
         here=True,
     )
 
@@ -110,6 +115,8 @@ def stored_view(run: Run) -> View:
         device=str(device["name"]),
         device_reason=str(device["reason"]),
         threads=int(manifest["threads"]),
+        attempt=run.attempts(),
+        seams=tuple(run.seams),
     )
 
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Protocol
 
 log = logging.getLogger(__name__)
+REST_SECONDS = 5.0
 
 
 class Lane(Protocol):
@@ -35,7 +36,9 @@ class Lane(Protocol):
 class Worker:
     """A thread, its lanes and its inbox."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_rest: Callable[[], None] = lambda: None) -> None:
+        """`on_rest` is called on the thread when a lane has ended, and while nothing happens."""
+        self._on_rest = on_rest
         self._inbox: deque[tuple[Callable[[], None], Lane | None]] = deque()
         self._lanes: list[Lane] = []
         self._wake = threading.Condition()
@@ -63,19 +66,30 @@ class Worker:
 
     def _loop(self) -> None:
         while True:
-            self._lanes = [lane for lane in self._lanes if not lane.ended]
-            with self._wake:
-                while not (self._inbox or self._closing or any(x.active for x in self._lanes)):
-                    self._wake.wait()
-                work = list(self._inbox)
-                self._inbox.clear()
-                if self._closing and not work:
-                    return
+            work = self._next_work()
+            if self._closing and not work:
+                return
             for item, concerned in work:
                 self._guarded(item, concerned)
             for lane in self._lanes:
                 if lane.active:
                     self._guarded(lane.advance, lane)
+
+    def _next_work(self) -> list[tuple[Callable[[], None], Lane | None]]:
+        """What is in the inbox; waits when there is nothing to do at all."""
+        ended = any(lane.ended for lane in self._lanes)
+        self._lanes = [lane for lane in self._lanes if not lane.ended]
+        with self._wake:
+            if not self._has_work():
+                self._wake.wait(0 if ended else REST_SECONDS)
+            if not self._has_work():
+                self._inbox.append((self._on_rest, None))
+            work = list(self._inbox)
+            self._inbox.clear()
+        return [*work, (self._on_rest, None)] if ended else work
+
+    def _has_work(self) -> bool:
+        return bool(self._inbox) or self._closing or any(lane.active for lane in self._lanes)
 
     def _guarded(self, work: Callable[[], None], lane: Lane | None) -> None:
         """The only broad handler: a failing step ends its lane, never the thread."""

@@ -61,12 +61,7 @@ class MultiHeadAttention(nn.Module):
         """
         B, T, D = x.shape
         start = cache.length if cache else 0
-        qkv = self.query_key_value(x).view(B, T, 3, self.heads, D // self.heads)
-        queries_keys, v = qkv.permute(2, 0, 3, 1, 4).tensor_split([2])  # each (..., B, H, T, K)
-        queries_keys, v = positions.rotate(queries_keys, start), v[0]
-        if self.qk_norm:
-            queries_keys = F.rms_norm(queries_keys, queries_keys.shape[-1:])
-        q, k = queries_keys
+        q, k, v = self.queries_keys_values(x, positions, start)
         if cache is not None:
             assert start == 0 or T == 1
             k, v = cache.extend(k, v)
@@ -82,6 +77,22 @@ class MultiHeadAttention(nn.Module):
                 is_causal=T > 1,  # a single newest token may look at everything
             )
         return self.output(mixed.transpose(1, 2).reshape(B, T, D))
+
+    def queries_keys_values(
+        self, x: Tensor, positions: Positions, start: int = 0
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, T, D) -> three of (B, H, T, K), turned and scaled as they go into the products
+
+        `start` is the position of the first of these tokens.
+        """
+        B, T, D = x.shape
+        qkv = self.query_key_value(x).view(B, T, 3, self.heads, D // self.heads)
+        queries_keys, v = qkv.permute(2, 0, 3, 1, 4).tensor_split([2])  # each (..., B, H, T, K)
+        queries_keys = positions.rotate(queries_keys, start)
+        if self.qk_norm:
+            queries_keys = F.rms_norm(queries_keys, queries_keys.shape[-1:])
+        q, k = queries_keys
+        return q, k, v[0]
 
 
 def attention_with_dropout(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
@@ -105,6 +116,7 @@ def attention_with_dropout(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> T
     return torch.cat(mixed, dim=2) * enlargement(dropout)
 
 
+# Where `heads`, `queries_keys_values` and `output` are as above, a variant can be looked into too.
 ATTENTIONS = {
     "multi_head": MultiHeadAttention,
 }

@@ -59,11 +59,17 @@ def learn_tokenizer(corpus: Corpus, config: DataConfig) -> Tokenizer:
 
 
 def encode_corpus(
-    corpus: Corpus, config: DataConfig, progress: Progress = lambda words: None
+    corpus: Corpus,
+    config: DataConfig,
+    progress: Progress = lambda words: None,
+    tokenizer: Tokenizer | None = None,
 ) -> EncodedCorpus:
-    """Learn the tokenizer on the corpus and encode both of its parts."""
+    """Encode both parts of the corpus, with the tokenizer given or one learned on it.
+
+    Raises UnknownTextError when the given one lacks characters of the text.
+    """
     progress("learning the tokenizer")
-    tokenizer = learn_tokenizer(corpus, config)
+    tokenizer = tokenizer or learn_tokenizer(corpus, config)
     training, validation = parts(corpus, config.validation_share)
     encoded = encode(tokenizer, training, progress)
     judged = encode(tokenizer, validation)

@@ -5,12 +5,13 @@ and then renamed: what has the final name is whole. Sums of all files are checke
 because a flipped bit in a weight would otherwise go unseen.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from torch import Tensor
 
 META = "meta.json"
 WEIGHTS = "weights.safetensors"
+TOKENIZER = "tokenizer.json"
+OPTIMIZER = "optimizer.safetensors"
+PROGRESS = "progress.json"
 STAGING = ".staging-"
 
 
@@ -32,44 +36,90 @@ def save_checkpoint(
     weights: Mapping[str, Tensor],
     tokenizer: Mapping[str, Any],
     meta: Mapping[str, Any],
+    *,
+    optimizer: Mapping[str, Tensor] | None = None,
+    progress: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a checkpoint to `folder`, which must not exist; after a crash it is whole or not there.
 
+    With `optimizer` (its memory) and `progress` (plain values) a training can go on from it.
     Raises OSError (a full disk, say) and leaves nothing behind.
     """
+    files = {WEIGHTS: _packed(weights), TOKENIZER: json.dumps(tokenizer).encode()}
+    if optimizer is not None:
+        files |= {OPTIMIZER: _packed(optimizer), PROGRESS: json.dumps(progress).encode()}
+    sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    files[META] = json.dumps({"format": 1, **meta, "sha256": sums}, indent=2).encode()
+    with staged(folder) as staging:
+        for name, data in files.items():
+            _write_through(staging / name, data)
+
+
+@contextlib.contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """A folder to fill beside `folder`, renamed to it at the end; removed when anything fails."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = folder.parent / f"{STAGING}{uuid.uuid4().hex}"
     staging.mkdir()
     try:
-        plain = {name: tensor.detach().contiguous().cpu() for name, tensor in weights.items()}
-        files = {
-            WEIGHTS: safetensors.torch.save(plain),
-            "tokenizer.json": json.dumps(tokenizer).encode(),
-        }
-        sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-        files[META] = json.dumps({"format": 1, **meta, "sha256": sums}, indent=2).encode()
-        for name, data in files.items():
-            _write_through(staging / name, data)
+        yield staging
+        flush_folder(staging)
         staging.rename(folder)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
-    _flush_folder(folder.parent)
+    flush_folder(folder.parent)
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]:
     """Weights, tokenizer and meta of a checkpoint. Raises CheckpointError, naming what is wrong."""
-    try:
+    meta, data = _checked(folder, (WEIGHTS, TOKENIZER))
+    with _naming(folder, WEIGHTS):
+        return safetensors.torch.load(data[WEIGHTS]), json.loads(data[TOKENIZER]), meta
+
+
+def load_training(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The optimizer's memory and the progress of a checkpoint; both empty where none were saved.
+
+    Raises CheckpointError, naming what is wrong.
+    """
+    if not can_go_on(folder):
+        return {}, {}
+    _, data = _checked(folder, (OPTIMIZER, PROGRESS))
+    with _naming(folder, OPTIMIZER):
+        return safetensors.torch.load(data[OPTIMIZER]), json.loads(data[PROGRESS])
+
+
+def can_go_on(folder: Path) -> bool:
+    """Whether a checkpoint was saved with all that a training needs to go on."""
+    return (folder / OPTIMIZER).exists()
+
+
+def _packed(tensors: Mapping[str, Tensor]) -> bytes:
+    plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    return safetensors.torch.save(plain)
+
+
+def _checked(folder: Path, wanted: Sequence[str]) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """meta.json and the wanted files, each compared with its sum."""
+    with _naming(folder, META):
         meta = json.loads((folder / META).read_bytes())
-        data = {name: (folder / name).read_bytes() for name in meta["sha256"]}
-        for name, expected in meta["sha256"].items():
-            if hashlib.sha256(data[name]).hexdigest() != expected:
+        data = {name: (folder / name).read_bytes() for name in wanted}
+        for name, found in data.items():
+            if hashlib.sha256(found).hexdigest() != meta["sha256"][name]:
                 raise CheckpointError(f"{folder / name} is damaged: its sha256 does not match.")
-        return safetensors.torch.load(data[WEIGHTS]), json.loads(data["tokenizer.json"]), meta
+    return meta, data
+
+
+@contextlib.contextmanager
+def _naming(folder: Path, name: str) -> Iterator[None]:
+    """Turn whatever reading a damaged file can raise into a CheckpointError."""
+    try:
+        yield
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder} is not a whole checkpoint: {error}.") from error
     except safetensors.SafetensorError as error:
-        raise CheckpointError(f"{folder / WEIGHTS} is damaged: {error}.") from error
+        raise CheckpointError(f"{folder / name} is damaged: {error}.") from error
 
 
 def sweep_staging(folder: Path) -> None:
@@ -85,7 +135,8 @@ def _write_through(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
+    """Make sure that a rename in a folder survives a crash of the computer."""
     if os.name == "posix":  # elsewhere a folder cannot be opened
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -182,6 +182,28 @@ class TrainConfig(Config):
         "Turn the model into one program first: a minute's wait, then faster steps on a GPU.",
         advanced=True,
     )
+    deterministic: bool = flag(
+        False,
+        "Deterministic",
+        "On a GPU use only algorithms that repeat bit for bit, a little slower; a CPU always does.",
+        advanced=True,
+    )
+    save_every: int = knob(
+        1000,
+        0,
+        10_000_000,
+        "Save Every",
+        "Steps between two saves that a crash cannot take away; 0 saves by time alone.",
+        advanced=True,
+    )
+    save_minutes: float = knob(
+        1.0,
+        0.0,
+        1440.0,
+        "Save Minutes",
+        "Minutes between two saves; 0 saves by steps alone.",
+        advanced=True,
+    )
     threads: int = knob(
         0,
         0,

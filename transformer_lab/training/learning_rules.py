@@ -39,7 +39,7 @@ from torch.nn import functional as F
 
 from transformer_lab.model import GPT
 from transformer_lab.training.live import LiveSettings
-from transformer_lab.training.precision import Loss, loss_function, number_format
+from transformer_lab.training.precision import Loss, number_format, plain_loss, precision
 
 if TYPE_CHECKING:
     from transformer_lab.training.config import TrainConfig
@@ -87,11 +87,11 @@ def energy(
     latents: Sequence[Tensor],
     targets: Tensor | None,
     seed: int | None = None,
-    precision: float = 1.0,
+    weight: float = 1.0,
 ) -> Tensor:
     """E of each sequence, in nats: (B,). Without (B, T) targets, their term is absent.
 
-    `precision` is the weight of that term; learning has it at 1.
+    `weight` is that of their term; learning has it at 1.
     """
     dtype = torch.promote_types(embedded.dtype, torch.float32)  # half of it cannot tell sums apart
     total = torch.zeros(len(embedded), dtype=dtype, device=embedded.device)
@@ -99,7 +99,7 @@ def energy(
         total = total + 0.5 * (z - predicted).to(dtype).square().sum((1, 2))
     if targets is not None:
         scores = model.score(latents[-1]).to(dtype).transpose(1, 2)  # (B, V, T)
-        total = total + precision * F.cross_entropy(scores, targets, reduction="none").sum(1)
+        total = total + weight * F.cross_entropy(scores, targets, reduction="none").sum(1)
     return total
 
 
@@ -112,7 +112,7 @@ def settle(
     steps: int,
     step_size: float,
     seed: int | None = None,
-    precision: float = 1.0,
+    weight: float = 1.0,
 ) -> Iterator[Settled]:
     """Let the latents of every sequence walk down E; yield them after 0, 1, .. `steps` steps.
 
@@ -123,7 +123,7 @@ def settle(
     def measured(latents: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
         with torch.enable_grad():
             free = [z.detach().requires_grad_() for z in latents]
-            found = energy(model, embedded, free, targets, seed, precision)
+            found = energy(model, embedded, free, targets, seed, weight)
             return found.detach(), torch.autograd.grad(found.sum(), free)
 
     here, slopes = measured(latents)
@@ -148,11 +148,12 @@ class PredictiveCoding:
         self._model = model
         self._config = config
         self._live = live
+        self._dtype = precision(config, model.embedding.weight.device)
         self._told = False
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """(B, T), (B, T) -> (): the loss of the forward pass, with the gradient of E."""
-        with number_format(self._config, inputs.device):
+        with number_format(inputs.device, self._dtype):
             return self._loss(inputs, targets)
 
     def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -190,8 +191,13 @@ class PredictiveCoding:
             )
 
 
+def backpropagation(model: GPT, config: "TrainConfig", live: LiveSettings) -> Loss:
+    """The loss as it is, whose gradient `backward` finds by itself."""
+    return plain_loss(model, config)
+
+
 LEARNING_RULES: dict[str, Callable[[GPT, "TrainConfig", LiveSettings], Loss]] = {
-    "backprop": loss_function,
+    "backprop": backpropagation,
     "pc": PredictiveCoding,
 }
 

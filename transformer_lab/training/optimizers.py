@@ -4,7 +4,7 @@ Every parameter group carries a `share`: its learning rate in multiples of the s
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -191,3 +191,39 @@ OPTIMIZERS: dict[str, Callable[[nn.Module, Any], Optimizer]] = {
     "adamw": adamw,
     "muon": muon,
 }
+
+
+def optimizer_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
+    """What an optimizer remembers, by `<parameter>/<what>`, as in `head.weight/exp_avg`."""
+    state = _states(optimizer)
+    return {
+        f"{name}/{what}": value
+        for name, parameter in model.named_parameters()
+        for what, value in state.get(parameter, {}).items()
+    }
+
+
+def restore_optimizer(
+    model: nn.Module, optimizer: Optimizer, remembered: Mapping[str, Tensor]
+) -> None:
+    """Give a new optimizer the memory that `optimizer_state` told.
+
+    Raises ValueError when it is the memory of another model.
+    """
+    parameters = dict(model.named_parameters())
+    for key, value in remembered.items():
+        name, _, what = key.rpartition("/")
+        parameter = parameters.get(name)
+        if parameter is None or value.shape not in (parameter.shape, torch.Size([])):
+            raise ValueError(f"the optimizer's {key} belongs to another model")
+        for part in _parts(optimizer):
+            if any(parameter is known for group in part.param_groups for known in group["params"]):
+                part.state[parameter][what] = value.to(parameter.device).clone()
+
+
+def _parts(optimizer: Optimizer) -> Sequence[torch.optim.Optimizer]:
+    return optimizer.optimizers if isinstance(optimizer, Together) else [optimizer]  # type: ignore[list-item]
+
+
+def _states(optimizer: Optimizer) -> dict[Tensor, dict[str, Tensor]]:
+    return {p: state for part in _parts(optimizer) for p, state in part.state.items()}

@@ -5,8 +5,11 @@ line from one share of the peak rate to another.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from transformer_lab.training.config import TrainConfig
 
 
 class Shares(Protocol):
@@ -74,6 +77,12 @@ SCHEDULES: dict[str, Callable[[Shares], list[Phase]]] = {
     "constant": constant,
     "linear": linear,
 }
+
+
+def phases_of(config: "TrainConfig", seam: int = 0) -> list[Phase]:
+    """The phases of a training; of one that left its parent at step `seam`, over those after it."""
+    phases = SCHEDULES[config.schedule](replace(config, steps=config.steps - seam))
+    return [replace(phase, first=phase.first + seam, last=phase.last + seam) for phase in phases]
 
 
 def rate_factor(phases: list[Phase], step: int) -> float:

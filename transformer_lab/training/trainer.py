@@ -18,9 +18,10 @@ from transformer_lab.training.batches import Batches
 from transformer_lab.training.config import TrainConfig
 from transformer_lab.training.evaluate import evaluate
 from transformer_lab.training.learning_rules import LEARNING_RULES
-from transformer_lab.training.live import LiveSettings
+from transformer_lab.training.live import Change, LiveSettings
 from transformer_lab.training.optimizers import Optimizer
-from transformer_lab.training.schedule import SCHEDULES, rate_factor
+from transformer_lab.training.precision import compiled, compiles_at, repeatable
+from transformer_lab.training.schedule import phases_of, rate_factor
 
 READ_SECONDS = 0.05  # how long a GPU runs ahead before its losses are read
 
@@ -41,6 +42,22 @@ class StepMetrics:
     tokens_per_second: float
     seconds: float
     validation_loss: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begin:
+    """Where a training goes on: after `step` steps that took `seconds`.
+
+    `seam` is the step at which it left its parent, when it was extended or branched: the schedule
+    of the learning rate runs over the steps after it.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    seam: int = 0
+
+
+FIRST = Begin()
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -77,46 +94,49 @@ def train(
     validation: Batches,
     config: TrainConfig,
     live: LiveSettings | None = None,
-    first_step: int = 1,
+    begin: Begin = FIRST,
 ) -> Generator[StepMetrics, None, None]:
-    """Train `model` in place, from `first_step` to `config.steps`; yield after every step.
+    """Train `model` in place, up to step `config.steps`; yield after every step.
 
+    With `begin`, `model` and `optimizer` are as they were after its `step`, and go on exactly so.
     A GPU is not waited for at every step: there several are taken, and then yielded together.
     Raises NonFiniteLossError, the weights unspoiled, and OutOfMemoryError.
     """
     live = live or LiveSettings()
     live.micro_batch = live.micro_batch or config.micro_batch or config.batch_size
-    phases = SCHEDULES[config.schedule](config)
+    phases = phases_of(config, begin.seam)
     loss_of = LEARNING_RULES[config.learning_rule](model, config, live)
     device = batches.tokens.device
     # Becomes 1 with the first loss that is not finite, and from then on no step changes a weight.
     # Fused optimizers look for it under this name, on the device and without waiting for it.
     spoiled = optimizer.found_inf = torch.zeros((), device=device)
     pending: list[Taken] = []
-    seconds, begun = 0.0, time.perf_counter()
+    seconds, begun = begin.seconds, time.perf_counter()
 
-    for step in range(first_step, config.steps + 1):
+    for step in range(begin.step + 1, config.steps + 1):
+        live.before(step)
         rate = (live.learning_rate or config.learning_rate) * rate_factor(phases, step)
         set_rate(optimizer, rate)
         model.train()
         optimizer.zero_grad(set_to_none=True)
-        loss = add_gradients(model, loss_of, batches(step), live, (config.seed, step))
-        if loss is None:  # stopped in the middle of it
-            return
-        gradients = [p.grad for p in model.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        if config.gradient_clip:
-            torch.nn.utils.clip_grads_with_norm_(model.parameters(), config.gradient_clip, norm)
-        spoiled.copy_(torch.maximum(spoiled, (~torch.isfinite(loss + norm)).float()))
-        optimizer.step()
+        batch = batches(step)
+        if compiles_at(step, begin.step + 1, config, device):
+            loss_of = compiled(loss_of, model, live, batch, step)
+        with repeatable(config):
+            loss = add_gradients(model, loss_of, batch, live, (config.seed, step))
+            if loss is None:  # stopped in the middle of it
+                return
+            norm = clipped_norm(model, config.gradient_clip)
+            spoiled.copy_(torch.maximum(spoiled, (~torch.isfinite(loss + norm)).float()))
+            optimizer.step()
         pending.append(Taken(step, rate, loss, norm))
 
-        due = step % config.evaluate_every == 0 or step == config.steps
+        due = evaluation_due(step, config)
         if not due and runs_ahead(device) and time.perf_counter() - begun < READ_SECONDS:
             continue
         metrics, trouble = read_back(pending, seconds, begun, batches)
         if due and not trouble:
-            loss_now = evaluate(model, validation, config.evaluation_batches, lambda: live.stop)
+            loss_now = validate(model, validation, config, live, step)
             spent = seconds + time.perf_counter() - begun
             metrics[-1] = replace(metrics[-1], validation_loss=loss_now, seconds=spent)
         seconds += time.perf_counter() - begun
@@ -126,6 +146,33 @@ def train(
         if trouble:
             raise trouble
         pending, begun = [], time.perf_counter()
+
+
+def evaluation_due(step: int, config: TrainConfig) -> bool:
+    """Whether the validation loss belongs to what `step` shows."""
+    return step % config.evaluate_every == 0 or step == config.steps
+
+
+def validate(
+    model: GPT, validation: Batches, config: TrainConfig, live: LiveSettings, step: int
+) -> float | None:
+    """The validation loss after `step`; None when stopped meanwhile, but never after the last."""
+    with repeatable(config):
+        return evaluate(
+            model,
+            validation,
+            config.evaluation_batches,
+            lambda: live.stop and step != config.steps,
+        )
+
+
+def clipped_norm(model: GPT, longest: float) -> Tensor:
+    """The length () of the whole gradient, which is then shortened to `longest` (0: left alone)."""
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if longest:
+        torch.nn.utils.clip_grads_with_norm_(model.parameters(), longest, norm)
+    return norm
 
 
 def runs_ahead(device: torch.device) -> bool:
@@ -163,6 +210,7 @@ def add_gradients(
         if live.micro_batch == 1:
             raise OutOfMemoryError("There is not enough memory for even one sequence.")
         live.micro_batch = math.ceil(live.micro_batch / 2)
+        live.made.append(Change(seeds[1] - 1, "micro_batch", live.micro_batch))
         live.notes.append(
             f"Memory ran out at step {seeds[1]:,}, so batches are now computed "
             f"{live.micro_batch} sequences at a time: the same result, a little slower."

@@ -12,11 +12,12 @@ from plotly.utils import PlotlyJSONEncoder
 
 from transformer_lab.lab.device import available_cores, memory_free, memory_used, thread_count
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.runs import RunSummary
+from transformer_lab.lab.runs import RESUMABLE
+from transformer_lab.lab.summaries import RunSummary
 from transformer_lab.lab.views import View
 from transformer_lab.recipes import Setup, setup_from
 from transformer_lab.settings import ConfigError
-from transformer_lab.training.schedule import SCHEDULES
+from transformer_lab.training.schedule import phases_of
 from transformer_lab.ui import words
 from transformer_lab.ui.charts import training as charts
 
@@ -37,8 +38,8 @@ def curves(
     lab: Lab, view: View, plan: dict[str, Any] | None, cursor: dict[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
     """Figure and extendData of loss, perplexity and rate, and the new place in the curve."""
-    drawn = "" if view.state in BEFORE_CURVES else view.run_id
-    key = drawn or f"plan-{digest(plan)}"
+    drawn = "" if view.state in BEFORE_CURVES and not view.step else view.run_id
+    key = f"{drawn} {view.attempt}" if drawn else f"plan-{digest(plan)}"
     if not drawn and plan is None and "curve" in cursor:  # a value is wrong: keep what is drawn
         return [no_update] * 6, {name: cursor[name] for name in ("curve", "n", "shown")}
     if cursor.get("curve") != key:
@@ -68,11 +69,14 @@ def _whole(
     setup = view.setup if drawn else planned(plan)
     vocabulary_size = view.vocabulary_size if drawn else (plan or {}).get("vocabulary_size", 0)
     train = (setup or Setup()).train
+    seam = view.seams[-1].step if view.seams else 0
     characters = setup is None or setup.data.tokenizer == "characters"
     figures = [
-        charts.loss_figure(curve, key, vocabulary_size, characters=characters),
+        charts.loss_figure(
+            curve, key, vocabulary_size, characters=characters, seams=words.seams(view.seams)
+        ),
         charts.perplexity_figure(curve, key),
-        charts.rate_figure(curve, key, SCHEDULES[train.schedule](train), train.learning_rate),
+        charts.rate_figure(curve, key, phases_of(train, seam), train.learning_rate),
     ]
     outputs = [part for figure in figures for part in (figure, no_update)]
     return outputs, {"curve": key, "n": n, "shown": len(curve.steps)}
@@ -215,25 +219,58 @@ def memory() -> str:
     )
 
 
-def buttons(lab: Lab) -> dict[str, str]:
-    """Why each button cannot be pressed now; an empty reason means that it can."""
-    elsewhere = lab.elsewhere()
-    if elsewhere:
-        reason = (
+def buttons(lab: Lab, view: View) -> dict[str, str]:
+    """Why each button cannot be pressed now; an empty reason means that it can.
+
+    `view` is the run that is shown; what runs is meant when that one does not.
+    """
+    run = lab.live(view.run_id) if view.run_id else lab.current
+    run = run if run and run.busy else lab.current
+    state = run.status.state if run and run.busy else None
+    full = _full(lab)
+    idle = "Nothing is running."
+    reasons = {
+        "initialize": full,
+        "start": full,
+        "pause": "" if state in ("running", "paused") else idle,
+        "stop": "" if state in ("running", "paused") else idle,
+        "start_over": "" if state in ("running", "paused") else idle,
+    }
+    if state is None and view.state in RESUMABLE and view.step and not view.field:
+        reasons["pause"] = full
+    if state == "preparing":
+        preparing = "The text and the model are being prepared."
+        reasons |= dict.fromkeys(("pause", "stop", "start_over"), preparing)
+    return reasons
+
+
+def _full(lab: Lab) -> str:
+    """Why nothing more can start now; empty when it can."""
+    if lab.has_room():
+        return ""
+    elsewhere, run = lab.elsewhere(), lab.current
+    if elsewhere and not (run and run.busy):
+        return (
             f"{elsewhere.id} is being trained by another program on this folder; "
             "it can only be ended there (Ctrl-C)."
         )
-        return dict.fromkeys(("initialize", "start", "pause", "stop", "start_over"), reason)
-    run = lab.current
-    state = run.status.state if run else None
     name = (run.status.run_id if run else "") or "A training"
-    idle = "Nothing is running."
-    reasons = {
-        "preparing": ("The text and the model are being prepared.",) * 5,
-        "running": (f"{name} is running: stop it first.",) * 2 + ("", "", ""),
-        "paused": (f"{name} is paused: resume or stop it.",) * 2 + ("", "", ""),
-    }.get(state or "", ("", "", idle, idle, idle))
-    return dict(zip(("initialize", "start", "pause", "stop", "start_over"), reasons, strict=True))
+    state = run.status.state if run else "running"
+    if state == "preparing":
+        return "The text and the model are being prepared."
+    way = "resume or stop it" if state == "paused" else "stop it first"
+    return f"{name} is {state}: {way}, or add to the queue."
+
+
+def offer(lab: Lab, dismissed: Any) -> str:
+    """What to say of runs that were cut off; empty when there is nothing to offer."""
+    cut_off = lab.interrupted()
+    if not cut_off or not lab.has_room() or cut_off[0].id == dismissed:
+        return ""
+    first, rest = cut_off[0], len(cut_off) - 1
+    more = f" {rest} more on the Runs tab." if rest else ""
+    at = f"at step {first.step:,} of {first.steps:,}"
+    return f"{first.name} was interrupted {at}. Nothing is lost.{more}"
 
 
 def run_options(runs: list[RunSummary]) -> list[dict[str, str]]:
@@ -243,5 +280,5 @@ def run_options(runs: list[RunSummary]) -> list[dict[str, str]]:
         loss = "" if run.validation_loss is None else f" · {run.validation_loss:.3f}"
         if run.bits_per_byte is not None:  # the one number that compares across tokenizers
             loss += f" ({run.bits_per_byte:.2f} bits/byte)"
-        options.append({"value": run.id, "label": f"{run.id} · {run.state}{loss}"})
+        options.append({"value": run.id, "label": f"{run.name} · {run.state}{loss}"})
     return options

@@ -9,6 +9,7 @@ from transformer_lab.lab.device import has_gpu
 from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import SETTINGS, Recipe, Setup, load_recipes
 from transformer_lab.ui import form, ids, live
+from transformer_lab.ui.charts.training import blank
 
 GRAPH = {"displaylogo": False, "displayModeBar": False, "responsive": True}
 
@@ -31,6 +32,8 @@ def layout(lab: Lab) -> html.Div:
             dcc.Store(id=ids.CURSOR, data={}),
             dcc.Store(id=ids.REFRESH, data=0),
             dcc.Store(id=ids.PLAN),
+            dcc.Store(id=ids.BRANCH),
+            dcc.Store(id=ids.RESUME_DISMISSED, data=""),
             html.Section(_settings(lab, recipes, recipe, setup), className="column settings"),
             html.Section(_charts(lab), className="column charts", **{"aria-label": "Charts"}),
             html.Section(_aside(), className="column aside", **{"aria-label": "Model and status"}),
@@ -57,6 +60,14 @@ def _settings(lab: Lab, recipes: dict[str, Recipe], recipe: Recipe, setup: Setup
                 html.Div(_recipe(recipes, recipe), className="field wide"),
                 html.Div([controls.pop("data.corpus")], className="wide"),
                 html.Div(id=ids.CORPUS_NOTE, className="note wide", role="status"),
+                html.Div(
+                    [
+                        html.Span(id=ids.BRANCH_LINE),
+                        html.Button("cancel", id=ids.BRANCH_CANCEL, className="link", hidden=True),
+                    ],
+                    className="note wide",
+                    role="status",
+                ),
                 *[controls[key] for key in main if key != "data.corpus"],
                 html.Details(
                     [
@@ -117,6 +128,13 @@ def _actions() -> html.Div:
             html.Div(id=ids.MESSAGE, className="message", role="alert"),
             button("Initialize Model", ids.INITIALIZE, "outline-primary"),
             button("Start Training", ids.START, "primary"),
+            html.Button(
+                "Add to queue",
+                id=ids.ENQUEUE,
+                className="btn btn-outline-primary",
+                hidden=True,
+                title="Train this when its turn comes; the queue is on the Runs tab",
+            ),
             html.Div(
                 [
                     button("Pause", ids.PAUSE, "outline-secondary"),
@@ -125,10 +143,23 @@ def _actions() -> html.Div:
                 ],
                 className="three",
             ),
-            html.Button(
-                "Apply Learning Rate to this run",
-                id=ids.APPLY_RATE,
-                className="btn btn-outline-primary btn-sm wide",
+            html.Div(
+                [
+                    html.Button(
+                        "Apply Learning Rate",
+                        className="btn btn-outline-primary btn-sm",
+                        id=ids.APPLY_RATE,
+                        title="From the next step on, for the run under way",
+                    ),
+                    html.Button(
+                        "Keep this moment",
+                        id=ids.KEEP,
+                        className="btn btn-outline-primary btn-sm",
+                        title="Save it for good, to write with or to branch from later",
+                    ),
+                ],
+                id=ids.LIVE_ACTIONS,
+                className="two-buttons",
                 hidden=True,
             ),
             html.Div(id=ids.WHY, className="why"),
@@ -139,6 +170,22 @@ def _actions() -> html.Div:
 
 def _charts(lab: Lab) -> list[Any]:
     return [
+        html.Div(
+            [
+                html.Span(id=ids.RESUME_WORDS),
+                html.Button("Resume", id=ids.RESUME_NOW, className="btn btn-primary btn-sm"),
+                html.Button(
+                    "Later",
+                    id=ids.RESUME_LATER,
+                    className="btn btn-outline-secondary btn-sm",
+                    title="It stays on the Runs tab",
+                ),
+            ],
+            id=ids.RESUME_OFFER,
+            className="card resume-offer",
+            role="status",
+            hidden=True,
+        ),
         html.Div(
             [
                 html.Div(id=ids.STATE, className="state-line", role="status"),
@@ -157,11 +204,26 @@ def _charts(lab: Lab) -> list[Any]:
             ],
             className="state-row",
         ),
-        dcc.Graph(id=ids.LOSS, config=GRAPH, className="card chart chart-loss"),
+        dcc.Graph(
+            id=ids.LOSS,
+            figure=blank("Loss, nats per token"),
+            config=GRAPH,
+            className="card chart chart-loss",
+        ),
         html.Div(
             [
-                dcc.Graph(id=ids.PERPLEXITY, config=GRAPH, className="card chart"),
-                dcc.Graph(id=ids.RATE, config=GRAPH, className="card chart"),
+                dcc.Graph(
+                    id=ids.PERPLEXITY,
+                    figure=blank("Perplexity, tokens"),
+                    config=GRAPH,
+                    className="card chart",
+                ),
+                dcc.Graph(
+                    id=ids.RATE,
+                    figure=blank("Learning rate"),
+                    config=GRAPH,
+                    className="card chart",
+                ),
             ],
             className="two",
         ),

@@ -1,6 +1,11 @@
 """Numbers and states as people read them."""
 
+from collections.abc import Iterable
+from typing import Any
+
+from transformer_lab.lab.runs import Seam
 from transformer_lab.lab.views import View
+from transformer_lab.settings import Setting, plain
 
 STATES = {
     None: "nothing yet",
@@ -13,6 +18,27 @@ STATES = {
     "failed": "failed",
     "interrupted": "interrupted",
 }
+
+
+KINDS_OF_SEAM = {"extended": "more steps of", "branched": "branched from"}
+
+
+def seams(found: Iterable[Seam]) -> list[tuple[int, str]]:
+    """Where a run left its parents, and what to write there."""
+    return [(s.step, f"{KINDS_OF_SEAM.get(s.kind, s.kind)} {s.run}") for s in found]
+
+
+def value(given: Any, setting: Setting | None = None) -> str:
+    """A setting's value, or a figure, as people read it."""
+    if given is None:
+        return "–"
+    if isinstance(given, bool):
+        return "on" if given else "off"
+    if isinstance(given, int | float):
+        return plain(given)
+    if setting is not None and setting.choices:
+        return setting.choices.get(given, given)
+    return str(given)
 
 
 def compact(number: float) -> str:

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 TRAIN = "#2a8bd0"
 VALIDATION = "#d9730d"
 QUIET = "#8a9099"
-MOST_POINTS = 400  # of one line, when a whole figure is drawn
+MOST_POINTS = 360  # of one line, when a whole figure is drawn
 
 AXIS = {"gridcolor": "rgba(128,128,128,0.18)", "zeroline": False, "autorange": True}
 
@@ -61,9 +61,17 @@ def _thinned(points: Sequence[Any], most: int | None) -> list[Any]:
 
 
 def loss_figure(
-    curve: Curve, run: str, vocabulary_size: int = 0, *, characters: bool = True
+    curve: Curve,
+    run: str,
+    vocabulary_size: int = 0,
+    *,
+    characters: bool = True,
+    seams: Sequence[tuple[int, str]] = (),
 ) -> go.Figure:
-    """Both losses, with that of knowing nothing and, where tokens are characters, guides."""
+    """Both losses, with that of knowing nothing and, where tokens are characters, guides.
+
+    `seams` are steps at which the run left a parent, and what to call that.
+    """
     figure = figure_with_title("Loss, nats per token", run)
     _line(figure, curve.steps, curve.train, "train", TRAIN)
     figure.add_scatter(
@@ -79,8 +87,18 @@ def loss_figure(
             _guide(figure, loss, label, "dot")
     if vocabulary_size > 1:
         _guide(figure, math.log(vocabulary_size), f"ln {vocabulary_size}: knows nothing", "dash")
+    for step, label in seams:
+        _seam(figure, step, label)
     if not curve.steps:
         _invite(figure, "Press Start Training: the loss is drawn here, step by step")
+    return figure
+
+
+def blank(title: str) -> go.Figure:
+    """What stands there until the first answer comes: a title, and no made-up axes."""
+    figure = figure_with_title(title)
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
     return figure
 
 
@@ -114,6 +132,8 @@ def perplexity_figure(curve: Curve, run: str) -> go.Figure:
 def rate_figure(curve: Curve, run: str, phases: Iterable[Any], peak: float) -> go.Figure:
     """The planned learning rate with its phases named, the rates used, and a dot at the last."""
     figure = figure_with_title("Learning rate", run)
+    phases = list(phases)
+    length = max((phase.last for phase in phases), default=1)
     planned_steps: list[int] = []
     planned: list[float] = []
     for phase in phases:
@@ -124,7 +144,7 @@ def rate_figure(curve: Curve, run: str, phases: Iterable[Any], peak: float) -> g
             y=1.0,
             yref="y domain",
             yanchor="bottom",
-            text=phase.name if phase.last - phase.first > 0.2 * phase.last else _short(phase.name),
+            text=phase.name if phase.last - phase.first > 0.2 * length else _short(phase.name),
             showarrow=False,
             font_size=10,
         )
@@ -192,6 +212,18 @@ def figure_with_title(title: str, run: str = "none") -> go.Figure:
             "xaxis": dict(AXIS),
             "yaxis": dict(AXIS),
         }
+    )
+
+
+def _seam(figure: go.Figure, step: int, label: str) -> None:
+    figure.add_vline(
+        x=step,
+        line_width=1.5,
+        line_dash="dash",
+        line_color=QUIET,
+        annotation_text=label,
+        annotation_position="top left",
+        annotation_font_size=10,
     )
 
 

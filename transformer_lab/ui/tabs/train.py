@@ -13,7 +13,14 @@ from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.lab.runs import RunNotFoundError
 from transformer_lab.lab.views import View, describe_corpus
 from transformer_lab.model import parameter_breakdown
-from transformer_lab.recipes import SETTINGS, Recipe, Setup, changed_settings, load_recipes
+from transformer_lab.recipes import (
+    SETTINGS,
+    Recipe,
+    Setup,
+    changed_settings,
+    load_recipes,
+    setup_from,
+)
 from transformer_lab.settings import ConfigError
 from transformer_lab.ui import form, ids, live, words
 from transformer_lab.ui.train_layout import layout
@@ -24,7 +31,18 @@ TITLE = "Train"
 ANY_SETTING = {"type": "setting", "group": ALL, "name": ALL}
 ANY_SAMPLE_SETTING = {"type": "sample-setting", "name": ALL}
 ANY_PROBLEM = {"type": "problem", "group": ALL, "name": ALL}
-COMMANDS = (ids.INITIALIZE, ids.START, ids.PAUSE, ids.STOP, ids.START_OVER, ids.APPLY_RATE)
+COMMANDS = (
+    ids.INITIALIZE,
+    ids.START,
+    ids.ENQUEUE,
+    ids.PAUSE,
+    ids.STOP,
+    ids.START_OVER,
+    ids.APPLY_RATE,
+    ids.KEEP,
+    ids.RESUME_NOW,
+)
+STARTS = (ids.INITIALIZE, ids.START, ids.ENQUEUE, ids.START_OVER)
 
 
 def register(app: Dash, lab: Lab) -> None:
@@ -43,12 +61,21 @@ def _register_form(app: Dash, lab: Lab) -> None:
         Input(ids.RECIPE, "value"),
         Input(ids.UNDO, "n_clicks"),
         Input(ids.OFFER, "n_clicks"),
+        Input(ids.BRANCH, "data"),
         prevent_initial_call=True,
     )
-    def fill(slug: Any, undo: Any, offer: Any) -> tuple[list[Any], list[Any], str, Any]:
-        """A recipe was chosen, or the changes to it undone: every control gets its value."""
+    def fill(
+        slug: Any, undo: Any, offer: Any, branch: Any
+    ) -> tuple[list[Any], list[Any], str, Any]:
+        """A recipe was chosen, its changes undone, or a branch begun: controls get values."""
+        if ctx.triggered_id == ids.BRANCH and not branch:
+            raise PreventUpdate
         recipe = _recipe_named("quick_start" if ctx.triggered_id == ids.OFFER else slug)
         values = recipe.setup.values()
+        if ctx.triggered_id == ids.BRANCH:
+            run = lab.store.open(str(branch["run"]))
+            recipe = _recipe_named(run.manifest["recipe"])
+            values = setup_from(run.manifest["setup"]).values()
 
         def value(item: dict[str, Any]) -> Any:
             key = f"{item['id'].get('group', 'sample')}.{item['id']['name']}"
@@ -134,42 +161,114 @@ def _register_commands(app: Dash, lab: Lab) -> None:
         Output(ids.MESSAGE, "children"),
         Output(ids.REFRESH, "data"),
         Output(ids.RUN, "value"),
+        Output(ids.BRANCH, "data", allow_duplicate=True),
         *[Input(button, "n_clicks") for button in COMMANDS],
         State(ANY_SETTING, "value"),
         State(ANY_SETTING, "id"),
         State(ids.RECIPE, "value"),
         State(ids.REFRESH, "data"),
+        State(ids.RUN, "value"),
+        State(ids.BRANCH, "data"),
         prevent_initial_call=True,
     )
-    def command(*args: Any) -> tuple[Any, Any, Any]:
+    def command(*args: Any) -> tuple[Any, Any, Any, Any]:
         """A button was pressed: do it, or say in one sentence why not."""
-        values, control_ids, slug, refresh = args[len(COMMANDS) :]
-        recipe = _recipe_named(slug)
-        pressed = ctx.triggered_id
+        values, control_ids, slug, refresh, shown, branch = args[len(COMMANDS) :]
+        pressed = str(ctx.triggered_id)
         message: Any = ""
         try:
-            if pressed in (ids.INITIALIZE, ids.START, ids.START_OVER):
-                setup, problems = _read(lab, values, control_ids, recipe)
-                if problems or setup is None:
-                    raise LabError(next(iter(problems.values())))
-                act = {
-                    ids.INITIALIZE: lab.initialize,
-                    ids.START: lab.start,
-                    ids.START_OVER: lab.start_over,
-                }[pressed]
-                act(setup, recipe.slug)
-            elif pressed == ids.PAUSE:
-                lab.pause_or_resume()
-            elif pressed == ids.STOP:
-                lab.stop()
-            elif pressed == ids.APPLY_RATE:
+            if pressed in STARTS:
+                message = _start(lab, pressed, _recipe_named(slug), values, control_ids, branch)
+            else:
                 rate = _value_of("train.learning_rate", values, control_ids)
-                done = f"Learning Rate is {lab.set_learning_rate(rate):g} from the next step."
-                message = html.Span(done, className="done")
-        except (ConfigError, LabError) as error:
-            return str(error), no_update, no_update
-        shown = live.LATEST if pressed in (ids.INITIALIZE, ids.START, ids.START_OVER) else no_update
-        return message, (refresh or 0) + 1, shown
+                message = _control(lab, pressed, _view(lab, shown).run_id, rate)
+        except (ConfigError, LabError, RunNotFoundError) as error:
+            return str(error), no_update, no_update, no_update
+        goes_on = pressed in (ids.RESUME_NOW, *STARTS) and pressed != ids.ENQUEUE
+        follow = live.LATEST if goes_on else no_update
+        done = None if pressed in (ids.START, ids.ENQUEUE) and branch else no_update
+        return message, (refresh or 0) + 1, follow, done
+
+    @app.callback(
+        Output(ids.BRANCH_LINE, "children"),
+        Output(ids.BRANCH_CANCEL, "hidden"),
+        Input(ids.BRANCH, "data"),
+    )
+    def branching(branch: Any) -> tuple[str, bool]:
+        """Say that what is started will be a branch."""
+        if not branch:
+            return "", True
+        step = int(str(branch["checkpoint"]).rpartition("-")[2])
+        words = f"Branch from {branch['run']} after step {step:,}: Steps counts those to come. "
+        return words, False
+
+    @app.callback(
+        Output(ids.BRANCH, "data", allow_duplicate=True),
+        Input(ids.BRANCH_CANCEL, "n_clicks"),
+        prevent_initial_call=True,
+    )
+    def cancel(pressed: Any) -> None:
+        """No branch after all."""
+
+    @app.callback(
+        Output(ids.RESUME_DISMISSED, "data"),
+        Input(ids.RESUME_LATER, "n_clicks"),
+        prevent_initial_call=True,
+    )
+    def later(pressed: Any) -> str:
+        """Don't offer this one again on this page."""
+        cut_off = lab.interrupted()
+        return cut_off[0].id if cut_off else ""
+
+
+def _start(
+    lab: Lab, pressed: str, recipe: Recipe, values: Any, control_ids: Any, branch: Any
+) -> Any:
+    """Make or train a model of what stands in the form; the message to show."""
+    setup, problems = _read(lab, values, control_ids, recipe)
+    if problems or setup is None:
+        raise LabError(next(iter(problems.values())))
+    if branch and pressed in (ids.START, ids.ENQUEUE):
+        item = lab.branching(str(branch["run"]), str(branch["checkpoint"]), setup, recipe.slug)
+        lab.begin(item) if pressed == ids.START else lab.add_to_queue(item)
+    elif pressed == ids.ENQUEUE:
+        lab.enqueue(setup, recipe.slug)
+    else:
+        act = {
+            ids.INITIALIZE: lab.initialize,
+            ids.START: lab.start,
+            ids.START_OVER: lab.start_over,
+        }[pressed]
+        act(setup, recipe.slug)
+    waiting = len(lab.queue.list())
+    return _done(f"{waiting} in the queue.") if pressed == ids.ENQUEUE else ""
+
+
+def _control(lab: Lab, pressed: str, shown: str, rate: Any) -> Any:
+    """Do something with the run that is shown, or the one that runs; the message to show."""
+    live_run = lab.live(shown) if shown else None
+    run_id = shown if live_run and live_run.busy else None
+    if pressed == ids.RESUME_NOW:
+        cut_off = lab.interrupted()
+        if cut_off:
+            lab.resume(cut_off[0].id)
+    elif pressed == ids.PAUSE:
+        busy = lab.current is not None and lab.current.busy
+        lab.pause_or_resume(run_id if run_id or busy else shown or None)
+    elif pressed == ids.STOP:
+        lab.stop(run_id=run_id)
+    elif pressed == ids.KEEP:
+        lab.keep(run_id)
+        return _done("This moment is kept with the run.")
+    elif pressed == ids.APPLY_RATE:
+        return _done(
+            f"Learning Rate is {lab.set_learning_rate(rate, run_id):g} from the next step."
+        )
+    return ""
+
+
+def _done(words: str) -> html.Span:
+    return html.Span(words, className="done")
 
 
 def _value_of(key: str, values: Any, control_ids: Any) -> Any:
@@ -203,7 +302,10 @@ def _register_poll(app: Dash, lab: Lab) -> None:
         (ids.PAUSE, "title"),
         (ids.STOP, "title"),
         (ids.START_OVER, "title"),
-        (ids.APPLY_RATE, "hidden"),
+        (ids.LIVE_ACTIONS, "hidden"),
+        (ids.ENQUEUE, "hidden"),
+        (ids.RESUME_OFFER, "hidden"),
+        (ids.RESUME_WORDS, "children"),
         (ids.RUN, "options"),
         (ids.TICK, "interval"),
     )
@@ -216,15 +318,18 @@ def _register_poll(app: Dash, lab: Lab) -> None:
         Input(ids.REFRESH, "data"),
         Input(ids.RUN, "value"),
         Input(ids.PLAN, "data"),
+        Input(ids.RESUME_DISMISSED, "data"),
         State(ids.CURSOR, "data"),
         running=[(Output(ids.TICK, "disabled"), True, False)],
     )
-    def poll(tick: Any, refresh: Any, run_id: Any, form_plan: Any, cursor: Any) -> list[Any]:
+    def poll(
+        tick: Any, refresh: Any, run_id: Any, form_plan: Any, dismissed: Any, cursor: Any
+    ) -> list[Any]:
         """What changed since the last poll, and nothing else."""
         cursor = cursor if isinstance(cursor, dict) else {}
         view = _view(lab, run_id)
         drawn, place = live.curves(lab, view, form_plan, cursor)
-        fresh = _parts(lab, view, form_plan)
+        fresh = _parts(lab, view, form_plan, dismissed)
         seen = {f"{name}.{prop}": live.digest(fresh[name, prop]) for name, prop in parts}
         known = cursor.get("seen", {})
         outputs = [
@@ -245,12 +350,12 @@ def _view(lab: Lab, run_id: Any) -> View:
         return lab.view()
 
 
-def _parts(lab: Lab, view: View, form_plan: Any) -> dict[tuple[str, str], Any]:
+def _parts(lab: Lab, view: View, form_plan: Any, dismissed: Any) -> dict[tuple[str, str], Any]:
     """Every part of the page besides the charts, by (id, property)."""
     own = lab.view()
-    why = live.buttons(lab)
+    why = live.buttons(lab, view)
     sample = view.sample
-    state = lab.current.status.state if lab.current else None
+    offer = live.offer(lab, dismissed)
     cost, offers = live.preflight(lab, own, form_plan)
     breakdown = view.breakdown or (form_plan or {}).get("breakdown", {})
     return {
@@ -272,7 +377,7 @@ def _parts(lab: Lab, view: View, form_plan: Any) -> dict[tuple[str, str], Any]:
         (ids.INITIALIZE, "disabled"): bool(why["initialize"]),
         (ids.START, "disabled"): bool(why["start"]),
         (ids.PAUSE, "disabled"): bool(why["pause"]),
-        (ids.PAUSE, "children"): "Resume" if state == "paused" else "Pause",
+        (ids.PAUSE, "children"): "Pause" if why["pause"] or view.state == "running" else "Resume",
         (ids.STOP, "disabled"): bool(why["stop"]),
         (ids.START_OVER, "disabled"): bool(why["start_over"]),
         (ids.INITIALIZE, "title"): why["initialize"],
@@ -280,7 +385,10 @@ def _parts(lab: Lab, view: View, form_plan: Any) -> dict[tuple[str, str], Any]:
         (ids.PAUSE, "title"): why["pause"],
         (ids.STOP, "title"): why["stop"],
         (ids.START_OVER, "title"): why["start_over"],
-        (ids.APPLY_RATE, "hidden"): state not in ("running", "paused"),
+        (ids.LIVE_ACTIONS, "hidden"): own.state not in ("running", "paused"),
+        (ids.ENQUEUE, "hidden"): not why["start"] or own.state == "preparing",
+        (ids.RESUME_OFFER, "hidden"): not offer,
+        (ids.RESUME_WORDS, "children"): offer,
         (ids.RUN, "options"): live.run_options(lab.runs()),
         (ids.TICK, "interval"): live.FAST
         if view.state in ("running", "preparing") or own.state in ("running", "preparing")

@@ -1,0 +1,207 @@
+"""The Runs tab, without a browser."""
+
+import pytest
+
+GRID = "runs"
+
+
+def listed(page):
+    """The lines of the list after one more look."""
+    page.values["tabs", "active_tab"] = "Runs"
+    changes = page.fire("runs-known.data", "runs-tick.n_intervals")
+    return changes.get(GRID, {}).get("rowTransaction")
+
+
+def choose(page, *run_ids):
+    page.values[GRID, "selectedRows"] = [{"id": run_id} for run_id in run_ids]
+    page.fire("runs-picked.data", "runs.selectedRows")
+
+
+def opened(page):
+    page.fire("runs-seen.data", "runs-picked.data")
+
+
+def press(page, button, output="branch.data"):
+    page.values[button, "n_clicks"] = (page.values.get((button, "n_clicks")) or 0) + 1
+    return page.fire(output, f"{button}.n_clicks")
+
+
+@pytest.fixture
+def two(page, lab, until):
+    """Two finished runs that differ in one setting."""
+    for rate in ("0.001", "0.01"):
+        page.set({"train.learning_rate": rate})
+        page.click("start")
+        until(lambda: lab.current is not None and lab.current.ended and lab.wait(0) is not None)
+        until(lambda rate=rate: lab.current.setup.train.learning_rate == float(rate))
+        until(lambda: lab.current.ended)
+        lab.refresh()
+    return page
+
+
+def test_the_list_sends_what_is_new_and_then_only_what_changed(two, lab):
+    changes = listed(two)
+    assert [line["id"] for line in changes["add"]] == ["quick-start-2", "quick-start-1"]
+    line = changes["add"][0]
+    assert (line["state"], line["step"], line["steps"]) == ("finished", 40, 40)
+    assert line["best"] < 5
+    assert len(line["spark"]) > 5
+    assert listed(two) is None
+    lab.describe("quick-start-1", pinned=True)
+    changes = listed(two)
+    assert [line["id"] for line in changes["update"]] == ["quick-start-1"]
+    assert (changes["add"], changes["remove"]) == ([], [])
+
+
+def samples_of(lab):
+    return lab.store.open("quick-start-2").samples()
+
+
+def test_a_run_opens_to_everything_there_is_of_it(two, lab, until):
+    until(lambda: "quick-start-2" in lab._sampling.samples and samples_of(lab)[-1].step == 40)
+    listed(two)
+    choose(two, "quick-start-2")
+    opened(two)
+    shown = {name: two.text(f"detail-{name}") for name in (
+        "title", "facts", "settings", "samples", "checkpoints", "environment", "log", "away",
+    )}  # fmt: skip
+    assert two.get("runs-detail", "hidden") is False
+    assert shown["title"].startswith("quick-start-2")
+    assert "step 40 of 40" in shown["facts"]
+    assert "Learning Rate0.01" in shown["settings"]
+    assert "after step 40" in shown["samples"]
+    assert "Branch from here" in shown["checkpoints"]
+    assert lab.store.open("quick-start-2").manifest["corpus"]["sha256"] in shown["environment"]
+    assert "finished" in shown["log"]
+    figure = two.get("detail-loss", "figure")
+    assert len(figure["data"][0]["x"]) == 40
+    opened(two)
+    assert two.last.status_code == 204  # nothing is sent twice
+
+
+def test_two_runs_are_compared_in_one_chart_and_only_what_differs_is_listed(two):
+    listed(two)
+    choose(two, "quick-start-1", "quick-start-2")
+    for axis, furthest in (("steps", 40), ("tokens", 40 * 4 * 16)):
+        two.values["overlay-axis", "value"] = axis
+        two.fire("overlay.figure", "runs-picked.data")
+        figure = two.get("overlay", "figure")
+        assert {trace["name"] for trace in figure["data"]} == {"quick-start-1", "quick-start-2"}
+        assert figure["data"][0]["x"][-1] == furthest
+        assert figure["data"][0]["line"]["color"] != figure["data"][1]["line"]["color"]
+    two.values |= {("overlay-shown", "value"): "train", ("overlay-smooth", "value"): "10"}
+    two.fire("overlay.figure", "overlay-smooth.value")
+    assert "mean of 10 steps" in two.get("overlay", "figure")["layout"]["title"]["text"]
+    table = two.text("differences")
+    assert "Learning Rate0.010.001" in table
+    assert "Layers" not in table
+    choose(two, "quick-start-1")
+    two.fire("overlay.figure", "runs-picked.data")
+    assert two.get("overlay-card", "hidden") is True
+
+
+def test_titles_pins_and_notes_are_kept(two, lab):
+    for field, value in (("name", "  The good\none "), ("pinned", True)):
+        change = {"rowId": "quick-start-1", "colId": field, "value": value}
+        two.values[GRID, "cellValueChanged"] = [change]
+        two.react("runs.cellValueChanged")
+    listed(two)
+    choose(two, "quick-start-1")
+    two.values["run-notes", "value"] = "It <b>learns</b>."
+    two.react("run-notes.n_blur")
+    about = lab.store.open("quick-start-1").about
+    assert (about.title, about.notes, about.pinned) == ("The good one", "It <b>learns</b>.", True)
+    opened(two)
+    assert two.get("run-notes", "value") == "It <b>learns</b>."
+    two.values[GRID, "cellValueChanged"] = [{"rowId": "../x", "colId": "name", "value": "a"}]
+    two.react("runs.cellValueChanged")
+    assert "There is no run" in two.text("runs-message")
+
+
+def test_runs_are_deleted_and_brought_back(two, lab):
+    listed(two)
+    choose(two, "quick-start-1", "quick-start-2")
+    press(two, "run-delete", "run-deleted.data")
+    assert "Deleted quick-start-1, quick-start-2" in two.get("runs-message", "children")
+    assert two.get("run-undo", "hidden") is False
+    assert {line["id"] for line in listed(two)["remove"]} == {"quick-start-1", "quick-start-2"}
+    press(two, "run-undo", "run-deleted.data")
+    assert "Brought back" in two.get("runs-message", "children")
+    assert len(listed(two)["add"]) == 2
+    assert two.get("run-undo", "hidden") is True
+
+
+def test_a_finished_run_is_extended_from_the_list(two, lab, until):
+    listed(two)
+    choose(two, "quick-start-2")
+    two.values["run-more", "value"] = "none"
+    press(two, "run-extend", "branch.data")
+    assert "Steps is 'none'" in two.get("runs-message", "children")
+    two.values["run-more", "value"] = "5"
+    press(two, "run-extend", "branch.data")
+    assert two.get("tabs", "active_tab") == "Train"
+    until(lambda: lab.current.status.run_id == "quick-start-2-more-1" and lab.current.ended)
+    two.tick()
+    shapes = two.get("loss-chart", "figure")["layout"]["shapes"]
+    assert any(shape["x0"] == shape["x1"] == 40 for shape in shapes)
+
+
+def test_a_branch_fills_the_form_and_starts_from_the_checkpoint(two, lab, until):
+    listed(two)
+    choose(two, "quick-start-1")
+    opened(two)
+    two._keep(two.get("detail-checkpoints", "children"))
+    button = next(name for name in two.components if '"checkpoint-button"' in name)
+    press(two, button, "branch.data")
+    assert two.get("branch", "data") == {"run": "quick-start-1", "checkpoint": "step-00000040"}
+    two.fire('{"group":["ALL"],"name":["ALL"],"type":"setting"}.value', "branch.data")
+    two.fire("branch-line.children", "branch.data")
+    assert "after step 40" in two.get("branch-line", "children")
+    two.set({"train.steps": "3", "train.learning_rate": "0.002"})
+    two.click("start")
+    until(lambda: lab.current.status.run_id == "quick-start-1-branch-1" and lab.current.ended)
+    assert lab.current.status.step == 43
+    assert two.get("branch", "data") is None
+
+
+def test_what_waits_can_be_put_in_order_and_taken_out(page, lab, until):
+    page.set({"train.steps": "1000000"})
+    page.click("start")
+    until(lambda: lab.current.status.step > 0)
+    page.tick()
+    assert page.get("enqueue", "hidden") is False
+    for steps in ("11", "12"):
+        page.set({"train.steps": steps})
+        page.click("enqueue")
+    assert "2 in the queue" in page.text("message")
+    page.fire("queue.children", "runs-tick.n_intervals")
+    assert page.get("queue-head", "children") == "2 waiting"
+    page._keep(page.get("queue", "children"))
+    last = lab.queue.list()[1]
+    for what, expected in (("up", ["12", "11"]), ("remove", ["11"])):
+        name = next(n for n in page.components if last.id in n and f'"{what}"' in n)
+        press(page, name, "queue.children")
+        assert [str(item.setup["train"]["steps"]) for item in lab.queue.list()] == expected
+    page.click("stop")
+    until(lambda: lab.current.ended and lab.current.status.step == 11)
+
+
+def test_a_run_that_was_cut_off_is_offered_and_resumed_at_one_press(page, lab, until):
+    page.set({"train.steps": "1000000"})
+    page.click("start")
+    until(lambda: lab.current.status.step > 3)
+    lab._worker.submit(lambda: lab.current.stop("By hand.", "interrupted"))
+    until(lambda: lab.current.ended)
+    lab.refresh()
+    page.tick()
+    assert page.get("resume-offer", "hidden") is False
+    assert "quick-start-1 was interrupted at step" in page.get("resume-words", "children")
+    page.fire("resume-dismissed.data", "resume-later.n_clicks")
+    page.fire("cursor.data", "resume-dismissed.data")
+    assert page.get("resume-offer", "hidden") is True
+    before = lab.current.status.step
+    page.click("resume-now")
+    until(lambda: lab.current.status.step > before)
+    assert lab.current.status.run_id == "quick-start-1"
+    page.click("stop")
+    until(lambda: lab.current.ended)

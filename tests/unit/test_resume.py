@@ -1,0 +1,551 @@
+"""Exact resume: a training that was cut off ends as if it had never been, bit for bit."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from transformer_lab.lab import saves
+from transformer_lab.lab.lab import Lab, LabError
+from transformer_lab.lab.runs import Run, RunStore
+from transformer_lab.model import GPT
+from transformer_lab.recipes import Setup
+from transformer_lab.settings import ConfigError
+from transformer_lab.text.tokenizers import TOKENIZERS
+from transformer_lab.training import Change, LiveSettings
+from transformer_lab.training.checkpoint import (
+    CheckpointError,
+    load_checkpoint,
+    load_training,
+    save_checkpoint,
+)
+from transformer_lab.training.optimizers import OPTIMIZERS
+from transformer_lab.training.schedule import SCHEDULES
+
+TINY = {
+    "data.corpus": "python_docs",
+    "model.layers": 1,
+    "model.heads": 2,
+    "model.embedding_dim": 16,
+    "model.sequence_length": 16,
+    "model.dropout": 0.2,
+    "train.batch_size": 4,
+    "train.steps": 12,
+    "train.evaluate_every": 3,
+    "train.evaluation_batches": 1,
+    "train.threads": 1,
+    "train.save_every": 4,
+    "train.save_minutes": 0,
+    "train.learning_rate": 0.01,
+    "sample.length": 5,
+    "sample.prompt": "The ",
+}
+SETUP = Setup().with_values(TINY)
+
+
+@pytest.fixture
+def lab(tmp_path):
+    lab = Lab(tmp_path)
+    yield lab
+    lab.close()
+
+
+def until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.005)
+
+
+def ended(lab):
+    until(lambda: lab.current.ended)
+    return lab.current.status
+
+
+def numbers(points):
+    """What must repeat; speeds and seconds do not."""
+    return [
+        (p.step, p.train_loss, p.gradient_norm, p.learning_rate, p.validation_loss) for p in points
+    ]
+
+
+def curve(lab, run_id):
+    return numbers(lab.store.open(run_id).since()[0])
+
+
+def weights(lab, run_id):
+    return lab._models.read(*_newest(lab, run_id)).weights
+
+
+def _newest(lab, run_id):
+    run = lab.store.open(run_id)
+    return run, run.checkpoints()[-1]
+
+
+def uninterrupted(lab, setup):
+    lab.start(setup, "whole")
+    status = ended(lab)
+    assert (status.state, status.reason) == ("finished", "")
+    return status.run_id
+
+
+def cut_off(lab, setup, at):
+    """A run that is stopped at a step as a crash would: what came after the last save is lost."""
+    lab.start(setup, "cut")
+    until(lambda: lab.current.status.step >= at or lab.current.ended)
+    lab.stop()
+    return ended(lab).run_id
+
+
+def crash_back_to(lab, run_id, step):
+    """What is left of a run that was killed after `step` was saved and some more steps taken."""
+    run = lab.store.open(run_id)
+    for folder in run.checkpoints():
+        if int(folder.name[5:]) > step:
+            saves.shutil.rmtree(folder)
+    assert run.checkpoints()
+
+
+def same_weights(one, other):
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+PAIRS = [
+    *({"train.optimizer": o, "train.schedule": s} for o in OPTIMIZERS for s in SCHEDULES),
+    *({"data.tokenizer": t, "train.optimizer": "muon"} for t in TOKENIZERS if t != "gpt2"),
+    *({"model.dropout": d, "train.optimizer": o} for d in (0.0, 0.5) for o in OPTIMIZERS),
+    {"train.micro_batch": 3, "train.gradient_clip": 0.0},
+    {"train.precision": "bfloat16"},
+    {"model.positions": "rotary", "model.qk_norm": True, "model.smear": 2, "model.zero_init": True},
+    {"model.norm": "rms_norm", "model.norm_place": "post", "model.tied_head": True},
+    {"train.keep_best": True, "train.deterministic": True},
+]
+
+
+@pytest.mark.parametrize("changes", PAIRS, ids=lambda c: "-".join(map(str, c.values())))
+def test_a_run_stopped_and_resumed_equals_one_that_never_was(lab, changes):
+    setup = SETUP.with_values(changes)
+    whole = uninterrupted(lab, setup)
+    again = cut_off(lab, setup, at=5)
+    if lab.store.open(again).state()[0] != "finished":  # it may have been too quick to stop
+        lab.resume(again)
+        assert ended(lab).state == "finished"
+    assert curve(lab, again) == curve(lab, whole)
+    assert same_weights(weights(lab, whole), weights(lab, again))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_steps_after_the_last_save_are_taken_again_and_come_out_the_same(lab, optimizer):
+    setup = SETUP.with_values({"train.optimizer": optimizer})
+    whole = uninterrupted(lab, setup)
+    again = uninterrupted(lab, setup)
+    crash_back_to(lab, again, 8)
+    forget_the_end(lab, again)
+    lab.resume(again)
+    assert ended(lab).state == "finished"
+    assert curve(lab, again) == curve(lab, whole)
+    run = lab.store.open(again)
+    facts = json.loads(run.events("resumed")[0][1])
+    assert facts["steps_taken_again"] == 4
+    assert run.attempts() == 1
+
+
+def forget_the_end(lab, run_id):
+    """Make a finished run one that was cut off."""
+    with lab.store.open(run_id).reading() as database, database:
+        database.execute("UPDATE events SET detail = replace(detail, 'finished', 'interrupted')")
+
+
+def test_without_any_save_a_run_begins_again_and_comes_out_the_same(lab):
+    whole = uninterrupted(lab, SETUP)
+    again = uninterrupted(lab, SETUP)
+    saves.shutil.rmtree(lab.store.open(again).folder / "checkpoints")
+    forget_the_end(lab, again)
+    lab.resume(again)
+    assert ended(lab).state == "finished"
+    assert curve(lab, again) == curve(lab, whole)
+
+
+def without_memory(folder):
+    tensors, progress = load_training(folder)
+    rewrite(folder, {n: torch.zeros_like(t) for n, t in tensors.items()}, progress)
+
+
+def at_another_step(folder):
+    tensors, progress = load_training(folder)
+    rewrite(folder, tensors, progress | {"step": progress["step"] - 1})
+
+
+def rewrite(folder, tensors, progress):
+    weights, tokenizer, meta = load_checkpoint(folder)
+    saves.shutil.rmtree(folder)
+    meta = {k: v for k, v in meta.items() if k != "sha256"}
+    save_checkpoint(folder, weights, tokenizer, meta, optimizer=tensors, progress=progress)
+
+
+@pytest.mark.parametrize("control", [without_memory, at_another_step], ids=lambda c: c.__name__)
+def test_the_comparison_sees_what_a_careless_resume_would_lose(lab, control):
+    whole = uninterrupted(lab, SETUP)
+    again = uninterrupted(lab, SETUP)
+    crash_back_to(lab, again, 8)
+    forget_the_end(lab, again)
+    control(lab.store.open(again).checkpoints()[-1])
+    lab.resume(again)
+    assert ended(lab).state == "finished"
+    assert curve(lab, again) != curve(lab, whole)
+
+
+def test_the_comparison_sees_dropout_that_is_not_seeded_by_step(lab, monkeypatch):
+    whole = uninterrupted(lab, SETUP)
+    again = uninterrupted(lab, SETUP)
+    crash_back_to(lab, again, 8)
+    forget_the_end(lab, again)
+    seeds = itertools.count(1)
+    monkeypatch.setattr(
+        "transformer_lab.training.trainer.dropout_seed", lambda *wanted: next(seeds)
+    )
+    lab.resume(again)
+    assert ended(lab).state == "finished"
+    assert curve(lab, again) != curve(lab, whole)
+
+
+def slowed(monkeypatch, seconds=0.03):
+    """Make steps slow enough to do something between them."""
+    computed = GPT.loss
+
+    def slow(self, tokens, targets):
+        time.sleep(seconds)
+        return computed(self, tokens, targets)
+
+    monkeypatch.setattr(GPT, "loss", slow)
+
+
+def test_a_learning_rate_changed_by_hand_is_changed_again(lab, monkeypatch):
+    slowed(monkeypatch)
+    setup = SETUP.with_values({"train.steps": 20, "train.schedule": "constant"})
+    lab.start(setup, "changed")
+    until(lambda: lab.current.status.step >= 9)
+    lab.set_learning_rate(0.002)
+    whole = ended(lab).run_id
+    expected = curve(lab, whole)
+    assert {0.01, 0.002} <= {rate for _, _, _, rate, _ in expected}
+    monkeypatch.undo()
+    changed_at = lab.store.open(whole).events("learning_rate")[0][0]
+    assert changed_at >= 9
+    for step in (8, 16):  # before the change, and after it
+        run = lab.store.open(whole)
+        saves.shutil.rmtree(run.folder / "checkpoints")
+        forget_the_end(lab, whole)
+        if step == 16:
+            lab.resume(whole)
+            until(lambda: lab.current.status.step >= 16)
+            lab.stop()
+            ended(lab)
+        lab.resume(whole) if lab.store.open(whole).state()[0] != "finished" else None
+        assert ended(lab).state == "finished"
+        assert curve(lab, whole) == expected
+
+
+def test_a_change_made_after_resuming_replaces_those_recorded_for_later(lab, monkeypatch):
+    slowed(monkeypatch)
+    setup = SETUP.with_values({"train.steps": 16, "train.schedule": "constant"})
+    lab.start(setup, "changed")
+    until(lambda: lab.current.status.step >= 12)
+    lab.set_learning_rate(0.002)
+    run_id = ended(lab).run_id
+    saves.shutil.rmtree(lab.store.open(run_id).folder / "checkpoints")
+    forget_the_end(lab, run_id)
+    lab.resume(run_id)
+    until(lambda: lab.current.status.step >= 2)
+    lab.set_learning_rate(0.005)
+    assert ended(lab).state == "finished"
+    assert lab.store.open(run_id).since()[0][-1].learning_rate == 0.005
+    assert [value for _, value in lab.store.open(run_id).events("learning_rate")] == ["0.005"]
+
+
+def test_memory_that_ran_out_halves_the_batch_again_at_the_same_step(lab, monkeypatch):
+    computed, calls = GPT.loss, []
+
+    def cramped(self, tokens, targets):
+        if self.training:
+            calls.append(len(tokens))
+            if len(calls) > 6 and len(tokens) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+        return computed(self, tokens, targets)
+
+    monkeypatch.setattr(GPT, "loss", cramped)
+    whole = uninterrupted_with_notes(lab, SETUP)
+    expected = curve(lab, whole)
+    monkeypatch.undo()
+    run = lab.store.open(whole)
+    assert run.events("micro_batch") == [(6, "2")]
+    crash_back_to(lab, whole, 8) if len(run.checkpoints()) > 1 else None
+    saves.shutil.rmtree(run.folder / "checkpoints")
+    forget_the_end(lab, whole)
+    lab.resume(whole)
+    assert ended(lab).state == "finished"
+    assert curve(lab, whole) == expected
+
+
+def uninterrupted_with_notes(lab, setup):
+    lab.start(setup, "whole")
+    assert ended(lab).state == "finished"
+    return lab.current.status.run_id
+
+
+def test_recorded_changes_are_made_at_their_step():
+    live = LiveSettings(replay=[Change(3, "learning_rate", 0.5), Change(5, "micro_batch", 2)])
+    live.before(3)
+    assert live.learning_rate is None
+    live.before(4)
+    assert (live.learning_rate, live.micro_batch) == (0.5, 0)
+    live.before(9)
+    assert (live.micro_batch, live.replay) == (2, [])
+
+
+@pytest.mark.parametrize(
+    "damage", ["weights.safetensors", "optimizer.safetensors", "progress.json"]
+)
+def test_a_damaged_save_is_named_set_aside_and_the_one_before_used(lab, damage):
+    whole = uninterrupted(lab, SETUP)
+    again = uninterrupted(lab, SETUP)
+    run = lab.store.open(again)
+    spoiled = run.checkpoints()[-1]
+    data = bytearray((spoiled / damage).read_bytes())
+    data[-1] ^= 1
+    (spoiled / damage).write_bytes(data)
+    forget_the_end(lab, again)
+    lab.resume(again)
+    status = ended(lab)
+    assert status.state == "finished"
+    assert damage in status.note
+    assert "The save before it was used" in status.note
+    assert curve(lab, again) == curve(lab, whole)
+    assert (run.folder / "checkpoints" / f"damaged-1-{spoiled.name}").is_dir()
+
+
+def test_the_best_weights_outlive_a_crash(lab):
+    text = b"ab" * 900 + b"cd" * 100  # what is learned at the beginning is wrong at the end
+    entry = lab.texts.library.add(text, "changing.txt", "pasted")
+    changes = {"data.corpus": entry.id, "train.keep_best": True, "sample.prompt": "ab"}
+    setup = SETUP.with_values(changes | {"train.warmup_share": 0})
+    whole, again = uninterrupted_with_notes(lab, setup), uninterrupted_with_notes(lab, setup)
+    best = lab.store.open(whole).best_checkpoints()[0].name
+    assert best == "best-00000003"
+    crash_back_to(lab, again, 8)
+    forget_the_end(lab, again)
+    lab.resume(again)
+    assert ended(lab).state == "finished"
+    assert lab.store.open(again).best_checkpoints()[0].name == best
+    assert lab.snapshot(again).step == 3
+
+
+def test_a_text_that_changed_refuses_the_resume_and_leaves_the_run_as_it_was(lab, tmp_path):
+    book = tmp_path / "book.txt"
+    book.write_text("It was the best of times, it was the worst of times.\n" * 40)
+    setup = SETUP.with_values({"data.corpus": str(book), "sample.prompt": "It "})
+    run_id = uninterrupted(lab, setup)
+    crash_back_to(lab, run_id, 8)
+    forget_the_end(lab, run_id)
+    before = book.read_text()
+    book.write_text("Call me Ishmael. Some years ago - never mind how long precisely.\n" * 40)
+    lab.resume(run_id)
+    status = ended(lab)
+    assert (status.state, status.field) == ("failed", "data.corpus")
+    assert "no longer the text this run began with" in status.reason
+    assert lab.store.open(run_id).state()[0] == "interrupted"
+    assert not lab.store.open(run_id).is_held()
+    book.write_text(before)
+    lab.resume(run_id)
+    assert ended(lab).state == "finished"
+
+
+def test_a_finished_run_is_extended_not_resumed(lab):
+    first = uninterrupted(lab, SETUP)
+    with pytest.raises(LabError, match="train it for more steps"):
+        lab.resume(first)
+    with pytest.raises(ConfigError, match="Steps is 'many'"):
+        lab.extend(first, "many")
+    lab.extend(first, "6")
+    status = ended(lab)
+    assert (status.run_id, status.state, status.step) == (f"{first}-more-1", "finished", 18)
+    longer = lab.store.open(status.run_id)
+    assert curve(lab, first) == curve(lab, status.run_id)[:12]
+    (seam,) = longer.seams
+    assert (seam.run, seam.step, seam.kind) == (first, 12, "extended")
+    assert lab.view().seams == (seam,)
+    assert [p.step for p in longer.since()[0]] == list(range(1, 19))
+    assert lab.store.open(first).steps == 12
+
+
+def test_the_schedule_of_an_extension_runs_over_the_added_steps(lab):
+    setup = SETUP.with_values({"train.schedule": "linear"})
+    first = uninterrupted(lab, setup)
+    lab.extend(first, 10)
+    added = lab.store.open(ended(lab).run_id).since(12)[0]
+    assert added[0].learning_rate == 0.01
+    assert added[-1].learning_rate == pytest.approx(0.001)
+
+
+def test_an_extension_goes_on_with_the_optimizers_memory_and_is_itself_resumed_exactly(lab):
+    first = uninterrupted(lab, SETUP)
+    lab.extend(first, 8)
+    whole = ended(lab).run_id
+    lab.extend(first, 8)
+    again = ended(lab).run_id
+    assert curve(lab, whole) == curve(lab, again)
+    crash_back_to(lab, again, 16)
+    forget_the_end(lab, again)
+    lab.resume(again)
+    assert ended(lab).state == "finished"
+    assert curve(lab, whole) == curve(lab, again)
+    without_memory(lab.store.open(first).checkpoints()[-1])
+    lab.extend(first, 8)
+    assert curve(lab, ended(lab).run_id)[12:] != curve(lab, whole)[12:]
+
+
+def test_a_branch_takes_other_settings_from_any_checkpoint(lab):
+    first = uninterrupted(lab, SETUP)
+    names = [folder.name for folder in lab.store.open(first).checkpoints()]
+    assert names == ["step-00000008", "step-00000012"]
+    changed = SETUP.with_values(
+        {"train.steps": 5, "train.optimizer": "muon", "model.dropout": 0.0, "train.seed": 7}
+    )
+    lab.branch(first, names[0], changed)
+    status = ended(lab)
+    assert (status.run_id, status.step) == (f"{first}-branch-1", 13)
+    assert "without a memory" in status.note
+    assert curve(lab, status.run_id)[:8] == curve(lab, first)[:8]
+    assert curve(lab, status.run_id)[8:12] != curve(lab, first)[8:]
+    with pytest.raises(ConfigError, match="Of the model only Dropout can change") as caught:
+        lab.branch(first, names[0], SETUP.with_values({"model.layers": 2}))
+    assert caught.value.field == "model.layers"
+
+
+def test_a_branch_onto_another_text_keeps_the_tokens_the_model_knows(lab):
+    first = uninterrupted(lab, SETUP)
+    english = lab.texts.library.add(b"This is a plain text of plain letters. " * 40, "e", "pasted")
+    russian = lab.texts.library.add("Это совсем другие буквы. ".encode() * 80, "r", "pasted")
+    checkpoint = lab.store.open(first).checkpoints()[-1].name
+    lab.branch(first, checkpoint, SETUP.with_values({"data.corpus": english.id}))
+    status = ended(lab)
+    assert status.state == "finished"
+    child = lab.store.open(status.run_id)
+    assert child.manifest["tokenizer"] == lab.store.open(first).manifest["tokenizer"]
+    assert child.manifest["corpus"]["sha256"] == english.sha256
+    lab.branch(first, checkpoint, SETUP.with_values({"data.corpus": russian.id}))
+    status = ended(lab)
+    assert (status.state, status.field) == ("failed", "data.corpus")
+    assert "no tokens for" in status.reason
+
+
+def test_a_moment_that_is_kept_is_never_swept_away(lab, monkeypatch):
+    slowed(monkeypatch, 0.01)
+    setup = SETUP.with_values({"train.steps": 40, "train.save_every": 2})
+    lab.start(setup)
+    until(lambda: lab.current.status.step >= 3)
+    lab.keep()
+    run_id = ended(lab).run_id
+    run = lab.store.open(run_id)
+    assert len(run.checkpoints()) == 2
+    (kept,) = run.kept_checkpoints()
+    assert load_training(kept)[1]["step"] == int(kept.name[5:])
+
+
+def test_saves_come_by_steps_and_by_the_clock(lab):
+    saver = saves.Saves(Run(lab.home), SETUP.train, lambda words: None)
+    assert [step for step in range(1, 9) if saver.due(step)] == [4, 5, 6, 7, 8]
+    saver.started_at(4)
+    assert not saver.due(5)
+    assert saver.due(9)  # a GPU may be past the very step
+    clocked = replace(SETUP.train, save_every=0, save_minutes=0.001)
+    saver = saves.Saves(Run(lab.home), clocked, lambda words: None)
+    assert not saver.due(1)
+    until(lambda: saver.due(1), 5)
+
+
+@pytest.mark.parametrize("ending", ["stop", "pause", "close"])
+def test_the_last_step_is_saved_whatever_ends_a_training(tmp_path, ending):
+    lab = Lab(tmp_path)
+    setup = SETUP.with_values({"train.steps": 100_000, "train.save_every": 0})
+    lab.start(setup)
+    until(lambda: lab.current.status.step > 3)
+    run_id = lab.current.status.run_id
+    if ending != "close":
+        getattr(lab, ending)()
+        until(lambda: lab.current.status.state in ("stopped", "paused"))
+        assert lab.store.open(run_id).checkpoints()
+    lab.close()
+    run = RunStore(tmp_path).open(run_id)
+    newest = run.checkpoints()[-1]
+    assert int(newest.name[5:]) == run.latest()[-1].step
+    assert load_training(newest)[1]["step"] == run.latest()[-1].step
+
+
+def test_a_closed_lab_offers_its_run_to_the_next_one(tmp_path):
+    lab = Lab(tmp_path)
+    lab.start(SETUP.with_values({"train.steps": 100_000}))
+    until(lambda: lab.current.status.step > 3)
+    lab.close()
+    lab = Lab(tmp_path)
+    try:
+        (offered,) = lab.interrupted()
+        assert (offered.state, offered.reason) == ("interrupted", "The lab was closed.")
+        lab.resume(offered.id)
+        until(lambda: lab.current.status.step > offered.step)
+        assert lab.interrupted() == []
+        with pytest.raises(LabError, match="is running"):
+            lab.resume(offered.id)
+        lab.stop()
+        ended(lab)
+    finally:
+        lab.close()
+
+
+# --- in processes of their own ------------------------------------------------------------------
+
+
+def command(home, *arguments):
+    line = [sys.executable, "-m", "transformer_lab.cli", *arguments, "--home", str(home)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def train_command(home, setup):
+    settings = [f"--set={key}={value}" for key, value in setup.values().items()]
+    return command(home, "train", "--json", *settings)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_killed_process_is_resumed_in_another_and_ends_the_same(tmp_path, optimizer):
+    setup = SETUP.with_values({"train.optimizer": optimizer, "train.steps": 400})
+    with train_command(tmp_path / "whole", setup) as whole:
+        whole.communicate()
+    with train_command(tmp_path / "cut", setup) as process:
+        for line in process.stdout:
+            if json.loads(line).get("step", 0) >= 42:
+                process.send_signal(signal.SIGKILL)
+                break
+    store = RunStore(tmp_path / "cut")
+    run_id = store.open("latest").id
+    if store.open(run_id).state()[0] != "finished":
+        assert store.open(run_id).state()[0] == "interrupted"
+        with command(tmp_path / "cut", "resume", run_id, "--json") as resumed:
+            resumed.communicate()
+        assert resumed.returncode == 0
+    one = RunStore(tmp_path / "whole").open("latest").since()[0]
+    other = store.open(run_id).since()[0]
+    assert numbers(one) == numbers(other)
+    assert len(other) == 400
+
+
+def test_an_error_in_reading_names_the_checkpoint(tmp_path):
+    with pytest.raises(CheckpointError, match="step-00000001"):
+        saves.read_save(tmp_path / "step-00000001")

@@ -1,0 +1,105 @@
+"""The command line: the same settings and the same Lab as the page.
+
+Each command is a function of its own name in one of the modules here, read only when it is called:
+`doctor` must run when a package is missing.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from transformer_lab.cli.common import BAD_INPUT, INTERRUPTED
+from transformer_lab.cli.doctor import installed
+from transformer_lab.settings import ConfigError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; gives the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    arguments = parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as with Ctrl-C: save first
+    try:
+        return arguments.run(arguments)
+    except ConfigError as error:
+        print(f"transformer-lab: {error.field}: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run(module: str, command: str, arguments: argparse.Namespace) -> int:
+    run: Callable[[argparse.Namespace], int]
+    run = getattr(import_module(f"transformer_lab.cli.{module}"), command)
+    return run(arguments)
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = argparse.ArgumentParser(
+        prog="transformer-lab", description="Understand transformers by making one."
+    )
+    top.add_argument("--version", action="version", version=installed("transformer-lab"))
+    commands = top.add_subparsers(required=True, metavar="command")
+
+    def command(name: str, module: str, words: str) -> Any:
+        sub = commands.add_parser(name, help=words, description=words)
+        sub.add_argument(
+            "--home", type=Path, default=None, help="folder of runs and corpora (default: yours)"
+        )
+        sub.set_defaults(run=partial(_run, module, name))
+        return sub
+
+    sub = command("serve", "serve", "Open the lab as a web page.")
+    sub.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    sub.add_argument("--port", type=int, default=8050, help="port to listen on (%(default)s)")
+    sub.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help="answer to this name too"
+    )
+    sub.add_argument("--debug", action="store_true", help="Dash's developer tools")
+
+    sub = command("train", "train", "Train a model; Ctrl-C saves it.")
+    sub.add_argument("--recipe", default="quick_start", help="name or .toml file (%(default)s)")
+    sub.add_argument("--corpus", help="name or .txt file, instead of the recipe's")
+    sub.add_argument("--steps", help="how many steps, instead of the recipe's")
+    sub.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. model.layers=2"
+    )
+    sub.add_argument("--json", action="store_true", help="one JSON object a line")
+
+    sub = command("resume", "train", "Go on with a run exactly where it was stopped or cut off.")
+    sub.add_argument("name", nargs="?", default="latest", metavar="RUN", help="(%(default)s)")
+    sub.add_argument("--json", action="store_true", help="one JSON object a line")
+
+    sub = command("extend", "train", "Train a run for more steps, as a new run.")
+    sub.add_argument("name", metavar="RUN", help="a run's name, or latest")
+    sub.add_argument("--steps", required=True, help="how many more")
+    sub.add_argument("--json", action="store_true", help="one JSON object a line")
+
+    sub = command("generate", "generate", "Let a trained model write.")
+    sub.add_argument("--run", dest="name", default="latest", help="a run's name (%(default)s)")
+    for name in ("prompt", "length", "temperature", "top-k", "seed"):
+        sub.add_argument(f"--{name}")
+    sub.add_argument(
+        "--drop-unknown", action="store_true", help="leave out characters the model cannot read"
+    )
+    sub.add_argument("--json", action="store_true", help="one JSON object at the end")
+
+    sub = command("data", "data", "List, add, show or tokenize texts.")
+    sub.add_argument("what", choices=("list", "add", "show", "tokenize"))
+    sub.add_argument("text", nargs="?", help="a text's name, or the path of a file")
+    sub.add_argument("--name", help="what to call the text that is added")
+    sub.add_argument("--tokenizer", default="characters", help="(%(default)s)")
+    sub.add_argument("--vocabulary", default="2048", help="of bpe and words (%(default)s)")
+    sub.add_argument("--json", action="store_true", help="JSON instead of words")
+
+    sub = command("runs", "runs", "List all runs.")
+    sub.add_argument("--json", action="store_true", help="one JSON object a line")
+
+    command(
+        "doctor", "doctor", "Say what is installed, what there is to compute on, what is missing."
+    )
+    return top

@@ -1,0 +1,85 @@
+"""transformer-lab data"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from transformer_lab.cli.common import home_folder
+from transformer_lab.lab.study import verify
+from transformer_lab.lab.texts import Texts
+from transformer_lab.settings import ConfigError, from_mapping
+from transformer_lab.text import DataConfig
+from transformer_lab.text.corpora import read_text_file
+
+
+def data(arguments: argparse.Namespace) -> int:
+    """Texts: which there are, what is in them, how they become tokens."""
+
+    if arguments.what != "list" and arguments.text is None:
+        raise ConfigError("text", f"Say which text: transformer-lab data {arguments.what} NAME.")
+    texts = Texts(home_folder(arguments))
+    try:
+        answers = {"list": _list_texts, "add": _add_text, "show": _show_text}
+        facts = answers.get(arguments.what, _tokenize_text)(texts, arguments)
+    finally:
+        texts.close()
+    for row in facts:
+        words = "  ".join(str(value) for value in row.values())
+        print(json.dumps(row, ensure_ascii=False) if arguments.json else words)
+    return 0
+
+
+def _list_texts(texts: Texts, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "title": title, "missing": texts.missing(name)}
+        for name, title in texts.titles().items()
+    ]
+
+
+def _add_text(texts: Texts, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+
+    corpus = read_text_file(Path(arguments.text).expanduser())
+    name = arguments.name or corpus.title
+    entry = texts.library.add(corpus.text.encode(), name, f"file {corpus.title}")
+    return [{"name": entry.id, "title": entry.name, "characters": entry.characters}]
+
+
+def _show_text(texts: Texts, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    corpus = texts.corpus(arguments.text)
+    facts = {
+        "title": corpus.title,
+        "source": corpus.source,
+        "sha256": corpus.sha256,
+        "characters": corpus.characters,
+        "distinct characters": corpus.distinct_characters,
+        "validation text that occurs in training": f"{texts.overlap(arguments.text, 0.1):.1%}",
+        "begins": corpus.text[:200],
+    }
+    return [facts] if arguments.json else [{"fact": f"{k}:", "value": v} for k, v in facts.items()]
+
+
+def _tokenize_text(texts: Texts, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+
+    wanted = {
+        "corpus": arguments.text,
+        "tokenizer": arguments.tokenizer,
+        "vocabulary_size": arguments.vocabulary,
+    }
+    config = from_mapping(DataConfig, wanted)
+    corpus = texts.corpus(config.corpus)
+    encoded = texts.encoded(config, lambda words: print(words, file=sys.stderr))
+    tokens = len(encoded.training) + len(encoded.validation)
+    check = verify(encoded.tokenizer, corpus.text)
+    comes_back = "yes" if check.at is None else f"not from character {check.at:,} on"
+    first = encoded.training[:12]
+    facts = {
+        "vocabulary": encoded.tokenizer.vocabulary_size,
+        "tokens": tokens,
+        "characters per token": round(corpus.characters / tokens, 3),
+        "comes back from its tokens": comes_back,
+        "first tokens": " ".join(map(str, first)),
+        "which are": " | ".join(encoded.tokenizer.decode([token]) for token in first),
+    }
+    return [facts] if arguments.json else [{"fact": f"{k}:", "value": v} for k, v in facts.items()]

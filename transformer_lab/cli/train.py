@@ -1,0 +1,173 @@
+"""transformer-lab train, resume and extend: trainings in a terminal; a page shows them live."""
+
+import argparse
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from transformer_lab.cli.common import FAILED, INTERRUPTED, home_folder
+from transformer_lab.lab.lab import Lab, LabError
+from transformer_lab.lab.live_run import LiveRun
+from transformer_lab.lab.runs import RunNotFoundError
+from transformer_lab.recipes import find_recipe
+from transformer_lab.settings import ConfigError
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Train in this terminal; a page on the same home shows it live."""
+    recipe = find_recipe(arguments.recipe)
+    setup = recipe.setup.with_values(_changes(arguments))
+    return _run(arguments, lambda lab: lab.start(setup, recipe.slug))
+
+
+def resume(arguments: argparse.Namespace) -> int:
+    """Go on with a run that was stopped or cut off, exactly where its newest save left it."""
+    return _run(arguments, lambda lab: lab.resume(lab.store.open(arguments.name).id))
+
+
+def extend(arguments: argparse.Namespace) -> int:
+    """Train a run for more steps, as a new run that begins as it ended."""
+    return _run(
+        arguments, lambda lab: lab.extend(lab.store.open(arguments.name).id, arguments.steps)
+    )
+
+
+def _run(arguments: argparse.Namespace, begin: Callable[[Lab], None]) -> int:
+    lab = Lab(home_folder(arguments))
+    try:
+        begin(lab)
+        return _follow(lab, as_json=arguments.json)
+    except (LabError, RunNotFoundError) as error:
+        print(f"transformer-lab: {error}", file=sys.stderr)
+        return FAILED
+    finally:
+        lab.close()
+
+
+def _changes(arguments: argparse.Namespace) -> dict[str, str]:
+    changes: dict[str, str] = {}
+    for item in arguments.set:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise ConfigError("--set", f"{item!r} has no value: write --set model.layers=2.")
+        changes[key.strip()] = value
+    if arguments.corpus is not None:
+        path = Path(arguments.corpus).expanduser()
+        changes["data.corpus"] = str(path.resolve()) if path.is_file() else arguments.corpus
+    if arguments.steps is not None:
+        changes["train.steps"] = arguments.steps
+    return changes
+
+
+def _follow(lab: Lab, *, as_json: bool) -> int:
+    """Print the steps of the run that has just been started, until it ends."""
+    run = lab.current
+    assert run is not None
+    printer = _Printer(run.setup.train.steps, as_json=as_json)
+    asked, named, stopping = _signals(), False, False
+    while not run.ended:
+        time.sleep(0.1)
+        if asked.is_set() and not stopping:
+            stopping = True
+            lab.wait()
+            if run.status.state in ("running", "paused"):
+                lab.stop("Interrupted.")
+        if not named and run.made and run.active:
+            named = True
+            words = f"{run.status.run_id}: {run.recipe}, {run.parameters:,} parameters, "
+            words += f"{run.made.corpus.title}, {run.device.name}. {run.status.note}"
+            if run.made.saved:
+                words += f" It goes on after step {run.made.saved.progress.step:,}."
+            print(words.strip(), file=sys.stderr if as_json else sys.stdout)
+        printer.show(run)
+    printer.show(run)
+    return _summary(lab, as_json=as_json, interrupted=stopping)
+
+
+def _signals() -> threading.Event:
+    """Set by the first Ctrl-C or SIGTERM; a second one ends the program as usual."""
+    asked = threading.Event()
+
+    def note(number: int, frame: Any) -> None:
+        asked.set()
+        signal.signal(number, signal.default_int_handler)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, note)
+    return asked
+
+
+class _Printer:
+    """Prints the steps that are new: all of them as JSON, for people every two seconds."""
+
+    def __init__(self, steps: int, *, as_json: bool) -> None:
+        self._steps, self._as_json = steps, as_json
+        self._cursor, self._printed = 0, 0.0
+
+    def show(self, run: LiveRun) -> None:
+        begun = run.made.saved.progress.step if run.made and run.made.saved else 0
+        points, self._cursor = run.stream.since(self._cursor)
+        for point in points:
+            if point.step <= begun:
+                continue
+            if self._as_json:
+                print(json.dumps(_row(point)), flush=True)
+            elif point.validation_loss is not None or time.monotonic() - self._printed > 2:
+                self._printed = time.monotonic()
+                print(_line(point, self._steps), flush=True)
+
+
+def _row(point: Any) -> dict[str, Any]:
+    row = asdict(point)
+    row["val_loss"] = row.pop("validation_loss")
+    return row
+
+
+def _line(point: Any, steps: int) -> str:
+    validation = f"  val {point.validation_loss:.3f}" if point.validation_loss is not None else ""
+    return (
+        f"step {point.step:,} / {steps:,}  loss {point.train_loss:.3f}{validation}"
+        f"  lr {point.learning_rate:.2g}  {point.tokens_per_second:,.0f} tokens/s"
+        f"  {point.seconds:.1f} s"
+    )
+
+
+def _summary(lab: Lab, *, as_json: bool, interrupted: bool) -> int:
+    run = lab.current
+    assert run is not None
+    status = run.status
+    if status.state == "failed" and status.field:
+        raise ConfigError(status.field, status.reason)
+    view = lab.view(status.run_id)
+    if as_json:
+        summary = {
+            "summary": True,
+            "run": status.run_id,
+            "state": status.state,
+            "reason": status.reason,
+            "step": status.step,
+            "val_loss": view.validation_loss,
+            "seconds": view.seconds,
+            "corpus": run.made.corpus.name if run.made else "",
+            "note": status.note,
+            "parameters": run.parameters,
+        }
+        print(json.dumps(summary), flush=True)
+    else:
+        loss = (
+            "" if view.validation_loss is None else f", validation loss {view.validation_loss:.3f}"
+        )
+        print(f"{status.run_id} {status.state} after step {status.step:,}{loss}. {status.reason}")
+        if status.state in ("stopped", "interrupted"):
+            print(f"Go on with it: transformer-lab resume {status.run_id}")
+        if view.step:
+            print(f'Let it write: transformer-lab generate --run {status.run_id} --prompt "..."')
+    if interrupted:
+        return INTERRUPTED
+    return FAILED if status.state == "failed" else 0

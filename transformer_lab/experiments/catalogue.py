@@ -1,0 +1,21 @@
+"""All experiments, by key, in the order in which they are told."""
+
+from typing import Any
+
+from transformer_lab.experiments import (
+    gradient_agreement,
+    latents,
+    leak_microscope,
+    pc_against_backprop,
+)
+from transformer_lab.experiments.experiment import Experiment
+
+EXPERIMENTS: dict[str, Experiment[Any, Any]] = {
+    one.key: one
+    for one in (
+        leak_microscope.EXPERIMENT,
+        pc_against_backprop.EXPERIMENT,
+        gradient_agreement.EXPERIMENT,
+        latents.EXPERIMENT,
+    )
+}

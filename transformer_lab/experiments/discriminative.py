@@ -1,0 +1,60 @@
+"""Training of the discriminative network, by any learning rule."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from transformer_lab.pcn import DiscriminativeNetwork, discriminative
+from transformer_lab.pcn.learning import LearningRule
+
+BATCH = 64
+
+
+def build(
+    pixels: int, width: int, classes: int, precision: float, seed: int
+) -> DiscriminativeNetwork:
+    """A network pixels-width-half-classes of tanh units, as in 64-128-64-10."""
+    generator = torch.Generator().manual_seed(seed)
+    widths = (pixels, width, max(width // 2, 1), classes)
+    return discriminative(widths, generator, precision=precision)
+
+
+def batches(pictures: int) -> int:
+    """How many batches an epoch has."""
+    return -(-pictures // BATCH)
+
+
+class Learner:
+    """A network, the rule that gives its gradients, and the Adam that follows them.
+
+    Adam scales each weight's step by that weight's own past gradients, so a local rule stays local.
+    `refused` counts the settling steps that would have raised an energy.
+    """
+
+    def __init__(
+        self,
+        network: DiscriminativeNetwork,
+        rule: LearningRule,
+        *,
+        steps: int,
+        step_size: float,
+        learning_rate: float,
+    ) -> None:
+        self.network = network
+        self.refused = 0
+        self._rule = rule
+        self._steps, self._step_size = steps, step_size
+        self._optimizer = torch.optim.Adam(network.weights, lr=learning_rate)
+
+    def epoch(self, images: Tensor, label: Tensor, order: Tensor) -> Iterator[None]:
+        """Learn from images (N, D_0) and labels (N, C) in this order; yields after each batch"""
+        for batch in order.split(BATCH):
+            found = self._rule(
+                self.network, images[batch], label[batch], self._steps, self._step_size
+            )
+            for weight, gradient in zip(self.network.weights, found.weights, strict=True):
+                weight.grad = gradient
+            self._optimizer.step()
+            self.refused += found.refused
+            yield

@@ -1,0 +1,164 @@
+"""What every experiment offers, so that one page can show them all.
+
+`run(settings, folders)` is a generator. It yields often: how far it is, what it is doing, and the
+result so far, which draws its own plots. Whoever stops in the middle keeps what was measured.
+"""
+
+import importlib
+import inspect
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from transformer_lab.settings import Config
+
+YIELD_SECONDS = 0.2  # between two partial results
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """One named line or group of bars: `y` over `x`, with the range from `low` to `high`.
+
+    `x` are numbers for a line and words for bars; `low` and `high` are empty when there is one
+    seed only.
+    """
+
+    name: str
+    x: list[float] | list[str]
+    y: list[float]
+    low: list[float] = field(default_factory=list)
+    high: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """A level to compare with, such as chance; `low` to `high` is its interval, if it has one."""
+
+    name: str
+    y: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A small image: rows of brightness, 0 to 1."""
+
+    name: str
+    pixels: list[list[float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """Everything a chart needs; the page adds only colours. Pictures stand in rows by `columns`."""
+
+    title: str
+    kind: Literal["line", "bar", "image"]
+    x_label: str = ""
+    y_label: str = ""
+    series: list[Series] = field(default_factory=list)
+    references: list[Reference] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
+    columns: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A small table for people: every row has one entry for each column."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+
+
+class Result(Protocol):
+    """What was measured so far, in plain lists and numbers."""
+
+    def plots(self) -> list[Plot]:
+        """The charts of what is there; those without data are left out."""
+
+
+ResultT = TypeVar("ResultT", bound=Result)
+SettingsT = TypeVar("SettingsT", bound=Config)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partial(Generic[ResultT]):
+    """A moment of a run: `progress` from 0 to 1, words, and the result so far."""
+
+    progress: float
+    words: str
+    result: ResultT
+
+    def plots(self) -> list[Plot]:
+        """The charts of the result so far."""
+        return self.result.plots()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What the learner is asked to guess first, and the answers to choose from."""
+
+    prompt: str
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Equation:
+    """An equation in LaTeX, the function that computes it (dotted path) and where it is from."""
+
+    name: str
+    latex: str
+    function: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(Generic[SettingsT, ResultT]):
+    """One experiment and all that is said about it.
+
+    `answer` gives the index of the option of `prediction` that the result shows to be right, or
+    None while it cannot be said; `verdict` one sentence with the numbers; `tables` what a report
+    prints; `rows` every number for a CSV file; `source`, where there is one, the code in question.
+    """
+
+    key: str
+    title: str
+    question: str
+    prediction: Question
+    equations: tuple[Equation, ...]
+    settings: type[SettingsT]
+    run: Callable[[SettingsT, Sequence[Path]], Iterator[Partial[ResultT]]]
+    answer: Callable[[ResultT], int | None]
+    verdict: Callable[[ResultT], str]
+    tables: Callable[[ResultT], list[Table]]
+    rows: Callable[[ResultT], list[dict[str, Any]]]
+    source: Callable[[], str] | None = None
+
+
+Tick = tuple[float, str]  # how far, 0 to 1, and what is being done
+
+
+def paced(
+    ticks: Iterator[Tick], snapshot: Callable[[], ResultT], seconds: float = YIELD_SECONDS
+) -> Iterator[Partial[ResultT]]:
+    """Advance the work, and yield what there is at once, then every so often, and at the end.
+
+    `snapshot` must copy: what was yielded before may not change.
+    """
+    yield Partial(progress=0.0, words="starting", result=snapshot())
+    shown = time.monotonic()
+    for progress, words in ticks:
+        if time.monotonic() - shown >= seconds:
+            yield Partial(progress=min(progress, 1.0), words=words, result=snapshot())
+            shown = time.monotonic()
+    yield Partial(progress=1.0, words="done", result=snapshot())
+
+
+def source_of(function: str) -> str:
+    """The source text of the function an equation names. Raises AttributeError, ImportError."""
+    module, _, name = function.rpartition(".")
+    return inspect.getsource(getattr(importlib.import_module(module), name))

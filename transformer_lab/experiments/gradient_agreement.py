@@ -1,0 +1,216 @@
+"""Experiment 3: does predictive coding approximate backpropagation?
+
+The label is clamped, the hidden values settle from the feed-forward pass, and after each step the
+gradient of every layer is compared with backpropagation's on the same pictures. The error needs a
+step for each layer it has to pass; where it has just arrived, the direction is exactly
+backpropagation's (the theorem behind Z-IL), and as settling goes on it departs again, the more the
+heavier the label weighs.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from transformer_lab.experiments.discriminative import Learner, batches, build
+from transformer_lab.experiments.experiment import (
+    Equation,
+    Experiment,
+    Partial,
+    Question,
+    Tick,
+    paced,
+)
+from transformer_lab.experiments.gradient_result import (
+    EXACT,
+    PRECISIONS,
+    Agreement,
+    GradientResult,
+    GradientSettings,
+    answer,
+    rows,
+    tables,
+    verdict,
+)
+from transformer_lab.experiments.pictures import Pictures, digits, one_hot
+from transformer_lab.pcn import LEARNING_RULES, DiscriminativeNetwork, backpropagation, settle
+from transformer_lab.pcn.learning import gradients_at
+
+LOOKED_AT = 256  # pictures the gradients are compared on
+TRAINING_STEPS = 20  # of settling, while the network is trained
+LEARNING_RATE = 0.001
+
+
+def run(
+    settings: GradientSettings, folders: Sequence[Path] = ()
+) -> Iterator[Partial[GradientResult]]:
+    """Compare at initialization, train by predictive coding, compare again; seed after seed."""
+    pictures = digits()
+    agreements: list[Agreement] = []
+
+    def snapshot() -> GradientResult:
+        return GradientResult(settings=settings, agreements=copy.deepcopy(agreements))
+
+    yield from paced(work(settings, pictures, agreements), snapshot)
+
+
+def work(
+    settings: GradientSettings, pictures: Pictures, agreements: list[Agreement]
+) -> Iterator[Tick]:
+    """Everything there is to measure; appends to `agreements`."""
+    looks = (2 + len(PRECISIONS)) * (settings.steps + 1)
+    total = settings.seeds * (looks + settings.epochs * batches(len(pictures.training)))
+    done = 0
+    images = pictures.training[:LOOKED_AT]
+    label = one_hot(pictures.training_classes[:LOOKED_AT], pictures.classes)
+    for seed in range(settings.seeds):
+        network = build(images.shape[1], settings.width, pictures.classes, settings.precision, seed)
+        layers = len(network.links)
+        initial = Agreement(seed=seed, moment="initial", cosines=[[] for _ in range(layers)])
+        trained = Agreement(seed=seed, moment="trained", cosines=[[] for _ in range(layers)])
+        for stage in (
+            compare(network, images, label, settings, agreements, initial),
+            vary_precision(network, images, label, settings, initial),
+            train(network, pictures, settings, seed),
+            compare(network, images, label, settings, agreements, trained),
+        ):
+            for words in stage:
+                done += 1
+                yield done / total, f"seed {seed + 1}: {words}"
+
+
+def compare(
+    network: DiscriminativeNetwork,
+    images: Tensor,
+    label: Tensor,
+    settings: GradientSettings,
+    agreements: list[Agreement],
+    found: Agreement,
+) -> Iterator[str]:
+    """Settle, and after each step compare every layer's gradient with backpropagation's."""
+    agreements.append(found)
+    right = backpropagation(network, images, label, 0, 0.0).weights
+    for rule in EXACT:
+        ours = LEARNING_RULES[rule](network, images, label, 0, 0.0).weights
+        found.exact[rule] = largest_difference(ours, right)
+    for state in settle(
+        network, network.start(images, label), steps=settings.steps, step_size=settings.step_size
+    ):
+        ours = gradients_at(network, state.predictions, state.values)
+        for line, cosine in zip(found.cosines, cosines(ours, right), strict=True):
+            line.append(cosine)
+        found.energy.append(state.energy.mean().item())
+        found.refused = state.refused
+        yield "settling, and comparing the gradients"
+
+
+def cosines(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> list[float]:
+    """The cosine of each pair of matrices; 0 when one of them is zero"""
+    return [
+        F.cosine_similarity(one.flatten(), other.flatten(), dim=0).item()
+        for one, other in zip(ours, theirs, strict=True)
+    ]
+
+
+def largest_difference(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
+    """The largest difference in any layer, relative to the largest entry of that layer."""
+    return max(
+        ((one - other).abs().max() / other.abs().max()).item()
+        for one, other in zip(ours, theirs, strict=True)
+    )
+
+
+def vary_precision(
+    network: DiscriminativeNetwork,
+    images: Tensor,
+    label: Tensor,
+    settings: GradientSettings,
+    found: Agreement,
+) -> Iterator[str]:
+    """Settle to the end with ever less weight on the label, and compare."""
+    found.by_precision = [[] for _ in network.links]
+    for precision in PRECISIONS:
+        last = replace(network.links[-1], precision=precision)
+        weighed = replace(network, links=(*network.links[:-1], last))
+        right = backpropagation(weighed, images, label, 0, 0.0).weights
+        for state in settle(
+            weighed,
+            weighed.start(images, label),
+            steps=settings.steps,
+            step_size=settings.step_size,
+        ):
+            end = state
+            yield f"settling with precision {precision:g}"
+        ours = gradients_at(weighed, end.predictions, end.values)
+        for line, cosine in zip(found.by_precision, cosines(ours, right), strict=True):
+            line.append(cosine)
+
+
+def train(
+    network: DiscriminativeNetwork, pictures: Pictures, settings: GradientSettings, seed: int
+) -> Iterator[str]:
+    """Train in place, by predictive coding."""
+    generator = torch.Generator().manual_seed(3_000 + seed)
+    label = one_hot(pictures.training_classes, pictures.classes)
+    learner = Learner(
+        network,
+        LEARNING_RULES["settling"],
+        steps=TRAINING_STEPS,
+        step_size=settings.step_size,
+        learning_rate=LEARNING_RATE,
+    )
+    for epoch in range(1, settings.epochs + 1):
+        order = torch.randperm(len(label), generator=generator)
+        for _ in learner.epoch(pictures.training, label, order):
+            yield f"training by predictive coding, epoch {epoch}"
+
+
+EXPERIMENT = Experiment(
+    key="gradients",
+    title="Does predictive coding approximate backpropagation?",
+    question="How near is predictive coding's local gradient to backpropagation's, layer by layer?",
+    prediction=Question(
+        prompt="After one step of settling, how much of backpropagation's gradient points the way "
+        "in layer 1 of 3, the one next to the image (cosine)?",
+        options=("None of it: 0", "Some of it: up to 0.9", "Nearly all of it: above 0.9"),
+    ),
+    equations=(
+        Equation(
+            name="Settling",
+            latex=r"z_l \leftarrow z_l - \eta\,(\varepsilon_l - W_{l+1}^\top"
+            r" (\pi_{l+1} f' \odot \varepsilon_{l+1}))",
+            function="transformer_lab.pcn.inference.descend",
+            source="as in Whittington & Bogacz 2017, doi:10.1162/NECO_a_00949",
+        ),
+        Equation(
+            name="Gradient of predictive coding",
+            latex=r"\partial E / \partial W_l = -(\pi_l f' \odot \varepsilon_l)\, z_{l-1}^\top",
+            function="transformer_lab.pcn.energy.weight_gradient",
+            source="as in Whittington & Bogacz 2017; tested against automatic differentiation",
+        ),
+        Equation(
+            name="Exact when each layer learns as the error arrives",
+            latex=r"\varepsilon_{L-k}(t = k) = \partial\mathcal{L}/\partial z_{L-k}"
+            r"\ \text{up to sign, for}\ \eta = 1",
+            function="transformer_lab.pcn.learning.zero_divergence",
+            source="as in Song et al. 2020 (Z-IL); proved by a test",
+        ),
+        Equation(
+            name="Exact when predictions are held fixed",
+            latex=r"\varepsilon_l \leftarrow \varepsilon_l - \eta\,(\varepsilon_l - W_{l+1}^\top"
+            r" (f'_{ff} \odot \varepsilon_{l+1})),\ \eta = 1",
+            function="transformer_lab.pcn.learning.fixed_prediction",
+            source="as in arXiv:2006.04182 and Rosenbaum 2022; proved by a test",
+        ),
+    ),
+    settings=GradientSettings,
+    run=run,
+    answer=answer,
+    verdict=verdict,
+    tables=tables,
+    rows=rows,
+)

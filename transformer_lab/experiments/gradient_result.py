@@ -1,0 +1,259 @@
+"""What the comparison of gradients measured, and how it is shown."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformer_lab.experiments.experiment import Plot, Reference, Table
+from transformer_lab.experiments.statistics import over_seeds, spread
+from transformer_lab.settings import Config, knob
+
+MOMENTS = {"initial": "at initialization", "trained": "after training"}
+EXACT = {"zero_divergence": "Z-IL", "fixed_prediction": "fixed predictions"}
+PRECISIONS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
+SHOWN = (0, 1, 2, 5, 20)  # steps the table shows, beside the last
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientSettings(Config):
+    """The knobs of the comparison of gradients."""
+
+    GROUP = "pcn_gradients"
+
+    steps: int = knob(200, 2, 1000, "Inference Steps", "T: the most steps of settling looked at.")
+    step_size: float = knob(
+        0.1, 0.001, 1.0, "Step Size", "How far each step of settling moves the hidden values."
+    )
+    width: int = knob(
+        128, 4, 512, "Width", "Units of the first hidden layer; the second has half as many."
+    )
+    precision: float = knob(
+        1.0,
+        0.001,
+        10.0,
+        "Label Precision",
+        "How much the label's error weighs; the smaller, the closer to backpropagation.",
+    )
+    epochs: int = knob(10, 0, 100, "Epochs", "Of predictive coding, before the second look.")
+    seeds: int = knob(3, 1, 20, "Seeds", "Independent repetitions, from weights to batches.")
+
+
+@dataclass(kw_only=True)
+class Agreement:
+    """One network of one seed, growing as it settles.
+
+    `cosines[layer][t]` is the cosine between predictive coding's gradient of that layer and
+    backpropagation's, 0 while none has arrived; `energy[t]` the mean over the batch. `exact` gives
+    the largest difference of each exact rule from backpropagation, relative to its largest entry.
+    """
+
+    seed: int
+    moment: str
+    cosines: list[list[float]]
+    energy: list[float] = field(default_factory=list)
+    refused: int = 0
+    exact: dict[str, float] = field(default_factory=dict)
+    by_precision: list[list[float]] = field(default_factory=list)  # [layer][precision], at the end
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientResult:
+    """The comparisons so far: for every seed one at initialization and one after training."""
+
+    settings: GradientSettings
+    agreements: list[Agreement]
+
+    @property
+    def layers(self) -> int:
+        """How many weight matrices there are."""
+        return max((len(one.cosines) for one in self.agreements), default=0)
+
+    def cosine(self, moment: str, layer: int, step: int) -> list[float]:
+        """One cosine of every seed that got there; layers count from 0 at the image."""
+        return [
+            one.cosines[layer][step]
+            for one in self.agreements
+            if one.moment == moment and len(one.cosines[layer]) > step
+        ]
+
+    def plots(self) -> list[Plot]:
+        """Cosines against T at both moments, the energy, and the cosines against the precision."""
+        drawn = [
+            *(cosine_lines(self, moment) for moment in MOMENTS),
+            energy_lines(self),
+            precision_lines(self),
+        ]
+        return [plot for plot in drawn if plot.series]
+
+
+def cosine_lines(result: GradientResult, moment: str) -> Plot:
+    """Cosine of each layer against T."""
+    looks = [one for one in result.agreements if one.moment == moment]
+    return Plot(
+        title=f"Direction of learning, {MOMENTS[moment]}",
+        kind="line",
+        x_label="steps of settling, T",
+        y_label="cosine with backpropagation's gradient",
+        series=[
+            series
+            for layer in range(result.layers)
+            for series in over_seeds(f"layer {layer + 1}", (one.cosines[layer] for one in looks))
+        ],
+        references=[Reference(name="the same direction", y=1.0)],
+    )
+
+
+def energy_lines(result: GradientResult) -> Plot:
+    """Energy against T, which may only fall."""
+    return Plot(
+        title="The energy only falls",
+        kind="line",
+        x_label="steps of settling, T",
+        y_label="energy per picture",
+        series=[
+            series
+            for moment, words in MOMENTS.items()
+            for series in over_seeds(
+                words, (one.energy for one in result.agreements if one.moment == moment)
+            )
+        ],
+        note=refusals(result),
+    )
+
+
+def precision_lines(result: GradientResult) -> Plot:
+    """Cosine of each layer at the end of settling, against the precision of the label."""
+    looks = [one for one in result.agreements if one.by_precision]
+    return Plot(
+        title="The less the label weighs, the nearer to backpropagation (at initialization)",
+        kind="line",
+        x_label="precision of the label",
+        y_label=f"cosine after {result.settings.steps} steps",
+        series=[
+            series
+            for layer in range(result.layers)
+            for series in over_seeds(
+                f"layer {layer + 1}", (one.by_precision[layer] for one in looks), PRECISIONS
+            )
+        ],
+        references=[Reference(name="the same direction", y=1.0)],
+    )
+
+
+def refusals(result: GradientResult) -> str:
+    """What had to be done so that no energy rose; empty when nothing."""
+    count = sum(one.refused for one in result.agreements)
+    if not count:
+        return ""
+    return (
+        f"{count:,} steps of single pictures would have raised the energy, and were refused and "
+        "halved: the step size is too large there."
+    )
+
+
+def answer(result: GradientResult) -> int | None:
+    """Which option of the question is right: none, some of it, or nearly all."""
+    found = result.cosine("initial", 0, 1) if result.layers else []
+    if not found:
+        return None
+    mean = spread(found).mean
+    if abs(mean) < 0.01:
+        return 0
+    return 1 if mean < 0.9 else 2
+
+
+def verdict(result: GradientResult) -> str:
+    """One sentence, from the numbers."""
+    end = result.settings.steps
+    means: dict[str, list[float]] = {}
+    for moment, words in MOMENTS.items():
+        found = [result.cosine(moment, layer, end) for layer in range(result.layers)]
+        if found and all(found):
+            means[words] = [spread(one).mean for one in found]
+    if not means:
+        return "Not yet enough: no network has settled to the end."
+    said = "; ".join(
+        f"{words} {', '.join(f'{mean:.3f}' for mean in found)}" for words, found in means.items()
+    )
+    lowest = min(min(found) for found in means.values())
+    kind = "points nearly the same way as" if lowest > 0.9 else "resembles, but is not,"
+    first, second = (spread(result.cosine("initial", 0, step)).mean for step in (1, 2))
+    return (
+        f"After {end} steps predictive coding's gradient {kind} backpropagation's: cosines of "
+        f"layers 1 to {result.layers} {said}. In layer 1 it is {first:.3f} after one step and "
+        f"{second:.3f} after two, for the error moves down one layer a step."
+    )
+
+
+def tables(result: GradientResult) -> list[Table]:
+    """Cosines at a few T, and how exact the exact rules are."""
+    steps = sorted(
+        {*(step for step in SHOWN if step < result.settings.steps), result.settings.steps}
+    )
+    cosines = [
+        [
+            words,
+            str(layer + 1),
+            *(
+                f"{spread(found).mean:.3f}"
+                if (found := result.cosine(moment, layer, step))
+                else "-"
+                for step in steps
+            ),
+        ]
+        for moment, words in MOMENTS.items()
+        for layer in range(result.layers)
+    ]
+    exact = [
+        [words, *(largest(result, moment, rule) for moment in MOMENTS)]
+        for rule, words in EXACT.items()
+    ]
+    return [
+        Table(
+            title="Cosine of predictive coding's gradient with backpropagation's, mean over seeds",
+            columns=["network", "layer", *(f"T = {step}" for step in steps)],
+            rows=cosines,
+        ),
+        Table(
+            title="Cosine at initialization after "
+            f"{result.settings.steps} steps, by the precision of the label",
+            columns=["layer", *(f"{precision:g}" for precision in PRECISIONS)],
+            rows=by_precision(result),
+        ),
+        Table(
+            title="Largest difference of the exact rules from backpropagation, relative",
+            columns=["rule", *MOMENTS.values()],
+            rows=exact,
+        ),
+    ]
+
+
+def by_precision(result: GradientResult) -> list[list[str]]:
+    """A row for each layer."""
+    return [
+        [series.name.removeprefix("layer "), *(f"{cosine:.4f}" for cosine in series.y)]
+        for series in precision_lines(result).series
+    ]
+
+
+def largest(result: GradientResult, moment: str, rule: str) -> str:
+    """The largest relative difference over seeds, for people."""
+    found = [one.exact[rule] for one in result.agreements if one.moment == moment and one.exact]
+    return f"{max(found):.1e}" if found else "-"
+
+
+def rows(result: GradientResult) -> list[dict[str, Any]]:
+    """Every cosine and every energy."""
+    return [
+        {
+            "seed": one.seed,
+            "network": one.moment,
+            "steps": step,
+            "energy": energy,
+            **{
+                f"cosine_layer_{layer + 1}": one.cosines[layer][step]
+                for layer in range(len(one.cosines))
+            },
+        }
+        for one in result.agreements
+        for step, energy in enumerate(one.energy)
+    ]

@@ -1,0 +1,255 @@
+"""What the race of predictive coding against backpropagation measured, and how it is shown."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformer_lab.experiments.experiment import Plot, Table
+from transformer_lab.experiments.statistics import (
+    Chance,
+    Spread,
+    chance_reference,
+    noise,
+    over_seeds,
+    spread,
+)
+from transformer_lab.pcn import LEARNING_RULES
+from transformer_lab.settings import Config, choice, knob
+
+RACERS = {
+    "predictive_coding": "predictive coding",
+    "backpropagation": "backpropagation",
+    "predictive_coding_shuffled": "predictive coding, shuffled training labels",
+    "backpropagation_shuffled": "backpropagation, shuffled training labels",
+}
+UNTRAINED = "untrained"
+LEAKED = {
+    "predictive_coding": "network of predictive coding",
+    "backpropagation": "network of backpropagation",
+    UNTRAINED: "network that never learned",
+}
+LEAK_STEPS = 50
+LEAK_SHOWN = (0, 1, 5, 20, 50)  # steps the table shows
+CLOSE = 3.0  # points of accuracy that count as about equal in the question
+
+
+@dataclass(frozen=True, kw_only=True)
+class RaceSettings(Config):
+    """The knobs of predictive coding against backpropagation."""
+
+    GROUP = "pcn_race"
+
+    steps: int = knob(20, 0, 200, "Inference Steps", "T: settling steps before each weight update.")
+    step_size: float = knob(
+        0.1, 0.001, 1.0, "Step Size", "How far each step of settling moves the hidden values."
+    )
+    width: int = knob(
+        128, 4, 512, "Width", "Units of the first hidden layer; the second has half as many."
+    )
+    precision: float = knob(
+        1.0,
+        0.01,
+        10.0,
+        "Label Precision",
+        "How much the label's error weighs against the hidden ones.",
+    )
+    epochs: int = knob(20, 1, 100, "Epochs", "Times every training picture is learned from.")
+    seeds: int = knob(3, 1, 20, "Seeds", "Independent repetitions, from weights to batches.")
+    rule: str = choice(
+        "settling",
+        [rule for rule in LEARNING_RULES if rule != "backpropagation"],
+        "Rule",
+        "How predictive coding finds its gradient; the last two equal backpropagation exactly.",
+        words={
+            "settling": "Settle, then learn",
+            "zero_divergence": "Learn as the error arrives (Z-IL)",
+            "fixed_prediction": "Fixed predictions",
+        },
+        advanced=True,
+    )
+    learning_rate: float = knob(
+        0.001, 1e-5, 0.1, "Learning Rate", "Of Adam, the same for both.", advanced=True
+    )
+
+
+@dataclass(kw_only=True)
+class Race:
+    """One seed, growing: accuracy in percent after 0, 1, 2 ... epochs of each racer.
+
+    `leaked` is accuracy against labels drawn at random, by the evaluation that leaks, after
+    0, 1, 2 ... steps of settling.
+    """
+
+    seed: int
+    accuracy: dict[str, list[float]] = field(default_factory=dict)
+    leaked: dict[str, list[float]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RaceResult:
+    """The races so far, one a seed."""
+
+    settings: RaceSettings
+    tests: int
+    chance: Chance
+    races: list[Race]
+
+    def finals(self, racer: str) -> list[float]:
+        """Accuracy after the last epoch, of every seed that got there."""
+        epochs = self.settings.epochs
+        return [
+            race.accuracy[racer][epochs]
+            for race in self.races
+            if len(race.accuracy.get(racer, ())) > epochs
+        ]
+
+    def plots(self) -> list[Plot]:
+        """Accuracy against epochs, and the evaluation that leaks."""
+        return [plot for plot in (learning_lines(self), leak_lines(self)) if plot.series]
+
+
+def learning_lines(result: RaceResult) -> Plot:
+    """Test accuracy against epochs."""
+    return Plot(
+        title="Test accuracy, by one feed-forward pass",
+        kind="line",
+        x_label="epoch",
+        y_label="accuracy, %",
+        series=[
+            series
+            for name, words in RACERS.items()
+            for series in over_seeds(words, (race.accuracy.get(name, []) for race in result.races))
+        ],
+        references=[chance_reference(result.chance)],
+        note=refusals(result),
+    )
+
+
+def leak_lines(result: RaceResult) -> Plot:
+    """The evaluation that leaks, against T."""
+    return Plot(
+        title="The evaluation that leaks, on labels drawn at random",
+        kind="line",
+        x_label="steps of settling with the label clamped, T",
+        y_label="agreement with the random labels, %",
+        series=[
+            series
+            for name, words in LEAKED.items()
+            for series in over_seeds(words, (race.leaked.get(name, []) for race in result.races))
+        ],
+        references=[chance_reference(result.chance)],
+    )
+
+
+def refusals(result: RaceResult) -> str:
+    """What had to be done so that no energy rose; empty when nothing."""
+    count = sum(sum(race.refused.values()) for race in result.races)
+    if not count:
+        return ""
+    return (
+        f"{count:,} settling steps of single pictures would have raised the energy, and were "
+        "refused and halved: the step size is large for these weights."
+    )
+
+
+def differences(result: RaceResult) -> list[float]:
+    """Predictive coding minus backpropagation, in points, for every seed that has both."""
+    return [
+        ours - theirs
+        for ours, theirs in zip(
+            result.finals("predictive_coding"), result.finals("backpropagation"), strict=False
+        )
+    ]
+
+
+def answer(result: RaceResult) -> int | None:
+    """Which option of the question is right."""
+    found = differences(result)
+    if not found:
+        return None
+    mean = spread(found).mean
+    if abs(mean) <= CLOSE:
+        return 1
+    return 0 if mean > 0 else 2
+
+
+def is_clear(found: list[float], accuracy: float, tests: int) -> bool:
+    """Whether a difference is clear: of one sign in each of three seeds or more, and not noise."""
+    same_sign = all(one > 0 for one in found) or all(one < 0 for one in found)
+    return len(found) >= 3 and same_sign and abs(spread(found).mean) > noise(accuracy, tests)
+
+
+def verdict(result: RaceResult) -> str:
+    """One sentence, from the numbers."""
+    found = differences(result)
+    if not found:
+        return "Not yet enough: no seed has come to its last epoch for both."
+    ours = spread(result.finals("predictive_coding"))
+    theirs = spread(result.finals("backpropagation"))
+    numbers = (
+        f"judged by one feed-forward pass, predictive coding is right on {ours} % of the test "
+        f"digits and backpropagation on {theirs} % (chance is {result.chance.percent:.0f} %)."
+    )
+    if not is_clear(found, theirs.mean, result.tests):
+        return f"No clear difference: {numbers}"
+    ahead = "Predictive coding" if found[0] > 0 else "Backpropagation"
+    gap = abs(spread(found).mean)
+    return f"{ahead} is ahead by {gap:.1f} points: {numbers}"
+
+
+def tables(result: RaceResult) -> list[Table]:
+    """Final accuracy of every racer, and the leak at a few T."""
+    base = sum(race.seconds.get("backpropagation", 0.0) for race in result.races)
+    final = [
+        [
+            words,
+            str(spread(found)),
+            f"{sum(race.seconds.get(name, 0.0) for race in result.races) / base:.1f}",
+        ]
+        for name, words in RACERS.items()
+        if (found := result.finals(name)) and base
+    ]
+    guess = result.chance
+    return [
+        Table(
+            title=f"Test accuracy in percent after {result.settings.epochs} epochs, by one "
+            f"feed-forward pass; chance {guess.low:.1f} to {guess.high:.1f}",
+            columns=["learned by", "accuracy", "time, of backpropagation's"],
+            rows=final,
+        ),
+        Table(
+            title="Agreement in percent with labels drawn at random, label clamped",
+            columns=["network", *(f"T = {steps}" for steps in LEAK_SHOWN)],
+            rows=[
+                [words, *(leak_at(result, name, steps) for steps in LEAK_SHOWN)]
+                for name, words in LEAKED.items()
+            ],
+        ),
+    ]
+
+
+def leak_at(result: RaceResult, network: str, steps: int) -> str:
+    """Agreement over seeds after so many steps, for people."""
+    found: list[float] = [
+        line[steps] for race in result.races if len(line := race.leaked.get(network, [])) > steps
+    ]
+    spot: Spread | None = spread(found) if found else None
+    return str(spot) if spot else "-"
+
+
+def rows(result: RaceResult) -> list[dict[str, Any]]:
+    """Every point of every curve."""
+    return [
+        {
+            "seed": race.seed,
+            "measured": measured,
+            "network": name,
+            "place": place,
+            "accuracy_percent": value,
+        }
+        for race in result.races
+        for measured, curves in (("epoch", race.accuracy), ("leak_steps", race.leaked))
+        for name, curve in curves.items()
+        for place, value in enumerate(curve)
+    ]

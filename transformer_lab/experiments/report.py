@@ -1,0 +1,190 @@
+"""Run all experiments, and write their tables as Markdown and their numbers as CSV files.
+
+    python -m transformer_lab.experiments.report docs
+
+takes a few minutes and writes docs/pcn_results.md, docs/pcn_tables/*.csv and, between its two
+marks, the part of docs/pcn_executive_summary.md that holds results.
+"""
+
+import csv
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from transformer_lab.experiments.catalogue import EXPERIMENTS
+from transformer_lab.experiments.experiment import Experiment, Result, Table
+from transformer_lab.settings import Config, plain, settings_of
+
+SEEDS = 3
+RESULTS = "pcn_results.md"
+SUMMARY = "pcn_executive_summary.md"
+TABLES = "pcn_tables"
+BEGIN = "<!-- results: written by `make pcn-report`, do not edit -->"
+END = "<!-- end of results -->"
+VARIANTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "leak": {"With the paper's top width": {"top_width": 10}},
+}
+
+
+def write_report(
+    folder: Path,
+    seeds: int = SEEDS,
+    *,
+    tell: Callable[[str], None] = lambda words: None,
+    experiments: Mapping[str, Experiment[Any, Any]] = EXPERIMENTS,
+    settings: Mapping[str, Config] | None = None,
+) -> list[Path]:
+    """Run every experiment with `seeds` seeds, and write what came out; returns the files.
+
+    `settings` gives other settings than the defaults for some experiments, by key; those have no
+    variants.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / TABLES).mkdir(exist_ok=True)
+    written, sections = [], []
+    for key, experiment in experiments.items():
+        tell(f"{experiment.title} ...\n")
+        begun = time.monotonic()
+        given = (settings or {}).get(key)
+        chosen = given or preset(experiment, seeds)
+        result = final_result(experiment, chosen)
+        sections.append(section(experiment, chosen, result))
+        for title, changes in VARIANTS.get(key, {}).items() if given is None else ():
+            sections.append(variant(experiment, title, preset(experiment, seeds, changes)))
+        path = folder / TABLES / f"{key}.csv"
+        write_csv(path, experiment.rows(result))
+        written.append(path)
+        tell(f"  {experiment.verdict(result)}\n  {time.monotonic() - begun:.0f} s\n")
+    body = "\n".join(sections)
+    path = folder / RESULTS
+    path.write_text(f"{heading()}\n{body}", encoding="utf-8")
+    written.append(path)
+    if put_between_marks(folder / SUMMARY, body):
+        written.append(folder / SUMMARY)
+    return written
+
+
+def preset(
+    experiment: Experiment[Any, Any], seeds: int, changes: Mapping[str, Any] | None = None
+) -> Config:
+    """The experiment's defaults, with so many seeds where it has them, and some changes."""
+    has_seeds = any(setting.name == "seeds" for setting in settings_of(experiment.settings))
+    return experiment.settings(**({"seeds": seeds} if has_seeds else {}), **(changes or {}))
+
+
+def final_result(experiment: Experiment[Any, Any], settings: Config) -> Result:
+    """Run to the end. Raises ValueError when nothing was yielded."""
+    last = None
+    for partial in experiment.run(settings, ()):
+        last = partial
+    if last is None:
+        raise ValueError(f"{experiment.key} yielded nothing.")
+    return last.result
+
+
+def heading() -> str:
+    """What the file is, and what it was made with."""
+    return (
+        "# Predictive coding: results\n\n"
+        "Written by `make pcn-report`; every number was measured by the code beside it. Means over "
+        "seeds, with the range in brackets. "
+        f"PyTorch {torch.__version__}, Python {platform.python_version()}, one thread.\n"
+    )
+
+
+def section(experiment: Experiment[Any, Any], settings: Config, result: Result) -> str:
+    """One experiment: question, settings, tables, verdict."""
+    parts = [
+        f"## {experiment.title}\n",
+        f"{experiment.question}\n",
+        *measured(experiment, settings, result),
+        f"All numbers: `{TABLES}/{experiment.key}.csv`.\n",
+    ]
+    return "\n".join(parts)
+
+
+def variant(experiment: Experiment[Any, Any], title: str, settings: Config) -> str:
+    """The same experiment at other settings: tables and verdict only."""
+    result = final_result(experiment, settings)
+    return "\n".join([f"### {title}\n", *measured(experiment, settings, result)])
+
+
+def measured(experiment: Experiment[Any, Any], settings: Config, result: Result) -> list[str]:
+    """Settings, tables, verdict and notes, a paragraph each."""
+    values = ", ".join(
+        f"{setting.label} {shown(getattr(settings, setting.name))}"
+        for setting in settings_of(type(settings))
+    )
+    return [
+        f"Settings: {values}.\n",
+        *(markdown(table) for table in experiment.tables(result)),
+        f"**{experiment.verdict(result)}**\n",
+        *(f"{plot.note}\n" for plot in result.plots() if plot.note),
+    ]
+
+
+def shown(value: Any) -> str:
+    """A setting's value as people write it."""
+    return plain(value) if isinstance(value, int | float) else str(value)
+
+
+def markdown(table: Table) -> str:
+    """A table in Markdown, under its title."""
+    lines = [f"{table.title}:", "", line(table.columns), line(["---"] * len(table.columns))]
+    return "\n".join([*lines, *map(line, table.rows), ""])
+
+
+def line(cells: Sequence[str]) -> str:
+    """One row of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Rows with the same keys, as a CSV file; numbers with six digits."""
+    found = list(rows)
+    names = list(found[0]) if found else []
+    with path.open("w", newline="", encoding="utf-8") as file:
+        out = csv.DictWriter(file, names, lineterminator="\n")
+        out.writeheader()
+        for row in found:
+            out.writerow(
+                {
+                    key: f"{value:.6g}" if isinstance(value, float) else value
+                    for key, value in row.items()
+                }
+            )
+
+
+def put_between_marks(path: Path, body: str) -> bool:
+    """Replace what stands between the marks of a file; False when it has none."""
+    if not path.is_file():
+        return False
+    text = path.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        return False
+    path.write_text(f"{before}{BEGIN}\n\n{deeper(body)}\n{END}{after}", encoding="utf-8")
+    return True
+
+
+def deeper(body: str) -> str:
+    """The same text with every heading one level down."""
+    return "\n".join(f"#{row}" if row.startswith("#") else row for row in body.split("\n"))
+
+
+def main(arguments: Sequence[str], tell: Callable[[str], Any]) -> int:
+    """The command: where to write, `docs` if nothing is said."""
+    torch.set_num_threads(1)  # so that the numbers do not depend on how many there are
+    for path in write_report(Path(arguments[0] if arguments else "docs"), tell=tell):
+        tell(f"wrote {path}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], sys.stdout.write))

@@ -1,0 +1,134 @@
+"""The little statistics the experiments need: chance and its interval, and ranges over seeds."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from transformer_lab.experiments.experiment import Reference, Series
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Mean and range of the same number over several seeds."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+    def __str__(self) -> str:
+        """As in 79.4 (71.1 to 84.9)."""
+        if self.count == 1:
+            return f"{self.mean:.1f}"
+        return f"{self.mean:.1f} ({self.low:.1f} to {self.high:.1f})"
+
+
+def spread(numbers: Iterable[float]) -> Spread:
+    """Mean and range. Raises ValueError when there are no numbers."""
+    found = list(numbers)
+    if not found:
+        raise ValueError("There is no mean of no numbers.")
+    return Spread(
+        mean=math.fsum(found) / len(found), low=min(found), high=max(found), count=len(found)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chance:
+    """Accuracy of guessing, in percent: its expectation, and where 95 % of such scores lie."""
+
+    percent: float
+    low: float
+    high: float
+
+
+def chance(trials: int, classes: int, level: float = 0.95) -> Chance:
+    """The score of someone who guesses `trials` labels, each right with probability 1/classes.
+
+    The interval is exact: the smallest k with P(X <= k) >= (1 - level)/2, and the smallest with
+    P(X <= k) >= (1 + level)/2, for X binomial. Raises ValueError without trials or classes.
+    """
+    if trials < 1 or classes < 2:
+        raise ValueError(f"Nothing to guess: {trials} trials, {classes} classes.")
+    low = quantile(trials, 1 / classes, (1 - level) / 2)
+    high = quantile(trials, 1 / classes, (1 + level) / 2)
+    return Chance(percent=100 / classes, low=100 * low / trials, high=100 * high / trials)
+
+
+def quantile(trials: int, probability: float, share: float) -> int:
+    """The smallest k for which a binomial variable is at most k with probability >= `share`."""
+    total = 0.0
+    for k in range(trials + 1):
+        total += math.exp(
+            math.lgamma(trials + 1)
+            - math.lgamma(k + 1)
+            - math.lgamma(trials - k + 1)
+            + k * math.log(probability)
+            + (trials - k) * math.log1p(-probability)
+        )
+        if total >= share:
+            return k
+    return trials
+
+
+def noise(accuracy: float, tests: int) -> float:
+    """By how many points two scores near `accuracy` percent may differ by luck (95 %).
+
+    1.96 sqrt(2 p (1 - p) / n), taken as if the two had seen different test pictures, which errs on
+    the side of doubt.
+    """
+    share = min(max(accuracy / 100, 0.5 / tests), 1 - 0.5 / tests)
+    return 100 * 1.96 * math.sqrt(2 * share * (1 - share) / tests)
+
+
+def clearly_above(one: Spread, other: Spread, tests: int) -> bool:
+    """Whether one accuracy is above the other in three seeds or more, and by more than noise."""
+    apart = one.low > other.high and min(one.count, other.count) >= 3
+    return apart and one.mean - other.mean > noise(one.mean, tests)
+
+
+def chance_reference(guess: Chance) -> Reference:
+    """Where guessing ends up, to draw in a plot of accuracy."""
+    return Reference(
+        name="chance, 95 % of guesses", y=guess.percent, low=guess.low, high=guess.high
+    )
+
+
+def over_seeds(
+    name: str, lines: Iterable[Sequence[float]], x: Sequence[float] | None = None
+) -> list[Series]:
+    """One series of the mean and the range at each place, of lines that may still be growing.
+
+    `x` are the places, 0, 1, 2 ... if not given. An empty list when nothing was measured yet.
+    """
+    found = [line for line in lines if line]
+    length = max((len(line) for line in found), default=0)
+    places = [spread(line[place] for line in found if len(line) > place) for place in range(length)]
+    if not places:
+        return []
+    ranged = len(found) > 1
+    return [
+        Series(
+            name=name,
+            x=[float(place) for place in (x or range(length))][:length],
+            y=[place.mean for place in places],
+            low=[place.low for place in places] if ranged else [],
+            high=[place.high for place in places] if ranged else [],
+        )
+    ]
+
+
+def bars(name: str, found: Iterable[tuple[str, Spread | None]]) -> list[Series]:
+    """One series of bars, of the labels that have a value yet; an empty list when none has."""
+    there = [(label, spot) for label, spot in found if spot]
+    if not there:
+        return []
+    return [
+        Series(
+            name=name,
+            x=[label for label, _ in there],
+            y=[spot.mean for _, spot in there],
+            low=[spot.low for _, spot in there],
+            high=[spot.high for _, spot in there],
+        )
+    ]

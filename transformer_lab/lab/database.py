@@ -1,0 +1,150 @@
+"""metrics.sqlite: what happened in a run, step by step, in three tables anyone can read.
+
+steps     one row a step, the columns of StepMetrics
+samples   what the model wrote: step, time, prompt, text
+events    time, step, kind, detail: what happened after that step; docs/run_format.md has the kinds
+"""
+
+import json
+import logging
+import sqlite3
+import time
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock
+
+from transformer_lab.training import Change, StepMetrics
+
+log = logging.getLogger(__name__)
+
+State = Literal[
+    "preparing", "ready", "running", "paused", "finished", "stopped", "failed", "interrupted"
+]
+UNFINISHED = ("running", "paused")
+CHANGES = ("learning_rate", "micro_batch", "uncompiled")  # kinds of events that are made again
+COLUMNS = [item.name for item in fields(StepMetrics)]
+SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS steps ({COLUMNS[0]} INTEGER PRIMARY KEY, {", ".join(COLUMNS[1:])});
+CREATE TABLE IF NOT EXISTS samples (step INTEGER, time REAL, prompt TEXT, text TEXT);
+CREATE TABLE IF NOT EXISTS events (time REAL, step INTEGER, kind TEXT, detail TEXT);
+CREATE INDEX IF NOT EXISTS evaluations ON steps (step, validation_loss)
+    WHERE validation_loss IS NOT NULL;
+"""
+INSERT_STEP = f"INSERT OR REPLACE INTO steps VALUES ({', '.join('?' * len(COLUMNS))})"
+INSERT_SAMPLE = "INSERT INTO samples VALUES (?, ?, ?, ?)"
+INSERT_EVENT = "INSERT INTO events VALUES (?, ?, ?, ?)"
+COMMIT_SECONDS = 0.25
+COMMIT_STEPS = 50
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A text the model wrote during training, after `step` steps."""
+
+    step: int
+    prompt: str
+    text: str
+
+
+def connect(folder: Path) -> sqlite3.Connection:
+    """The metrics of a run's folder."""
+    database = sqlite3.connect(folder / "metrics.sqlite", timeout=5.0)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = NORMAL")
+    return database
+
+
+class RunWriter:
+    """The pen of a run: holds its lock until `close`. For one thread only.
+
+    Raises filelock.Timeout when another process holds it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = FileLock(folder / "lock", timeout=2, thread_local=False)
+        self._lock.acquire()
+        try:
+            self._database = connect(folder)
+            self._database.executescript(SCHEMA)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._pending: list[tuple[str, tuple[Any, ...]]] = []
+        self._committed = time.monotonic()
+
+    def append(self, metrics: StepMetrics) -> str:
+        """Keep a step; on disk within 0.25 s or 50 steps. Answers as `flush` does."""
+        self._pending.append((INSERT_STEP, astuple(metrics)))
+        waited = time.monotonic() - self._committed
+        if len(self._pending) % COMMIT_STEPS and waited < COMMIT_SECONDS:
+            return ""
+        return self.flush()
+
+    def state(self, state: State, step: int, reason: str = "") -> str:
+        """Record a change of state. Answers as `flush` does."""
+        return self.event("state", step, json.dumps({"state": state, "reason": reason}))
+
+    def change(self, change: Change) -> str:
+        """Record a change that no setting says; those once made later are no more."""
+        self._pending.append(
+            ("DELETE FROM events WHERE kind = ? AND step > ?", (change.name, change.after))
+        )
+        return self.event(change.name, change.after, repr(change.value))
+
+    def event(self, kind: str, step: int, detail: str) -> str:
+        """Record that something happened, after the steps before it. Answers as `flush` does."""
+        self._pending.append((INSERT_EVENT, (time.time(), step, kind, detail)))
+        return self.flush()
+
+    def rewind(self, step: int) -> None:
+        """Forget what came after `step`, because it is about to be done again.
+
+        Changes that a learner made later stay: they are made again. Raises sqlite3.Error.
+        """
+        with self._database:
+            for table in ("steps", "samples"):
+                self._database.execute(f"DELETE FROM {table} WHERE step > ?", (step,))
+            self._database.execute(
+                "DELETE FROM events WHERE kind = 'accuracy' AND step > ?", (step,)
+            )
+
+    def copy(self, steps: Iterable[StepMetrics]) -> None:
+        """Take over the first steps of a parent. Raises sqlite3.Error."""
+        with self._database:
+            self._database.executemany(INSERT_STEP, map(astuple, steps))
+
+    def flush(self) -> str:
+        """Put everything on disk now.
+
+        When the disk refuses, it waits in memory, and the answer is a sentence that says so.
+        """
+        self._committed = time.monotonic()
+        try:
+            with self._database:
+                for statement, row in self._pending:
+                    self._database.execute(statement, row)
+        except sqlite3.Error as error:
+            return f"The metrics cannot be written now ({error}); they wait in memory."
+        self._pending.clear()
+        return ""
+
+    def flush_through(self) -> str:
+        """Put everything where not even a power failure can take it. Answers as `flush` does."""
+        if trouble := self.flush():
+            return trouble
+        try:
+            self._database.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
+        except sqlite3.Error as error:
+            return f"The metrics cannot be written through now ({error})."
+        return ""
+
+    def close(self) -> None:
+        """Put everything on disk, as far as it takes it, and let go of the run."""
+        if trouble := self.flush():
+            log.error("%s: %s", self.folder.name, trouble)
+        self._database.close()
+        self._lock.release()

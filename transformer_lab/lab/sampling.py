@@ -1,0 +1,74 @@
+"""What models write while they learn: samples, and how many problems of a task they solve."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from transformer_lab.generation import encode_prompt, write
+from transformer_lab.lab.database import Sample
+from transformer_lab.lab.jobs import Job, Jobs
+from transformer_lab.lab.live_run import LiveRun, Snapshot
+from transformer_lab.lab.runs import Run, RunStore
+from transformer_lab.settings import ConfigError
+from transformer_lab.text.split import parts
+from transformer_lab.text.tasks import TASKS, Problem, held_out
+from transformer_lab.text.tokenizers import UnknownTextError
+from transformer_lab.training.evaluate import accuracy
+
+SAMPLE_SECONDS = 10.0  # between two samples while training, besides those at evaluations
+SAMPLE_SHARE = 10  # writing them may take at most this fraction of the time: it slows the training
+LONGEST_SAMPLE = 300  # tokens
+
+
+class Sampling:
+    """Writes with the snapshots that trainings publish, one at a time, on a job's thread."""
+
+    def __init__(self, jobs: Jobs, store: RunStore) -> None:
+        self.samples: dict[str, Sample] = {}
+        self.accuracies: dict[str, float] = {}
+        self._jobs = jobs
+        self._store = store
+        self._writing: Job | None = None
+        self._begun = -math.inf
+        self._took = 0.0
+
+    def observe(self, run: LiveRun, evaluated: bool) -> None:
+        """A snapshot was published: let it write a sample if it is time for one."""
+        passed = time.monotonic() - self._begun
+        due = not run.active or (
+            passed >= SAMPLE_SHARE * self._took and (evaluated or passed >= SAMPLE_SECONDS)
+        )
+        resting = self._writing is None or self._writing.done
+        if run.snapshot is not None and due and (resting or not run.active):
+            self._begun = time.monotonic()
+            self._writing = self._jobs.start("A sample", self._sample(run, run.snapshot))
+
+    def _sample(self, run: LiveRun, snapshot: Snapshot) -> Iterator[Sample]:
+        config = run.setup.sample
+        try:
+            encode_prompt(snapshot.tokenizer, config)
+        except (UnknownTextError, ConfigError):
+            config = replace(config, prompt=snapshot.tokenizer.decode([0]))
+        problems = _problems(run)
+        if problems:
+            config = replace(config, prompt=f"\n{problems[0].question}")
+        config = replace(config, length=min(config.length, LONGEST_SAMPLE))
+        text = "".join(write(snapshot.model(), snapshot.tokenizer, config))
+        stored = Run(self._store.folder / snapshot.run_id)
+        solved = accuracy(snapshot.model(), snapshot.tokenizer, problems)
+        if solved is not None:
+            self.accuracies[snapshot.run_id] = solved
+            stored.add_accuracy(snapshot.step, solved)
+        self._took = time.monotonic() - self._begun
+        sample = Sample(snapshot.step, config.prompt, text)
+        self.samples[snapshot.run_id] = sample
+        stored.add_sample(sample)
+        yield sample
+
+
+def _problems(run: LiveRun) -> list[Problem]:
+    """Held-out problems of a task; none for any other text."""
+    if run.made is None or run.made.corpus.name not in TASKS:
+        return []
+    return held_out(*parts(run.made.corpus, run.setup.data.validation_share))

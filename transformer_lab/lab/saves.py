@@ -1,0 +1,177 @@
+"""When a training is saved, and what of it is kept.
+
+The last two saves, the best weights, and the moments a learner chose: each is one folder that a
+crash cannot spoil.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from transformer_lab.lab.runs import Run, step_of
+from transformer_lab.model import GPT
+from transformer_lab.text.tokenizers import Tokenizer
+from transformer_lab.training import TrainConfig
+from transformer_lab.training.checkpoint import (
+    CheckpointError,
+    load_checkpoint,
+    load_training,
+    save_checkpoint,
+)
+from transformer_lab.training.optimizers import Optimizer, optimizer_state
+
+KEPT_SAVES = 2
+SAVE_SHARE = 30  # saving by time may take at most this fraction of the time
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a training knows besides its weights and its optimizer's memory, after `step` steps.
+
+    `optimizer` names whose memory it is; `learning_rate` is the peak where it was changed by hand.
+    """
+
+    step: int = 0
+    optimizer: str = ""
+    learning_rate: float | None = None
+    micro_batch: int = 0
+    uncompiled: bool = False
+    best_loss: float | None = None
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint in memory; `remembered` is empty where only weights were saved."""
+
+    weights: Mapping[str, Tensor]
+    tokenizer: Mapping[str, Any]
+    remembered: Mapping[str, Tensor]
+    progress: Progress
+
+
+def newest_save(run: Run) -> tuple[Saved | None, list[tuple[Path, str]]]:
+    """The newest checkpoint that is whole, and those that are not, each with the reason."""
+    damaged: list[tuple[Path, str]] = []
+    for folder in run.resume_points():
+        try:
+            return read_save(folder), damaged
+        except CheckpointError as error:
+            damaged.append((folder, str(error)))
+    return None, damaged
+
+
+def read_save(folder: Path) -> Saved:
+    """A checkpoint. Raises CheckpointError."""
+    weights, tokenizer, meta = load_checkpoint(folder)
+    remembered, stored = load_training(folder)
+    try:
+        progress = Progress(**stored) if stored else Progress(step=int(meta["step"]))
+    except (TypeError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{folder} does not say how far it is: {error}.") from error
+    return Saved(weights, tokenizer, remembered, progress)
+
+
+class Saves:
+    """The checkpoints of a run that is being trained; used on the worker's thread only.
+
+    `trouble` is told, in a sentence, what could not be saved: training goes on, and the save before
+    stays.
+    """
+
+    def __init__(self, run: Run, config: TrainConfig, trouble: Callable[[str], None]) -> None:
+        self._run = run
+        self._folder = run.folder / "checkpoints"
+        self._config = config
+        self._trouble = trouble
+        self._saved_step = 0
+        self._saved_at = time.monotonic()
+        self._took = 0.0
+
+    def due(self, step: int) -> bool:
+        """Whether it is time for a save, by steps or by the clock."""
+        every = self._config.save_every
+        if every and step // every > self._saved_step // every:
+            return True
+        pause = max(60 * self._config.save_minutes, SAVE_SHARE * self._took)
+        return self._config.save_minutes > 0 and time.monotonic() - self._saved_at >= pause
+
+    def started_at(self, step: int) -> None:
+        """The training begins, or goes on, after `step` steps."""
+        self._saved_step = step
+
+    def save(
+        self, model: GPT, optimizer: Optimizer, tokenizer: Tokenizer, progress: Progress
+    ) -> bool:
+        """Save everything a training needs to go on; whether that is on disk now."""
+        begun = time.monotonic()
+        remembered = optimizer_state(model, optimizer)
+        done = self._write("step", model.state_dict(), tokenizer, progress, remembered)
+        self._saved_step, self._saved_at = progress.step, time.monotonic()
+        self._took = self._saved_at - begun
+        if done:
+            for old in self._run.checkpoints()[:-KEPT_SAVES]:
+                shutil.rmtree(old, ignore_errors=True)
+        return done
+
+    def keep(
+        self, model: GPT, optimizer: Optimizer, tokenizer: Tokenizer, progress: Progress
+    ) -> bool:
+        """Save this moment for good; whether that is on disk now."""
+        remembered = optimizer_state(model, optimizer)
+        return self._write("kept", model.state_dict(), tokenizer, progress, remembered)
+
+    def save_best(
+        self, weights: Mapping[str, Tensor], tokenizer: Tokenizer, progress: Progress
+    ) -> None:
+        """Save the weights of the lowest validation loss, in place of those before."""
+        if self._write("best", weights, tokenizer, progress):
+            for old in self._run.best_checkpoints():
+                if step_of(old) != progress.step:
+                    shutil.rmtree(old, ignore_errors=True)
+
+    def _write(
+        self,
+        kind: str,
+        weights: Mapping[str, Tensor],
+        tokenizer: Tokenizer,
+        progress: Progress,
+        remembered: Mapping[str, Tensor] | None = None,
+    ) -> bool:
+        """Write a checkpoint unless it is there."""
+        folder = self._folder / f"{kind}-{progress.step:08d}"
+        if folder.exists():
+            return True
+        meta = {"step": progress.step, "run": self._run.id, "best_loss": progress.best_loss}
+        try:
+            save_checkpoint(
+                folder,
+                weights,
+                tokenizer.to_json(),
+                meta,
+                optimizer=remembered,
+                progress=asdict(progress),
+            )
+        except OSError as error:
+            self._trouble(
+                f"The weights of step {progress.step:,} could not be saved: "
+                f"{error.strerror or error}. Training goes on, and the save before it stays."
+            )
+            return False
+        return True
+
+
+def best_save(run: Run) -> Saved | None:
+    """The best weights on disk; None when there are none that are whole."""
+    for folder in run.best_checkpoints()[::-1]:
+        try:
+            weights, tokenizer, meta = load_checkpoint(folder)
+            progress = Progress(step=int(meta["step"]), best_loss=float(meta["best_loss"]))
+            return Saved(weights, tokenizer, {}, progress)
+        except (CheckpointError, KeyError, TypeError, ValueError):
+            continue
+    return None
