@@ -149,10 +149,11 @@ class Page:
         for name, value in settings.items():
             self.values[control(f"sample.{name}"), "value"] = value
         self.values[button, "n_clicks"] = (self.values.get((button, "n_clicks")) or 0) + 1
-        return self.fire("generate-job.data", f"{button}.n_clicks")
+        return self.fire("writing.data", f"{button}.n_clicks")
 
     def read_text(self) -> str:
         """What Generate shows now, the prompt included."""
+        self.values["written", "data"] = {}  # so that all of it comes, not only what is new
         self.fire("output.children", "generate-tick.n_intervals")
         return text_of(self.get("output", "children"))
 

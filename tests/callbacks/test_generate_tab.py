@@ -8,8 +8,24 @@ MARKUP = "<script>alert(1)</script> [x](javascript:alert(1)) **bold**"
 
 
 def finished(page, until):
+    """The prompt as it stands on the page, and the text."""
     until(lambda: page.read_text() and "writing" not in page.get("generate-caption", "children"))
-    return page.get("output", "children")
+    prompt, *tokens = page.get("output", "children")
+    return prompt, "".join(token["props"]["children"] for token in tokens)
+
+
+def pick(page, place):
+    (writing,) = page.get("writing", "data")["shown"]
+    page.values["picked", "data"] = {"writing": writing, "place": str(place)}
+    page.fire("picked-body.children", "picked.data")
+
+
+def press(page, pattern, name):
+    """Press a button among those a part of the page brought."""
+    page.values[name, "n_clicks"] = 1
+    key = next(key for key in page.app.callback_map if key.startswith("..writing.data@"))
+    page.fire(key, f"{name}.n_clicks")
+    assert pattern in name
 
 
 def test_text_appears_with_the_name_of_who_wrote_it(trained, until):
@@ -55,8 +71,8 @@ def test_unknown_characters_are_named_and_can_be_dropped(trained, until):
 
 def test_markup_is_only_ever_text(trained, until):
     trained.generate(prompt=MARKUP, length="5")
-    shown = finished(trained, until)
-    assert shown[0] == {
+    prompt, _ = finished(trained, until)
+    assert prompt == {
         "props": {"children": MARKUP, "className": "prompt"},
         "type": "Span",
         "namespace": "dash_html_components",
@@ -79,3 +95,64 @@ def test_writing_can_be_stopped(trained, until):
 def test_without_a_model_it_says_what_to_do(page):
     page.generate(prompt="The ")
     assert "train one first" in page.get("generate-message", "children")
+
+
+def test_every_token_says_how_likely_it_was_and_what_else_could_have_come(trained, until, lab):
+    trained.generate(prompt="The ", length="12", temperature="0")
+    _, text = finished(trained, until)
+    pick(trained, 3)
+    body = trained.text("picked-body")
+    assert f"“{text[3]}” had" in body.replace("␣", " ").replace("⏎", "\n")
+    assert "1 of" in body  # at temperature 0 only one token can come
+    writing = lab.writings.find(trained.get("writing", "data")["shown"][0])
+    one = writing.at_place(3)
+    assert one.probability == pytest.approx(float(one.logits.float().softmax(0).max()), rel=1e-2)
+    trained.generate(prompt="The ", length="12", temperature="0.9")
+    finished(trained, until)
+    pick(trained, 3)
+    wide = trained.text("picked-body")
+    for name, value, told in (("top_k", "3", "3 of"), ("top_p", "0.01", "1 of")):
+        control = json.dumps({"name": name, "type": "sample-setting"}, separators=(",", ":"))
+        before = trained.values[control, "value"]
+        trained.values[control, "value"] = value
+        trained.fire("picked-body.children", f"{control}.value")
+        assert told in trained.text("picked-body")
+        assert trained.text("picked-body") != wide
+        trained.values[control, "value"] = before
+
+
+def test_a_branch_keeps_what_came_before_and_the_tree_keeps_both(trained, until, lab):
+    trained.generate(prompt="The ", length="20", seed="3")
+    _, text = finished(trained, until)
+    pick(trained, 5)
+    trained._keep(trained.get("picked-body", "children"))
+    name = next(name for name in trained.components if '"alternative"' in name)
+    press(trained, "alternative", name)
+    _, branch = finished(trained, until)
+    assert branch[:5] == text[:5]
+    assert branch[5] != text[5]
+    assert len(branch) == 20
+    first, second = trained.get("writings", "data")
+    assert second["parent"] == first["id"]
+    trained.fire("branches.children", "writings.data")
+    trained._keep(trained.get("branches", "children"))
+    back = next(name for name in trained.components if first["id"] in name)
+    press(trained, "writing-button", back)
+    assert finished(trained, until)[1] == text
+
+
+def test_two_moments_of_one_model_answer_side_by_side(trained, until, lab):
+    run_id = lab.current.status.run_id
+    trained.fire("against.options", "writer.options")
+    trained.values["against", "value"] = run_id
+    trained.fire("against-step.options", "against.value")
+    steps = [option["value"] for option in trained.get("against-step", "options")]
+    assert (steps[0], steps[-1]) == ("40", "0")
+    trained.values["against-step", "value"] = "0"
+    trained.generate(prompt="The ", length="15")
+    until(lambda: trained.read_text() and "done" in trained.get("caption-2", "children"))
+    _, new = finished(trained, until)
+    _, *old = trained.get("output-2", "children")
+    assert len(old) == len(new) == 15
+    assert "after step 0" in trained.get("caption-2", "children")
+    assert trained.get("output-2-box", "hidden") is False

@@ -132,7 +132,7 @@ def test_a_callback_that_runs_in_the_browser_cannot_be_asked_of_the_server(visit
         ("generate-job.data", "generate.n_clicks"),
         ("output.children", "generate-job.data"),
         ("generate-stop.n_clicks", "generate-stop.n_clicks"),
-        ("writer.options", "tabs.active_tab"),
+        ("moment-bar.hidden", "tabs.active_tab"),
     ],
 )
 def test_no_mutation_of_a_valid_request_is_a_server_error(trained, output, changed):

@@ -222,3 +222,42 @@ def test_doctor_runs_when_a_package_is_missing(tmp_path):
     assert done.returncode == 1
     assert "psutil cannot be imported" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_a_run_is_exported_and_brought_into_another_home(home, tmp_path, capsys):
+    target = tmp_path / "out.zip"
+    options = ["--home", str(home)]
+    assert main(["export", *options, "latest", "--out", str(target)]) == 0
+    assert capsys.readouterr().out == f"{target}\n"
+    other = ["--home", str(tmp_path / "other")]
+    assert main(["import", *other, str(target)]) == 0
+    name = capsys.readouterr().out.strip()
+    assert main(["generate", *other, "--run", name, "--prompt=The ", "--length=5"]) == 0
+    capsys.readouterr()
+    target.write_bytes(b"no zip")
+    assert main(["import", *other, str(target)]) == 1
+    assert main(["import", *other, str(tmp_path / "missing.zip")]) == 2
+    assert main(["export", *options, "no-such-run"]) == 1
+    assert main(["export", *options, "latest", "--out", str(tmp_path / "no" / "x.zip")]) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    assert list(tmp_path.glob("*.part")) == []
+
+
+def test_a_stopped_run_is_resumed_and_extended_from_the_terminal(tmp_path, capsys):
+    process = started("train", "--home", tmp_path, *TINY, "--steps=3000", "--json")
+    for line in process.stdout:
+        if json.loads(line)["step"] > 5:
+            break
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert main(["resume", "--home", str(tmp_path), "--json"]) == 0
+    *steps, summary = lines(capsys)
+    assert (summary["state"], summary["step"]) == ("finished", 3000)
+    assert steps[0]["step"] > 5
+    assert main(["resume", "--home", str(tmp_path), "quick-start-1"]) == 1
+    assert "train it for more steps" in capsys.readouterr().err
+    assert main(["extend", "--home", str(tmp_path), "latest", "--steps", "5", "--json"]) == 0
+    *steps, summary = lines(capsys)
+    assert [step["step"] for step in steps] == [3001, 3002, 3003, 3004, 3005]
+    assert summary["run"] == "quick-start-1-more-1"

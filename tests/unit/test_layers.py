@@ -21,6 +21,7 @@ ROOMS: dict[str, set[str]] = {
     "inspection": {"torch", "numpy"},
     "recipes": set(),
     "experiments": {"torch", "numpy"},
+    "exchange": {"torch", "safetensors"},
     "lab": {"torch", "numpy", "filelock", "psutil", "diskcache"},
     "ui": {"dash", "dash_bootstrap_components", "dash_ag_grid", "plotly", "flask"},
     "cli": {"torch", "waitress", "platformdirs"},

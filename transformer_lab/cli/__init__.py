@@ -17,6 +17,16 @@ from transformer_lab.cli.common import BAD_INPUT, INTERRUPTED
 from transformer_lab.cli.doctor import installed
 from transformer_lab.settings import ConfigError
 
+FORMS = (
+    "run.zip",
+    "weights.zip",
+    "huggingface.zip",
+    "standalone.zip",
+    "generate.py",
+    "notebook.ipynb",
+    "metrics.csv",
+)
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; gives the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
@@ -45,12 +55,12 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=installed("transformer-lab"))
     commands = top.add_subparsers(required=True, metavar="command")
 
-    def command(name: str, module: str, words: str) -> Any:
+    def command(name: str, module: str, words: str, function: str = "") -> Any:
         sub = commands.add_parser(name, help=words, description=words)
         sub.add_argument(
             "--home", type=Path, default=None, help="folder of runs and corpora (default: yours)"
         )
-        sub.set_defaults(run=partial(_run, module, name))
+        sub.set_defaults(run=partial(_run, module, function or name))
         return sub
 
     sub = command("serve", "serve", "Open the lab as a web page.")
@@ -78,6 +88,14 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("name", metavar="RUN", help="a run's name, or latest")
     sub.add_argument("--steps", required=True, help="how many more")
     sub.add_argument("--json", action="store_true", help="one JSON object a line")
+
+    sub = command("export", "exchange", "Write a run to a file, to keep or to use elsewhere.")
+    sub.add_argument("name", metavar="RUN", help="a run's name, or latest")
+    sub.add_argument("--as", dest="form", choices=FORMS, default="run.zip", help="(%(default)s)")
+    sub.add_argument("--out", type=Path, help="the file to write (named after the run)")
+
+    sub = command("import", "exchange", "Bring a run in that export wrote.", "bring_in")
+    sub.add_argument("file", type=Path, help="a .zip")
 
     sub = command("generate", "generate", "Let a trained model write.")
     sub.add_argument("--run", dest="name", default="latest", help="a run's name (%(default)s)")

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from transformer_lab.exchange import read_archive, sweep_arrivals
 from transformer_lab.generation import SampleConfig, encode_prompt, write
 from transformer_lab.lab.database import State
 from transformer_lab.lab.device import choose_device, memory_free
@@ -29,10 +30,12 @@ from transformer_lab.lab.summaries import RunSummary
 from transformer_lab.lab.texts import Texts
 from transformer_lab.lab.views import View, live_view, stored_view
 from transformer_lab.lab.worker import Worker
+from transformer_lab.lab.writing import Writings
 from transformer_lab.recipes import SETTINGS, Setup, setup_from
 from transformer_lab.settings import ConfigError, checked
 from transformer_lab.text.tokenizers import UnknownTextError
 from transformer_lab.training import StepMetrics
+from transformer_lab.training.moments import MomentError, Moments
 
 LISTING_SECONDS = 1.0  # how old the list of runs may be
 UNTRAINED = "untrained"  # the name of the model that is initialized but has no run yet
@@ -62,6 +65,7 @@ class Lab:
             ) from error
         self.store = RunStore(home)
         self.store.sweep()
+        sweep_arrivals(self.store.folder)
         self.queue = Queue(home)
         self.jobs = Jobs()
         self.texts = Texts(home)
@@ -74,6 +78,7 @@ class Lab:
         self._worker = Worker(self._dispatch)
         self._pace = Pace(self._worker.submit, lambda: not self._busy())
         self._sampling = Sampling(self.jobs, self.store)
+        self.writings = Writings(self.jobs)
 
     # --- training -----------------------------------------------------------------------------
 
@@ -470,6 +475,14 @@ class Lab:
             raise LabError(str(error)) from error
         self.refresh()
 
+    def bring_in(self, file: BinaryIO, name: str) -> str:
+        """Take a run in that another lab exported; gives its id. Raises ImportRefusedError."""
+        self.store.folder.mkdir(exist_ok=True)
+        with self._lock:
+            folder = read_archive(file, self.store.folder, self.store.free_id(name))
+        self.refresh()
+        return folder.name
+
     def delete_text(self, name: str) -> None:
         """Remove one of the learner's texts. Raises LabError while a run learns from it."""
         entry = self.texts.library.find(name)
@@ -504,19 +517,42 @@ class Lab:
     def _has_weights(self, run_id: str) -> bool:
         return any((self.store.folder / run_id / "checkpoints").glob("*-*"))
 
-    def snapshot(self, name: str = "latest") -> Snapshot:
-        """The newest weights of a run, live or saved. Raises LabError."""
+    def snapshot(self, name: str = "latest", step: int | None = None) -> Snapshot:
+        """The weights of a run, live or saved: the newest, or those of one of its moments.
+
+        Raises LabError.
+        """
+        name = self.writer_named(name)
+        live = self.current if name == UNTRAINED else self.live(name)
+        if live and live.snapshot and step in (None, live.snapshot.step):
+            return live.snapshot
+        try:
+            run = self.store.open(name)
+            newest = self._models.newest(run)
+            return newest if step in (None, newest.step) else self._models.moment(run, step)
+        except (
+            RunNotFoundError, NoWeightsError, MomentError, OSError, ValueError, sqlite3.Error
+        ) as error:  # fmt: skip
+            raise LabError(str(error)) from error
+
+    def moments(self, name: str = "latest") -> list[int]:
+        """The steps of a run to which one can go back, in order; the newest weights are the last.
+
+        Raises LabError.
+        """
+        name = self.writer_named(name)
+        if name == UNTRAINED:
+            return [0]
+        newest = self.snapshot(name).step
+        return sorted({*Moments(self.store.folder / name).steps(), newest})
+
+    def writer_named(self, name: str) -> str:
+        """The id of the run that `latest` stands for, or the name itself. Raises LabError."""
         if name == "latest":
             name = next(iter(self.writers()), "")
         if not name:
             raise LabError("There is no model yet: train one first.")
-        live = self.current if name == UNTRAINED else self.live(name)
-        if live and live.snapshot:
-            return live.snapshot
-        try:
-            return self._models.newest(self.store.open(name))
-        except (RunNotFoundError, NoWeightsError, OSError, ValueError, sqlite3.Error) as error:
-            raise LabError(str(error)) from error
+        return name
 
     def generate(self, name: str, config: SampleConfig) -> tuple[Job, Snapshot]:
         """Let a model write; the job yields pieces of text.
@@ -529,10 +565,11 @@ class Lab:
 
     def without_unknown(self, name: str, config: SampleConfig) -> SampleConfig:
         """The same wish without the characters of its prompt that the model cannot read."""
+        tokenizer = self.snapshot(name).tokenizer
         try:
-            encode_prompt(self.snapshot(name).tokenizer, config)
+            encode_prompt(tokenizer, config)
         except UnknownTextError:
-            return replace(config, prompt=self.snapshot(name).tokenizer.known(config.prompt))
+            return replace(config, prompt=tokenizer.known(config.prompt))
         return config
 
 

@@ -37,6 +37,7 @@ from transformer_lab.training import (
     train,
 )
 from transformer_lab.training.batches import Batches
+from transformer_lab.training.moments import Moments, is_landmark
 from transformer_lab.training.optimizers import OPTIMIZERS, Optimizer, restore_optimizer
 from transformer_lab.training.trainer import evaluation_due, validate
 
@@ -116,6 +117,7 @@ class LiveRun:
         self._on_snapshot = on_snapshot
         self._writer: RunWriter | None = None
         self._published = 0.0
+        self._moment_pause = 0.0
 
     @property
     def active(self) -> bool:
@@ -204,10 +206,12 @@ class LiveRun:
             self.status = replace(self.status, note=words)
         if self.status.note:
             self._writer.event("note", self.status.step, self.status.note)
+        self._moments = Moments(run.folder)
         self._saves = Saves(run, setup.train, self._note)
         self._saves.started_at(self.status.step)
         self._change("running")
         self.publish(evaluated=True)
+        self._remember_moment()
 
     def _go_on(self, made: Made, progress: Progress) -> None:
         """The optimizer and the loop, as they were after the steps already taken."""
@@ -280,6 +284,8 @@ class LiveRun:
         if metrics.validation_loss is not None or self._snapshot_due():
             self.publish(evaluated=metrics.validation_loss is not None)
             self._remember_best(metrics.validation_loss)
+        if metrics.validation_loss is not None or is_landmark(metrics.step):
+            self._remember_moment()
         if self._saves.due(metrics.step):
             self.save()
 
@@ -371,6 +377,19 @@ class LiveRun:
         if announce:
             self._on_snapshot(self, evaluated)
 
+    def _remember_moment(self) -> None:
+        """Keep the weights as they are now, lightly, for looking back; no training waits for it."""
+        assert self.made is not None
+        begun = time.monotonic()
+        if begun < self._moment_pause and not is_landmark(self.status.step):
+            return
+        try:
+            self._moments.add(self.status.step, self.made.model.state_dict())
+        except OSError as error:
+            self._note(f"Step {self.status.step:,} could not be kept: {error.strerror or error}.")
+        took = time.monotonic() - begun
+        self._moment_pause = time.monotonic() + SNAPSHOT_SHARE * took
+
     def _remember_best(self, validation_loss: float | None) -> None:
         """The snapshot just published is the best so far, if its validation loss is the lowest."""
         if validation_loss is not None and validation_loss < self._best_loss:
@@ -419,6 +438,8 @@ class LiveRun:
         try:
             self.publish(announce=False)
             self._remember_best(validation_loss)
+            self._moment_pause = 0.0  # the last moment always stays
+            self._remember_moment()
             self.save()
             if self.best and self.setup.train.keep_best and self.best.step != self.status.step:
                 self._note(

@@ -24,6 +24,7 @@ from transformer_lab.text.corpora import Corpus
 from transformer_lab.text.split import EncodedCorpus, Progress
 from transformer_lab.training import StepMetrics
 from transformer_lab.training.checkpoint import CheckpointError, staged
+from transformer_lab.training.moments import Moments
 
 Text = tuple[Corpus, EncodedCorpus, str]
 
@@ -166,6 +167,7 @@ class Resumed:
         for folder, _ in self._damaged:
             _set_aside(folder)
         self._writer.rewind(self._step)
+        Moments(self.run.folder).forget_after(self._step)
         facts = {
             "steps_taken_again": again,
             "damaged": [reason for _, reason in self._damaged],
@@ -247,6 +249,7 @@ class Offspring:
             with staged(place) as staging:
                 shutil.copytree(self.checkpoint, staging, dirs_exist_ok=True)
             writer.copy(self.past())
+            Moments(writer.folder).inherit(Moments(self.parent.folder), self.seam.step)
         except BaseException:
             writer.close()
             shutil.rmtree(writer.folder, ignore_errors=True)

@@ -336,6 +336,14 @@ class RunStore:
             else:
                 return folder
 
+    def free_id(self, wanted: str) -> str:
+        """A name no run has, the wanted one if it can be."""
+        slug = re.sub(r"[^a-z0-9]+", "-", wanted.lower()).strip("-")[:60] or "run"
+        taken = {path.name for place in (self.folder, self.trash) for path in _inside(place)}
+        if slug not in taken:
+            return slug
+        return f"{slug}-{1 + max(_number(name, slug) for name in taken)}"
+
     def open(self, run_id: str) -> Run:
         """A run by its id, or `latest`. Raises RunNotFoundError."""
         if run_id == "latest":

@@ -34,10 +34,29 @@ SAMPLE_STEP = "sample-step"
 PANEL = "panel"
 
 WRITER = "writer"
+MOMENT_BAR = "moment-bar"
+MOMENT = "moment"
+MOMENT_STEPS = "moment-steps"
+MOMENT_AT = "moment-at"  # {"run", "step", "newest"}: which weights Generate and Look inside show
+MOMENT_LABEL = "moment-label"
+MOMENT_TICK = "moment-tick"
+PLAY = "play"
+PLAY_TICK = "play-tick"
 GENERATE = "generate"
 GENERATE_STOP = "generate-stop"
 GENERATE_TICK = "generate-tick"
-GENERATE_JOB = "generate-job"
+WRITING = "writing"  # {"shown": [ids of one or two writings]}
+WRITTEN = "written"  # how much of each is on the page
+WRITINGS = "writings"  # the tree of all that this page has asked for
+PICKED = "picked"  # {"writing", "place"}: the token that is looked at
+PICKED_HEAD = "picked-head"
+PICKED_BODY = "picked-body"
+BRANCHES = "branches"
+AGAINST = "against"
+AGAINST_STEP = "against-step"
+OUTPUT_2 = "output-2"
+CAPTION_2 = "caption-2"
+OUTPUT_2_BOX = "output-2-box"
 GENERATE_MESSAGE = "generate-message"
 GENERATE_CAPTION = "generate-caption"
 DROP_UNKNOWN = "drop-unknown"
@@ -139,6 +158,16 @@ def queue_button(what: str, item: str) -> dict[str, str]:
 def checkpoint_button(checkpoint: str) -> dict[str, str]:
     """The button that branches from a checkpoint of the run shown."""
     return {"type": "checkpoint-button", "checkpoint": checkpoint}
+
+
+def alternative(token: int) -> dict[str, str]:
+    """The button that branches with another token."""
+    return {"type": "alternative", "token": str(token)}
+
+
+def writing_button(writing: str) -> dict[str, str]:
+    """The button that shows a writing of the tree."""
+    return {"type": "writing-button", "writing": writing}
 
 
 def setting(group: str, name: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from dash import html
 
+from transformer_lab.exchange import why_not
 from transformer_lab.lab.runs import RESUMABLE, Run, step_of
 from transformer_lab.lab.summaries import RunSummary
 from transformer_lab.recipes import SETTINGS, setup_from
@@ -215,8 +216,31 @@ def _told(kind: str, detail: str) -> str:
 
 
 def downloads(run: Run) -> list[Any]:
-    """Links to everything a run can be exported as."""
-    return [html.A("Metrics as CSV", href=f"/download/{quote(run.id)}/metrics.csv", download=True)]
+    """Links to everything a run can be taken away as."""
+    config = setup_from(run.manifest["setup"]).model
+    reasons = why_not(config, run.manifest["tokenizer"])
+    offers = [
+        ("run.zip", "The whole run", "To keep, to send, and to bring into another lab: settings, "
+         "metrics, samples, saves with the optimizer's memory, moments."),
+        ("weights.zip", "The run without training state", "The same, much smaller: it writes and "
+         "can be looked into, but not be trained on exactly."),
+        ("huggingface.zip", "For Hugging Face transformers", "A folder that AutoModelForCausalLM "
+         "and AutoTokenizer load, with the same logits."),
+        ("standalone.zip", "Standalone: script, notebook, weights", "One Python script that needs "
+         "only torch, a Jupyter notebook of this run, and the weights both read."),
+        ("generate.py", "The script alone", "The very lines of this model, in one file."),
+        ("notebook.ipynb", "The notebook alone", "What the run is, its curve, its model."),
+        ("metrics.csv", "Metrics as CSV", "One row for each step."),
+    ]  # fmt: skip
+    saved = bool(run.usable_checkpoints())
+    parts: list[Any] = []
+    for name, title, told in offers:
+        refusal = "" if saved or name in ("metrics.csv", "generate.py") else "Nothing is saved yet."
+        if name == "huggingface.zip" and reasons:
+            refusal = f"Not this model. {' '.join(reasons)}"
+        link = html.A(title, href=f"/download/{quote(run.id)}/{name}", download="")
+        parts.append(html.Div([html.Span(title) if refusal else link, html.P(refusal or told)]))
+    return parts
 
 
 def _pair(name: str, value: Any, title: str = "") -> html.Div:

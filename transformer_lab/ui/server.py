@@ -14,7 +14,7 @@ from flask import Flask, Response, abort, request, send_from_directory
 
 from transformer_lab.lab.lab import Lab
 from transformer_lab.packaged import packaged
-from transformer_lab.ui import ids, upload
+from transformer_lab.ui import downloads, ids, moment_bar, upload
 from transformer_lab.ui.tabs import data, generate, learn, pcn, runs, train
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,9 @@ def create_app(lab: Lab, *, allowed_hosts: Sequence[str] = ()) -> Dash:
     guard(app, [*LOOPBACK, *allowed_hosts])
     serve_bootstrap(app.server)
     upload.serve_uploads(app.server, lab)
+    downloads.serve_downloads(app.server, lab)
     app.layout = lambda: layout(lab)
+    moment_bar.register(app, lab)
     for tab in TABS:
         tab.register(app, lab)
     app.clientside_callback(
@@ -92,11 +94,17 @@ def layout(lab: Lab) -> html.Div:
                 className="top",
             ),
             html.Main(
-                dbc.Tabs(
-                    [dbc.Tab(tab.layout(lab), label=tab.TITLE, tab_id=tab.TITLE) for tab in TABS],
-                    id=ids.TABS,
-                    active_tab=TABS[0].TITLE,
-                ),
+                [
+                    moment_bar.layout(lab),
+                    dbc.Tabs(
+                        [
+                            dbc.Tab(tab.layout(lab), label=tab.TITLE, tab_id=tab.TITLE)
+                            for tab in TABS
+                        ],
+                        id=ids.TABS,
+                        active_tab=TABS[0].TITLE,
+                    ),
+                ],
                 id="main",
             ),
             html.Div(id="trouble", role="alert"),
@@ -159,8 +167,9 @@ def guard(app: Dash, hosts: Sequence[str]) -> None:
 
 def check_post(app: Dash) -> None:
     """Only well-formed callback requests pass; anything else is a 4xx."""
-    if request.path == upload.PATH:
-        request.max_content_length = upload.LARGEST_BODY
+    if request.path in (upload.PATH, downloads.BRING_IN):
+        bring_in = request.path == downloads.BRING_IN
+        request.max_content_length = downloads.LARGEST_RUN if bring_in else upload.LARGEST_BODY
         if request.mimetype != "application/octet-stream":
             abort(415, "A file is sent as it is, as application/octet-stream.")
         return

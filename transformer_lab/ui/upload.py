@@ -17,7 +17,7 @@ def serve_uploads(server: Flask, lab: Lab) -> None:
     @server.post(PATH)
     def upload() -> tuple[Response, int]:
         name = request.args.get("name", "")
-        if set(name) & set("/\\\0") or name.startswith(".."):
+        if not named_plainly(name):
             return jsonify(error="A file is sent with its own name, without a path."), 400
         data = bytearray()
         while piece := request.stream.read(PIECE):
@@ -29,3 +29,8 @@ def serve_uploads(server: Flask, lab: Lab) -> None:
         except ConfigError as error:
             return jsonify(error=str(error)), 400
         return jsonify(id=entry.id, name=entry.name), 200
+
+
+def named_plainly(name: str) -> bool:
+    """Whether a file's name is only a name: nothing that could be taken for a path."""
+    return not set(name) & set("/\\\0") and not name.startswith("..")

@@ -1,0 +1,63 @@
+// The slider through a model's life: which moment is shown, and playing it.
+(() => {
+  const idle = () => window.dash_clientside.no_update;
+  const icon = (name) => ({
+    type: "I",
+    namespace: "dash_html_components",
+    props: { className: `bi bi-${name}`, "aria-hidden": "true" },
+  });
+  window.dash_clientside = window.dash_clientside || {};
+  window.dash_clientside.moments = {
+    // Whoever looks at the newest weights goes on looking at the newest; others stay where they are.
+    lived: (life, max, value, at) => {
+      const steps = (life && life.steps) || [];
+      const last = Math.max(steps.length - 1, 0);
+      const same = at && life && at.run === life.run;
+      if (!same || at.step === null) return [last, last];
+      const place = steps.indexOf(at.step);
+      return [last, place < 0 ? Math.min(value, last) : place];
+    },
+    at: (value, life, before) => {
+      const steps = (life && life.steps) || [];
+      if (!steps.length) return [{ run: "", step: null }, (life && life.problem) || ""];
+      const place = Math.min(value, steps.length - 1);
+      const newest = place === steps.length - 1;
+      const fresh = { run: life.run, step: newest ? null : steps[place], newest: newest ? steps[place] : null };
+      const words = `${life.run}, ${newest ? "newest, " : ""}after step ${steps[place].toLocaleString("en")}`;
+      return [JSON.stringify(fresh) === JSON.stringify(before) ? idle() : fresh, words];
+    },
+    play: (pressed, tick, resting, value, max) => {
+      const byButton = window.dash_clientside.callback_context.triggered[0].prop_id.startsWith("play.");
+      if (byButton && !resting) return [true, icon("play-fill"), idle()];
+      if (byButton) return [false, icon("pause-fill"), value >= max ? 0 : value];
+      if (value >= max) return [true, icon("play-fill"), idle()];
+      return [idle(), idle(), value + 1];
+    },
+  };
+})();
+
+// Tokens of a written text: click one, or move with the arrow keys, to see what else could have come.
+(() => {
+  const pick = (token) => {
+    for (const other of document.querySelectorAll(".tok[aria-current]")) other.removeAttribute("aria-current");
+    token.setAttribute("aria-current", "true");
+    const { writing, place } = token.dataset;
+    window.dash_clientside.set_props("picked", { data: { writing, place } });
+  };
+  const tokenOf = (event) => event.target.closest && event.target.closest(".tok[data-place]");
+  document.addEventListener("click", (event) => {
+    const token = tokenOf(event);
+    if (token) pick(token);
+  });
+  document.addEventListener("keydown", (event) => {
+    const token = tokenOf(event);
+    if (!token) return;
+    const step = { ArrowRight: 1, ArrowDown: 10, ArrowLeft: -1, ArrowUp: -10 }[event.key];
+    if (step === undefined && event.key !== "Enter") return;
+    event.preventDefault();
+    const tokens = [...token.parentElement.querySelectorAll(".tok")];
+    const place = Math.min(Math.max(tokens.indexOf(token) + (step || 0), 0), tokens.length - 1);
+    tokens[place].focus();
+    pick(tokens[place]);
+  });
+})();

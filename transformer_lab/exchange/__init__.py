@@ -1,0 +1,31 @@
+"""Exchange: a run is taken away, in a form that lasts without us, and brought in again.
+
+Everything works on the folder of a run. `archive.py` and `arrival.py`: one .zip, out and in.
+`huggingface.py`, `script.py`, `notebook.py`: the model for use elsewhere.
+"""
+
+from transformer_lab.exchange.archive import write_archive
+from transformer_lab.exchange.arrival import read_archive, sweep_arrivals
+from transformer_lab.exchange.bundle import write_bundle
+from transformer_lab.exchange.errors import ExportRefusedError, ImportRefusedError
+from transformer_lab.exchange.huggingface import save_huggingface, why_not, write_huggingface
+from transformer_lab.exchange.limits import Limits
+from transformer_lab.exchange.metrics_csv import write_metrics_csv
+from transformer_lab.exchange.notebook import notebook_text
+from transformer_lab.exchange.script import script_text
+
+__all__ = [
+    "ExportRefusedError",
+    "ImportRefusedError",
+    "Limits",
+    "notebook_text",
+    "read_archive",
+    "save_huggingface",
+    "script_text",
+    "sweep_arrivals",
+    "why_not",
+    "write_archive",
+    "write_bundle",
+    "write_huggingface",
+    "write_metrics_csv",
+]

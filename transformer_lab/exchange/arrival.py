@@ -1,0 +1,130 @@
+"""A run from elsewhere is brought in: a .zip that `write_archive` made, or that claims so.
+
+Nothing in it is believed. Names, sizes and sums are checked before and while it is unpacked beside
+the runs; settings, tokenizer, shapes of weights and every row of metrics after that. Only then the
+folder gets its name. What is refused leaves nothing behind.
+"""
+
+import re
+import shutil
+import struct
+import time
+import uuid
+import zipfile
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+from transformer_lab.exchange.archive import FORMAT, INDEX, README, SAMPLES, TABLE
+from transformer_lab.exchange.checkpoint_checks import check_checkpoint, check_moment
+from transformer_lab.exchange.checks import (
+    any_json,
+    checked_manifest,
+    member,
+    parsed,
+    write_json,
+)
+from transformer_lab.exchange.database import DATABASE, rebuild_database
+from transformer_lab.exchange.errors import ImportRefusedError
+from transformer_lab.exchange.limits import Limits
+from transformer_lab.exchange.package import Package
+from transformer_lab.exchange.run_folder import CHECKPOINTS, MANIFEST, MOMENTS
+from transformer_lab.settings import shown
+from transformer_lab.training.checkpoint import STAGING, flush_folder
+
+RUN_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+MADE_FROM_OTHERS = (README, TABLE, SAMPLES)  # checked, but not kept
+ABANDONED_SECONDS = 3600.0
+# What reading a damaged .zip raises.
+DAMAGE = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    OverflowError,
+)
+
+
+def read_archive(
+    file: BinaryIO, runs_folder: Path, new_id: str, *, limits: Limits | None = None
+) -> Path:
+    """Bring a run in as runs_folder/new_id, which must be free. `file` must be seekable.
+
+    Raises ImportRefusedError with a sentence, and leaves nothing behind.
+    """
+    place = runs_folder / new_id
+    if not RUN_ID.fullmatch(new_id) or place.exists():
+        raise ImportRefusedError(
+            f"A run cannot be called {shown(new_id)}: it is taken, or no name."
+        )
+    staging = runs_folder / f"{STAGING}{uuid.uuid4().hex}"
+    try:
+        folder = staging / "run"  # one deeper than runs are looked for
+        folder.mkdir(parents=True)
+        with zipfile.ZipFile(file) as archive:
+            _unpack(Package(archive, limits or Limits()), staging, folder, new_id)
+        flush_folder(folder)
+        folder.rename(place)
+        flush_folder(runs_folder)
+    except ImportRefusedError:
+        raise
+    except DAMAGE as error:
+        raise ImportRefusedError(
+            f"This is not a whole .zip of a run ({shown(str(error))}): export it again."
+        ) from error
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise ImportRefusedError(f"The run could not be unpacked: {why}.") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return place
+
+
+def sweep_arrivals(runs_folder: Path) -> None:
+    """Remove what an import left behind when the computer stopped in the middle of it."""
+    for leftover in runs_folder.glob(f"{STAGING}*"):
+        if time.time() - leftover.stat().st_mtime > ABANDONED_SECONDS:
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _unpack(package: Package, staging: Path, folder: Path, new_id: str) -> None:
+    """Check and unpack everything into `folder`; `staging` is for what is only looked at."""
+    index = parsed(package.read(INDEX), INDEX)
+    if member(index, "format", int, INDEX) != FORMAT:
+        raise ImportRefusedError(
+            f"The archive has format {index['format']}, and this lab knows {FORMAT}: "
+            "bring it in with a newer Transformer Lab."
+        )
+    package.expect(member(index, "files", dict, INDEX))
+    if MANIFEST not in package.names or DATABASE not in package.names:
+        raise ImportRefusedError(f"{MANIFEST} or {DATABASE} is missing: this is not a whole run.")
+    run = checked_manifest(package.read(MANIFEST), package.limits)
+    for name in package.names:
+        _take(package, name, staging, folder)
+    rebuild_database(staging / DATABASE, folder / DATABASE)
+    for checkpoint in sorted((folder / CHECKPOINTS).glob("*")):
+        check_checkpoint(checkpoint, package.sums(f"{CHECKPOINTS}/{checkpoint.name}"), run)
+    for moment in sorted((folder / MOMENTS).glob("*")):
+        check_moment(moment, package.sums(MOMENTS)[moment.name], run)
+    came = {"from": run.content["id"], "time": time.time()}
+    write_json(folder / MANIFEST, {**run.content, "id": new_id, "imported": came})
+
+
+def _take(package: Package, name: str, staging: Path, folder: Path) -> None:
+    """Unpack one file to where it belongs."""
+    if name in (INDEX, MANIFEST):
+        return
+    if name in MADE_FROM_OTHERS:
+        package.unpack(name, None)
+    elif name == DATABASE:
+        package.unpack(name, staging / name)
+    else:
+        if name.endswith(".json"):
+            any_json(package.read(name), name)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        package.unpack(name, folder / name)

@@ -1,0 +1,175 @@
+"""The files in a .zip from elsewhere: which there may be, how large, and whether they are the ones
+that its list names.
+"""
+
+import re
+import stat
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformer_lab.exchange.archive import INDEX, README, SAMPLES, TABLE
+from transformer_lab.exchange.checks import member
+from transformer_lab.exchange.database import DATABASE
+from transformer_lab.exchange.errors import ImportRefusedError
+from transformer_lab.exchange.limits import Limits
+from transformer_lab.exchange.run_folder import (
+    CHECKPOINT_NAME,
+    CHECKPOINTS,
+    FILE_NAME,
+    MOMENT_NAME,
+    MOMENTS,
+    digest,
+    flush_file,
+)
+from transformer_lab.settings import shown
+
+FOLDER = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+PLAIN = (INDEX, README, SAMPLES, TABLE, DATABASE)
+KNOWN_COMPRESSION = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+ENCRYPTED = 0x1  # bit of an entry's flags
+HARMLESS = 1_000_000  # bytes below which a high ratio of compression does not matter
+
+
+class Package:
+    """An archive whose names and declared sizes are in order."""
+
+    def __init__(self, archive: zipfile.ZipFile, limits: Limits) -> None:
+        self.limits = limits
+        self._archive = archive
+        self._entries = _checked_entries(archive, limits)
+        self._expected: Mapping[str, Any] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all files, without the folder they are in."""
+        return list(self._entries)
+
+    def expect(self, files: Mapping[str, Any]) -> None:
+        """Hold every file from now on to its size and sum in the list."""
+        for name in sorted({*files, *self._entries} - {INDEX}):
+            if name not in files:
+                raise ImportRefusedError(
+                    f"{shown(name)} is not in the list of the archive's files."
+                )
+            if name not in self._entries:
+                raise ImportRefusedError(f"{shown(name)} is missing from the archive.")
+            about = files[name]
+            if not isinstance(about, dict) or about.get("bytes") != self._entries[name].file_size:
+                raise ImportRefusedError(
+                    f"{shown(name)} is not as long as the archive's list says."
+                )
+            member(about, "sha256", str, INDEX)
+        self._expected = files
+
+    def sums(self, folder: str) -> dict[str, str]:
+        """The sha256 of each file in a folder, by its name there."""
+        return {
+            name.removeprefix(f"{folder}/"): about["sha256"]
+            for name, about in self._expected.items()
+            if name.startswith(f"{folder}/")
+        }
+
+    def read(self, name: str) -> bytes:
+        """A small file. Raises ImportRefusedError when it is large or not the right one."""
+        if name not in self._entries:
+            raise ImportRefusedError(f"{name} is missing: this is no archive of a run.")
+        if self._entries[name].file_size > self.limits.json:
+            raise ImportRefusedError(f"{name} is larger than {self.limits.json:,} bytes.")
+        found: list[bytes] = []
+        self._copy(name, found.append)
+        return b"".join(found)
+
+    def unpack(self, name: str, target: Path | None) -> None:
+        """A file of any size, piece by piece; without a target it is only checked."""
+        if target is None:
+            self._copy(name, len)
+            return
+        with target.open("xb") as file:
+            self._copy(name, file.write)
+        flush_file(target)
+
+    def _copy(self, name: str, take: Any) -> None:
+        size, entry = 0, self._entries[name]
+
+        def counted(piece: bytes) -> None:
+            nonlocal size
+            size += len(piece)
+            if size > entry.file_size:
+                raise ImportRefusedError(f"{name} is larger than it claims to be.")
+            take(piece)
+
+        with self._archive.open(entry) as source:
+            sha256 = digest(source, counted)  # type: ignore[arg-type]
+        expected = self._expected.get(name)
+        if size != entry.file_size or (expected and expected["sha256"] != sha256):
+            raise ImportRefusedError(f"{name} is damaged: its sha256 does not match.")
+
+
+def _checked_entries(archive: zipfile.ZipFile, limits: Limits) -> dict[str, zipfile.ZipInfo]:
+    """Every file by its name within the one folder that all are in. Raises ImportRefusedError."""
+    entries = archive.infolist()
+    if len(entries) > limits.files:
+        raise ImportRefusedError(
+            f"It holds {len(entries):,} files; a run has {limits.files} at most."
+        )
+    if sum(entry.file_size for entry in entries) > limits.total:
+        raise ImportRefusedError(f"Unpacked it would take more than {limits.total:,} bytes.")
+    _check_overlaps(entries)
+    found: dict[str, zipfile.ZipInfo] = {}
+    folders = set()
+    for entry in entries:
+        folder, _, name = entry.orig_filename.partition("/")
+        folders.add(folder)
+        _check_entry(entry, limits)
+        if entry.is_dir() and not entry.file_size:
+            continue
+        if not FOLDER.fullmatch(folder) or not allowed(name) or len(folders) > 1:
+            raise ImportRefusedError(f"It holds {shown(entry.orig_filename)}, which no run has.")
+        if name in found:
+            raise ImportRefusedError(f"It holds {shown(name)} twice.")
+        found[name] = entry
+    return found
+
+
+def allowed(name: str) -> bool:
+    """Whether an archive of a run may hold a file of this name."""
+    if name in PLAIN:
+        return True
+    if "/" not in name:
+        return bool(FILE_NAME.fullmatch(name)) and name.endswith(".json")
+    folder, checkpoint, file = (*name.split("/"), "", "")[:3]
+    if folder == MOMENTS:
+        return name == f"{MOMENTS}/{checkpoint}" and bool(MOMENT_NAME.fullmatch(checkpoint))
+    return (
+        name == f"{CHECKPOINTS}/{checkpoint}/{file}"
+        and folder == CHECKPOINTS
+        and bool(CHECKPOINT_NAME.fullmatch(checkpoint) and FILE_NAME.fullmatch(file))
+    )
+
+
+def _check_entry(entry: zipfile.ZipInfo, limits: Limits) -> None:
+    name, kind = shown(entry.orig_filename), stat.S_IFMT(entry.external_attr >> 16)
+    if entry.flag_bits & ENCRYPTED:
+        raise ImportRefusedError(f"{name} is encrypted: export the run without a password.")
+    if kind not in (0, stat.S_IFDIR if entry.is_dir() else stat.S_IFREG):
+        raise ImportRefusedError(f"{name} is a link or something else that is no plain file.")
+    if entry.compress_type not in KNOWN_COMPRESSION:
+        raise ImportRefusedError(f"{name} is compressed in a way that is not known here.")
+    large = entry.file_size > max(HARMLESS, limits.ratio * entry.compress_size)
+    if large or (
+        entry.compress_type == zipfile.ZIP_STORED and entry.file_size != entry.compress_size
+    ):
+        raise ImportRefusedError(
+            f"{name} would unpack to {entry.file_size:,} bytes: that is a trick."
+        )
+
+
+def _check_overlaps(entries: list[zipfile.ZipInfo]) -> None:
+    """Refuse entries that share bytes, with which a small file unpacks to a huge one."""
+    end = 0
+    for entry in sorted(entries, key=lambda entry: entry.header_offset):
+        if entry.header_offset < end:
+            raise ImportRefusedError(f"{shown(entry.orig_filename)} overlaps another file in it.")
+        end = entry.header_offset + entry.compress_size

@@ -1,0 +1,90 @@
+"""Taking runs away and bringing them in: downloads are plain GETs, uploads are streamed."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from typing import Any, BinaryIO, cast
+
+from flask import Flask, Response, abort, jsonify, request, send_file
+
+from transformer_lab.exchange import (
+    ExportRefusedError,
+    ImportRefusedError,
+    notebook_text,
+    script_text,
+    write_archive,
+    write_bundle,
+    write_huggingface,
+    write_metrics_csv,
+)
+from transformer_lab.lab.lab import Lab
+from transformer_lab.lab.runs import Run, RunNotFoundError
+from transformer_lab.settings import ConfigError
+from transformer_lab.ui.upload import named_plainly
+
+BRING_IN = "/bring-in"
+LARGEST_RUN = 4_000_000_000  # bytes of an archive
+IN_MEMORY = 16_000_000  # bytes of a download; a larger one goes through a file
+PIECE = 2**20
+
+Writer = Callable[[Run, BinaryIO], None]
+
+
+def _text(made: Callable[[Run], str]) -> Writer:
+    return lambda run, stream: cast(Any, stream.write(made(run).encode()))
+
+
+# By the name of the file, after the run's own name where it would be the same for every run.
+DOWNLOADS: dict[str, Writer] = {
+    "run.zip": lambda run, stream: write_archive(run.folder, stream),
+    "weights.zip": lambda run, stream: write_archive(
+        run.folder, stream, training_state=False, moments=False
+    ),
+    "huggingface.zip": lambda run, stream: write_huggingface(run.folder, stream),
+    "standalone.zip": lambda run, stream: write_bundle(run.folder, stream),
+    "generate.py": _text(lambda run: script_text(run.manifest)),
+    "notebook.ipynb": _text(lambda run: notebook_text(run.folder)),
+    "metrics.csv": lambda run, stream: write_metrics_csv(run.folder, stream),
+}
+
+
+def serve_downloads(server: Flask, lab: Lab) -> None:
+    """Answer GET /download/<run>/<file>, and POST /bring-in?name=... with {"id"} or {"error"}."""
+
+    @server.get("/download/<run_id>/<name>")
+    def download(run_id: str, name: str) -> Response:
+        if name not in DOWNLOADS:
+            abort(404, "A run cannot be taken away in this form.")
+        try:
+            stream = _written(lab.store.open(run_id), DOWNLOADS[name])
+        except RunNotFoundError as error:
+            abort(404, str(error))
+        except (ExportRefusedError, ConfigError) as error:
+            abort(409, str(error))
+        return send_file(
+            stream,
+            mimetype="application/octet-stream",
+            as_attachment=True,
+            download_name=f"{run_id}.zip" if name == "run.zip" else f"{run_id}-{name}",
+        )
+
+    @server.post(BRING_IN)
+    def bring_in() -> tuple[Response, int]:
+        name = request.args.get("name", "")
+        if not named_plainly(name):
+            return jsonify(error="A file is sent with its own name, without a path."), 400
+        with tempfile.TemporaryFile() as file:
+            shutil.copyfileobj(request.stream, file, PIECE)
+            file.seek(0)
+            try:
+                return jsonify(id=lab.bring_in(file, name.removesuffix(".zip"))), 200
+            except ImportRefusedError as error:
+                return jsonify(error=str(error)), 400
+
+
+def _written(run: Run, write: Writer) -> BinaryIO:
+    """What a writer writes, from its beginning; whoever sends it closes it."""
+    stream = cast(BinaryIO, tempfile.SpooledTemporaryFile(IN_MEMORY))  # noqa: SIM115
+    write(run, stream)
+    stream.seek(0)
+    return stream

@@ -1,0 +1,117 @@
+"""Text with what the model thought of it: each token marked by how likely it was."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dash import html
+
+from transformer_lab.generation import SampleConfig
+from transformer_lab.inspection.distribution import Alternative, distribution
+from transformer_lab.lab.writing import Writing, Written
+from transformer_lab.text.tokenizers import Tokenizer
+from transformer_lab.ui import ids
+
+MOST_MARKED = 3000  # tokens that can be looked at one by one; the rest is plain text
+ALTERNATIVES = 10
+
+
+@dataclass(frozen=True)
+class Level:
+    """A step of surprise: tokens the model found less likely than `below`."""
+
+    below: float
+    words: str
+
+
+LEVELS = (
+    Level(1.01, "over 80 %"),
+    Level(0.8, "to 40 %"),
+    Level(0.4, "to 15 %"),
+    Level(0.15, "to 3 %"),
+    Level(0.03, "less: a surprise"),
+)
+
+
+def level_of(probability: float) -> int:
+    """Which level a probability belongs to."""
+    return max(k for k, level in enumerate(LEVELS) if probability < level.below)
+
+
+def marked(writing: Writing, tokens: Sequence[Written], first: int) -> list[Any]:
+    """Tokens as parts of the page; `first` is the place of the first of them."""
+    spans: list[Any] = []
+    for place, one in enumerate(tokens, start=first):
+        if place >= MOST_MARKED:
+            return [*spans, "".join(later.text for later in tokens[place - first :])]
+        kind = "tok" + (" chosen" if writing.parent and place == writing.at else "")
+        spans.append(
+            html.Span(
+                one.text or "\N{DOTTED CIRCLE}",
+                className=f"{kind} s{level_of(one.probability)}",
+                tabIndex=0 if place == 0 else -1,  # one stop for Tab, arrow keys from there
+                **{"data-writing": writing.id, "data-place": str(place)},
+            )
+        )
+    return spans
+
+
+def shown(text: str) -> str:
+    """A token as it can be seen: spaces and line ends have signs."""
+    return text.replace("\n", "⏎").replace(" ", "␣").replace("\t", "⇥") or "∅"
+
+
+def name_of(token: int, tokenizer: Tokenizer) -> str:
+    """A token of a tokenizer as it can be seen."""
+    return shown(tokenizer.token_bytes(token).decode("utf-8", "replace"))
+
+
+def token_head(writing: Writing, place: int, one: Written) -> str:
+    """Where the token stands."""
+    return f"token {place + 1:,}, after step {writing.snapshot.step:,}"
+
+
+def token_body(writing: Writing, one: Written, config: SampleConfig) -> list[Any]:
+    """What was likely in that place, before and after temperature and cuts, to branch from."""
+    tokenizer = writing.snapshot.tokenizer
+    facts = [
+        f"“{shown(one.text)}” had {one.probability:.1%}; the model was undecided by "
+        f"{one.entropy:.2f} nats."
+    ]
+    if one.logits is None:
+        return [*facts, " The rest of what it thought here was not kept: the text is too long."]
+    found = distribution(one.logits, config, one.token, ALTERNATIVES)
+    cut = f"With these settings {found.choices:,} of {len(one.logits):,} tokens can come"
+    rows = [_row(alternative, one.token, tokenizer) for alternative in found.alternatives]
+    head = html.Tr([html.Th("token"), html.Th("model"), html.Th("drawn from"), html.Th("")])
+    return [
+        html.P(facts, className="token-facts"),
+        html.Table([html.Thead(head), html.Tbody(rows)], className="numbers alternatives"),
+        html.P(f"{cut}; {found.entropy_drawn:.2f} nats remain.", className="quiet"),
+    ]
+
+
+def _row(alternative: Alternative, written: int, tokenizer: Tokenizer) -> html.Tr:
+    name = name_of(alternative.token, tokenizer)
+    taken = alternative.token == written
+    button = html.Button(
+        "branch",
+        id=ids.alternative(alternative.token),
+        className="link",
+        title=f"Write on with {name} here",
+    )
+    return html.Tr(
+        [
+            html.Td(html.Code(name)),
+            html.Td(_bar(alternative.probability)),
+            html.Td(_bar(alternative.chance) if alternative.chance else "cut off"),
+            html.Td("written" if taken else button),
+        ],
+        className="chosen" if taken else "",
+    )
+
+
+def _bar(share: float) -> html.Div:
+    words = f"{share:.1%}" if share >= 0.001 else "<0.1%"
+    width = {"width": f"{100 * share:.1f}%"}
+    return html.Div([html.Div(style=width), html.Span(words)], className="share")
