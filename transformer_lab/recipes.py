@@ -1,7 +1,7 @@
 """Recipes: complete, working settings for one lesson each, as TOML files.
 
 To add one, drop a file in recipes/. Sections [data] [model] [train] [sample] hold settings by name;
-what a recipe does not mention has its default. [about] has title, summary and order.
+what a recipe does not mention has its default. [about] has title, summary, order and group.
 """
 
 import tomllib
@@ -28,7 +28,7 @@ from transformer_lab.training import TrainConfig
 GROUPS: dict[str, type[Config]] = {
     config.GROUP: config for config in (DataConfig, ModelConfig, TrainConfig, SampleConfig)
 }
-ABOUT = ("title", "summary", "order")
+ABOUT = ("title", "summary", "order", "group")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,13 +83,17 @@ def setup_from(mapping: Mapping[str, Any]) -> Setup:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A named setup. `slug` is its file's name, `summary` one sentence for the page."""
+    """A named setup. `slug` is its file's name, `summary` one sentence for the page.
+
+    `group` is the heading it stands under in a list; those without one come first.
+    """
 
     slug: str
     title: str
     summary: str
     order: int
     setup: Setup
+    group: str = ""
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -119,6 +123,7 @@ def load_recipe(path: Path) -> Recipe:
         summary=str(about.get("summary", "")),
         order=order,
         setup=setup,
+        group=str(about.get("group", "")),
     )
 
 

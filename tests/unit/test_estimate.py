@@ -6,13 +6,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from transformer_lab.lab import estimate as cost
 from transformer_lab.lab.lab import Lab
 from transformer_lab.model import ModelConfig, build_model
 from transformer_lab.recipes import Setup, load_recipes
 from transformer_lab.settings import ConfigError
+from transformer_lab.training import LiveSettings
+from transformer_lab.training.learning_rules import LEARNING_RULES
 
 SMALL = Setup().with_values(
     {
@@ -24,6 +27,18 @@ SMALL = Setup().with_values(
         "train.steps": 10,
     }
 )
+
+
+class Products(TorchDispatchMode):
+    """Counts as FlopCounterMode does, which cannot follow gradients taken inside of a loss."""
+
+    flops = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        found = operation(*args, **kwargs or {})
+        if count := flop_registry.get(operation.overloadpacket):
+            self.flops += count(*args, **kwargs or {}, out_val=found)
+        return found
 
 
 def test_the_flops_are_those_torch_counts():
@@ -39,6 +54,30 @@ def test_the_flops_are_those_torch_counts():
 
 
 @pytest.mark.parametrize(
+    "changes",
+    [
+        {"model.feedforward": "pc"},
+        {"model.feedforward": "gelu_matched", "model.tied_head": True},
+        {"model.positions": "pc", "model.pc_steps": 20},
+        {"model.architecture": "pc_alternating", "model.layers": 2},
+        {"model.architecture": "pc_hierarchical"},
+        {"model.architecture": "pc_dual"},
+        {"train.learning_rule": "pc"},
+    ],
+    ids=str,
+)
+def test_the_flops_of_predictive_coding_are_those_torch_counts(changes):
+    setup = SMALL.with_values({"model.dropout": 0.0, "train.batch_size": 64} | changes)
+    model = build_model(setup.model, 50, seed=1)
+    tokens = torch.zeros(64, 16, dtype=torch.int64)
+    loss_of = LEARNING_RULES[setup.train.learning_rule](model, setup.train, LiveSettings())
+    with Products() as counter:
+        loss_of(tokens, tokens).backward()
+    # Not counted by us: the bound on the step size, and that some first gradients are not needed.
+    assert cost.flops_per_step(setup, 50) == pytest.approx(counter.flops, rel=0.15)
+
+
+@pytest.mark.parametrize(
     "bigger",
     [
         {"layers": 8},
@@ -46,6 +85,8 @@ def test_the_flops_are_those_torch_counts():
         {"sequence_length": 512},
         {"dropout": 0.1},
         {"feedforward_multiple": 8},
+        {"feedforward": "pc"},
+        {"architecture": "pc_dual"},
     ],
 )
 def test_a_bigger_model_needs_more_memory(bigger):
@@ -61,6 +102,21 @@ def test_on_a_cpu_as_much_is_computed_at_once_as_is_fast_and_fits():
     assert cost.choose_micro_batch(setup, 65, "cpu", 0.4e9) < 16
     asked = setup.with_values({"train.micro_batch": 32})
     assert cost.choose_micro_batch(asked, 65, "cpu", 8e9) == 32
+
+
+def test_settling_that_is_learned_through_is_done_a_few_sequences_at_a_time():
+    setup = load_recipes()["tiny_shakespeare"].setup.with_values({"model.dropout": 0.0})
+    settling = setup.with_values({"model.feedforward": "pc", "model.pc_steps": 16})
+    learning = setup.with_values({"train.learning_rule": "pc"})
+    whole, few, some = (
+        cost.choose_micro_batch(one, 65, "cpu", 1e9) for one in (setup, settling, learning)
+    )
+    assert few < some <= whole
+    alternating = settling.with_values(
+        {"model.architecture": "pc_alternating", "model.feedforward": "relu"}
+    )
+    with pytest.raises(ConfigError, match="Even one sequence needs about"):
+        cost.choose_micro_batch(alternating, 65, "cpu", 0.1e9)
 
 
 def test_what_cannot_fit_is_refused_with_a_way_that_does():

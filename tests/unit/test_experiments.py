@@ -24,6 +24,7 @@ from transformer_lab.experiments.evaluator import infer_label, leak_source
 from transformer_lab.experiments.experiment import source_of
 from transformer_lab.experiments.generative import build as build_generative
 from transformer_lab.experiments.gradient_result import GradientSettings
+from transformer_lab.experiments.language_model_result import LanguageModelLeakSettings
 from transformer_lab.experiments.latents import probe
 from transformer_lab.experiments.latents_result import LatentSettings
 from transformer_lab.experiments.leak_result import (
@@ -52,6 +53,7 @@ QUICK = {
     "leak": LeakSettings(seeds=1, epochs=1, training_pictures=500, test_pictures=200),
     "race": RaceSettings(seeds=1, epochs=6, steps=5),
     "gradients": GradientSettings(seeds=1, steps=60, epochs=1),
+    "language_model": LanguageModelLeakSettings(steps=20, training_steps=40, precision=10.0),
     "latents": LatentSettings(seeds=1, epochs=1),
 }
 DOCS = Path(__file__).parents[2] / "docs"
@@ -178,6 +180,7 @@ def test_the_same_settings_give_the_same_result_and_leave_torchs_generator_alone
         ),
         "race": RaceSettings(seeds=1, epochs=1, steps=2),
         "gradients": GradientSettings(seeds=1, steps=5, epochs=0),
+        "language_model": LanguageModelLeakSettings(steps=2, training_steps=2, longest=16),
         "latents": LatentSettings(seeds=1, epochs=1, steps=5, learning_steps=5),
     }[key]
     before = torch.get_rng_state()

@@ -12,6 +12,7 @@ from transformer_lab.model.attention import MultiHeadAttention
 from transformer_lab.model.feedforward import FEEDFORWARDS
 from transformer_lab.model.norms import NORM_PLACES, NORMS
 from transformer_lab.model.positions import POSITIONS, LearnedPositions, RotaryPositions
+from transformer_lab.model.predictive import ARCHITECTURES
 from transformer_lab.model.weights import count_parameters
 
 TINY = {"layers": 2, "heads": 2, "embedding_dim": 16, "sequence_length": 16, "dropout": 0.0}
@@ -19,6 +20,13 @@ VARIANTS = [
     *[{"positions": name} for name in POSITIONS],
     *[{"norm": name, "norm_place": place} for name in NORMS for place in NORM_PLACES],
     *[{"feedforward": name} for name in FEEDFORWARDS],
+    *[
+        {"architecture": name, "norm_place": place}
+        for name in ARCHITECTURES
+        for place in NORM_PLACES
+    ],
+    {"architecture": "pc_alternating", "layers": 3, "pc_levels": 3, "smear": 2},
+    {"architecture": "pc_dual", "feedforward": "pc", "positions": "pc", "tied_head": True},
     {"tied_head": True},
     {"bias": False},
     {"qk_norm": True},
@@ -79,6 +87,28 @@ def test_an_untrained_model_knows_nothing(width, vocabulary, place, tied):
     with torch.no_grad():
         loss = model.loss(tokens[:, :-1], tokens[:, 1:]).item()
     assert abs(loss / math.log(vocabulary) - 1) < 0.02
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_every_variant_starts_as_a_guess_and_repeats_itself(variant):
+    model = build_model(ModelConfig(**TINY | variant), VOCABULARY, seed=1).eval()
+    tokens = torch.randint(0, VOCABULARY, (64, 17), generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        loss = model.loss(tokens[:, :-1], tokens[:, 1:]).item()
+        assert torch.equal(model(tokens[:, 1:]), model(tokens[:, 1:]))
+    assert abs(loss / math.log(VOCABULARY) - 1) < 0.05
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("deviation", [0.02, 0.7])
+def test_the_size_of_the_first_embeddings_does_not_favour_any_token(deviation, tied):
+    config = ModelConfig(embedding_deviation=deviation, tied_head=tied, sequence_length=16)
+    model = build_model(config, 65, seed=1).eval()
+    tokens = torch.randint(0, 65, (16, 17), generator=torch.Generator().manual_seed(4))
+    assert model.embedding.weight.std().item() == pytest.approx(deviation, rel=0.05)
+    with torch.no_grad():
+        loss = model.loss(tokens[:, :-1], tokens[:, 1:]).item()
+    assert abs(loss / math.log(65) - 1) < 0.03
 
 
 def test_building_a_model_draws_nothing_from_the_default_generator():

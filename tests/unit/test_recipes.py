@@ -29,7 +29,31 @@ def test_recipes_come_in_the_order_of_lessons():
         "tiny_shakespeare",
         "fast_learning",
         "best_quality",
+        "pc_feedforward",
+        "pc_alternating",
+        "pc_hierarchical",
+        "pc_dual_stream",
+        "pc_positions",
+        "pc_learning",
     ]
+    groups = [recipe.group for recipe in RECIPES.values()]
+    assert groups == [""] * 5 + ["Research"] * 6
+
+
+def test_research_recipes_change_one_idea_of_quick_start():
+    for slug, own in {
+        "pc_feedforward": {"model.feedforward"},
+        "pc_alternating": {"model.architecture", "model.feedforward"},
+        "pc_hierarchical": {"model.architecture"},
+        "pc_dual_stream": {"model.architecture"},
+        "pc_positions": {"model.positions"},
+        "pc_learning": {
+            "train.learning_rule",
+            "train.pc_learning_steps",
+            "model.embedding_deviation",
+        },
+    }.items():
+        assert set(changed_settings(RECIPES[slug].setup, RECIPES["quick_start"])) == own
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,11 @@ FREE = (
     "bias",
     "tied_head",
     "zero_init",
+    "embedding_deviation",
+    "pc_steps",  # what settles, and whether anything does, is said by the settings below
+    "pc_step_size",
+    "pc_precision",
+    "pc_levels",
 )
 NEEDED: dict[str, tuple[tuple[object, ...], str]] = {
     "feedforward": (tuple(ACTIVATIONS), "GPT-2 has two linear maps with one of these between them"),

@@ -4,6 +4,7 @@ from typing import Any
 
 from transformer_lab.experiments import (
     gradient_agreement,
+    language_model_leak,
     latents,
     leak_microscope,
     pc_against_backprop,
@@ -16,6 +17,7 @@ EXPERIMENTS: dict[str, Experiment[Any, Any]] = {
         leak_microscope.EXPERIMENT,
         pc_against_backprop.EXPERIMENT,
         gradient_agreement.EXPERIMENT,
+        language_model_leak.EXPERIMENT,
         latents.EXPERIMENT,
     )
 }

@@ -13,8 +13,11 @@ import torch
 
 from transformer_lab.lab.device import memory_free, thread_count
 from transformer_lab.model import ModelConfig, build_model, parameter_breakdown
+from transformer_lab.model.weights import products_per_token, settled_per_token
 from transformer_lab.recipes import Setup
 from transformer_lab.settings import ConfigError
+from transformer_lab.training import LiveSettings
+from transformer_lab.training.learning_rules import LEARNING_RULES, passes
 from transformer_lab.training.optimizers import OPTIMIZERS
 
 CACHE_TOKENS = 4096  # computed at once on a CPU: more fall out of its caches, fewer are slower
@@ -29,6 +32,8 @@ PER_WIDTH = 72.0  # per token, layer and number of its vector
 PER_HIDDEN = 4.8  # per token, layer and hidden unit of the feed-forward
 PER_LOOK = 9.9  # per token, layer, head and token of the sequence, with dropout
 PER_SCORE = 11.0  # per token and token of the vocabulary
+PER_SETTLED = 19.0  # per token, step and number of what settles in the model
+PER_LATENT = 100.0  # per token, layer and number of its vector, with predictive-coding learning
 CONSTANT = 108e6
 
 
@@ -62,12 +67,9 @@ def flops_per_step(setup: Setup, vocabulary_size: int) -> float:
 
     Source: arXiv:2204.02311, appendix B, with half the attention, since no token sees later ones.
     """
-    model = setup.model
-    width = model.embedding_dim
-    matrices = model.layers * (4 + 2 * model.feedforward_multiple) * width**2
-    matrices += width * vocabulary_size
-    looking = model.layers * width * (model.sequence_length + 1)
-    return setup.train.batch_size * model.sequence_length * 6.0 * (matrices + looking)
+    tokens = setup.train.batch_size * setup.model.sequence_length
+    products = products_per_token(setup.model, vocabulary_size)
+    return tokens * 2.0 * passes(setup.train, setup.model.layers) * products
 
 
 def peak_memory(model: ModelConfig, vocabulary_size: int, parameters: int, sequences: int) -> float:
@@ -76,7 +78,8 @@ def peak_memory(model: ModelConfig, vocabulary_size: int, parameters: int, seque
     hidden = model.feedforward_multiple * model.embedding_dim
     look = PER_LOOK * model.heads * model.sequence_length if model.dropout else 0.0
     layer = PER_WIDTH * model.embedding_dim + PER_HIDDEN * hidden + look
-    activations = tokens * (model.layers * layer + PER_SCORE * vocabulary_size)
+    settled = PER_SETTLED * settled_per_token(model, vocabulary_size)
+    activations = tokens * (model.layers * layer + PER_SCORE * vocabulary_size + settled)
     return CONSTANT + PER_PARAMETER * parameters + activations
 
 
@@ -93,42 +96,46 @@ def choose_micro_batch(setup: Setup, vocabulary_size: int, device: str, free: fl
         wanted = min(wanted, max(1, CACHE_TOKENS // setup.model.sequence_length))
     parameters = sum(parameter_breakdown(setup.model, vocabulary_size).values())
     sequences = wanted
-    while _needed(setup.model, vocabulary_size, parameters, sequences) > free:
+    while _needed(setup, vocabulary_size, parameters, sequences) > free:
         if sequences == 1:
-            raise _too_large(setup.model, vocabulary_size, free)
+            raise _too_large(setup, vocabulary_size, free)
         sequences = math.ceil(sequences / 2)
     return sequences
 
 
-def _needed(model: ModelConfig, vocabulary_size: int, parameters: int, sequences: int) -> float:
-    return MARGIN * peak_memory(model, vocabulary_size, parameters, sequences)
+def _needed(setup: Setup, vocabulary_size: int, parameters: int, sequences: int) -> float:
+    model = setup.model
+    needed = peak_memory(model, vocabulary_size, parameters, sequences)
+    if setup.train.learning_rule == "pc":
+        tokens = sequences * model.sequence_length
+        needed += PER_LATENT * tokens * model.layers * model.embedding_dim
+    return MARGIN * needed
 
 
-def _too_large(model: ModelConfig, vocabulary_size: int, free: float) -> ConfigError:
+def _too_large(setup: Setup, vocabulary_size: int, free: float) -> ConfigError:
     """The error for a model of which not one sequence fits, with the nearest settings that do."""
+    model = setup.model
 
-    def fits(smaller: ModelConfig) -> bool:
-        parameters = sum(parameter_breakdown(smaller, vocabulary_size).values())
-        return _needed(smaller, vocabulary_size, parameters, 1) <= free
+    def needed(model: ModelConfig) -> float:
+        parameters = sum(parameter_breakdown(model, vocabulary_size).values())
+        return _needed(replace(setup, model=model), vocabulary_size, parameters, 1)
 
-    parameters = sum(parameter_breakdown(model, vocabulary_size).values())
-    needed = _needed(model, vocabulary_size, parameters, 1)
     ways = []
     for name, label, lowest in (
         ("sequence_length", "Sequence Length", 8),
-        ("layers", "Layers", 1),
+        ("layers", "Layers", 2 if model.architecture == "pc_alternating" else 1),
         ("embedding_dim", "Embedding Dimension", 8 * model.heads),
     ):
         value = getattr(model, name) // 2
-        while value >= lowest and not fits(replace(model, **{name: value})):
+        while value >= lowest and needed(replace(model, **{name: value})) > free:
             value //= 2
         if value >= lowest:
             ways.append(f"{label} to {value:,}")
     way = f"reduce {' or '.join(ways)}" if ways else "choose a much smaller model"
     return ConfigError(
         "model.sequence_length",
-        f"Even one sequence needs about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB "
-        f"are free: {way}.",
+        f"Even one sequence needs about {needed(model) / 1e9:.1f} GB of memory and "
+        f"{free / 1e9:.1f} GB are free: {way}.",
     )
 
 
@@ -151,7 +158,8 @@ def estimate(
     flops = flops_per_step(setup, vocabulary_size)
     step = measured or (flops / (EFFICIENCY * speed) if speed else None)
     looks = math.ceil(train.steps / train.evaluate_every) * train.evaluation_batches
-    needed = _needed(setup.model, vocabulary_size, parameters, micro_batch)
+    looks_in_steps = looks / passes(train, setup.model.layers)  # they only run forward
+    needed = _needed(setup, vocabulary_size, parameters, micro_batch)
     return Estimate(
         parameters=parameters,
         flops=flops,
@@ -159,7 +167,7 @@ def estimate(
         free=free if on_cpu else None,
         micro_batch=micro_batch,
         step_seconds=step,
-        seconds=step and step * (train.steps + looks / 3),  # forward alone is a third of a step
+        seconds=step and step * (train.steps + looks_in_steps),
         measured=measured is not None,
     )
 
@@ -190,10 +198,11 @@ def probe(setup: Setup, vocabulary_size: int, expected: Estimate) -> float | Non
     torch.set_num_threads(thread_count(setup.train.threads))
     probed = build_model(model, vocabulary_size, seed=0).train()
     optimizer = OPTIMIZERS[setup.train.optimizer](probed, setup.train)
+    loss_of = LEARNING_RULES[setup.train.learning_rule](probed, setup.train, LiveSettings())
     tokens = torch.zeros(sequences, model.sequence_length, dtype=torch.int64)
     for some in (tokens[:1], tokens):  # the first pass is slower than those to come
         begun = time.perf_counter()
-        probed.loss(some, some).backward()
+        loss_of(some, some).backward()
         passed = time.perf_counter()
         optimizer.step()
         updated = time.perf_counter()

@@ -59,4 +59,5 @@ class Pace:
 def _key(setup: Setup) -> tuple[object, ...]:
     """What the time of a step depends on."""
     train = setup.train
-    return setup.model, setup.data, train.batch_size, train.optimizer, train.threads, train.device
+    rule = (train.optimizer, train.learning_rule, train.pc_learning_steps)
+    return setup.model, setup.data, train.batch_size, rule, train.threads, train.device

@@ -17,7 +17,8 @@ from transformer_lab.model.config import ModelConfig
 from transformer_lab.model.dropout import Dropout
 from transformer_lab.model.feedforward import FEEDFORWARDS
 from transformer_lab.model.norms import NORMS
-from transformer_lab.model.positions import POSITIONS, Positions
+from transformer_lab.model.positions import POSITIONS, Positions, Recent
+from transformer_lab.model.predictive import ARCHITECTURES, PredictiveHierarchy
 
 
 class Cache:
@@ -26,6 +27,7 @@ class Cache:
     def __init__(self, layers: int, capacity: int) -> None:
         self.layers = [KeyValueCache(capacity) for _ in range(layers)]
         self.embeddings: Tensor | None = None  # the last ones, (B, reach, D), when Smear wants them
+        self.recent = Recent()
 
     @property
     def length(self) -> int:
@@ -68,7 +70,7 @@ class Block(nn.Module):
             width, config.heads, config.dropout, config.bias, config.qk_norm
         )
         self.feedforward = FEEDFORWARDS[config.feedforward](
-            width, config.feedforward_multiple * width, config.bias
+            width, config.feedforward_multiple * width, config.bias, config.settling
         )
         self.norm_1 = NORMS[config.norm](width, config.bias)
         self.norm_2 = NORMS[config.norm](width, config.bias)
@@ -104,11 +106,14 @@ class GPT(nn.Module):
         self.embedding = nn.Embedding(vocabulary_size, width)
         self.smear = Smear(config.smear, width) if config.smear else None
         self.positions = POSITIONS[config.positions](
-            config.sequence_length, width, width // config.heads
+            config.sequence_length, width, width // config.heads, config.settling
         )
         self.dropout = Dropout(config.dropout)
-        block = PreNormBlock if config.norm_place == "pre" else PostNormBlock
-        self.blocks = nn.ModuleList(block(config) for _ in range(config.layers))
+        hierarchical = config.architecture == "pc_hierarchical"
+        self.hierarchy = PredictiveHierarchy(config) if hierarchical else None
+        ordinary = PreNormBlock if config.norm_place == "pre" else PostNormBlock
+        block = ARCHITECTURES[config.architecture]
+        self.blocks = nn.ModuleList(block(config, n, ordinary) for n in range(config.layers))
         if config.norm_place == "pre":
             self.norm: nn.Module = NORMS[config.norm](width, config.bias)
         else:
@@ -121,14 +126,19 @@ class GPT(nn.Module):
 
         With a cache (see `new_cache`), tokens follow those read before.
         """
+        x = self.embed(tokens, cache)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, self.positions, cache.layers[layer] if cache else None)
+        return self.score(x)
+
+    def embed(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
+        """What the first block reads: (B, T) -> (B, T, D)"""
         start = cache.length if cache else 0
         x = self.embedding(tokens)  # (B, T, D)
         if self.smear is not None:
             x = self.smear(x, cache)
-        x = self.dropout(self.positions(x, start))
-        for layer, block in enumerate(self.blocks):
-            x = block(x, self.positions, cache.layers[layer] if cache else None)
-        return self.score(x)
+        x = self.dropout(self.positions(x, start, cache.recent if cache else None))
+        return x if self.hierarchy is None else self.hierarchy(x)
 
     def score(self, x: Tensor) -> Tensor:
         """The stream after the last block -> logits: (B, T, D) -> (B, T, V)"""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from transformer_lab.settings import Config, ConfigError, choice, flag, knob
+from transformer_lab.training.learning_rules import LEARNING_RULES
 from transformer_lab.training.optimizers import OPTIMIZERS
 from transformer_lab.training.schedule import SCHEDULES
 
@@ -211,10 +212,41 @@ class TrainConfig(Config):
         "CPU threads the arithmetic may use; 0 takes one for each core.",
         advanced=True,
     )
+    learning_rule: str = choice(
+        "backprop",
+        LEARNING_RULES,
+        "Learning Rule",
+        "Where gradients come from: errors sent back through the whole network, or (PC) latents "
+        "that settle with the target in sight, and gradients local to each layer.",
+        words={"backprop": "Backpropagation", "pc": "Predictive coding (PC)"},
+        advanced=True,
+    )
+    pc_learning_steps: int = knob(
+        10,
+        1,
+        200,
+        "PC Learning Steps",
+        "How many steps the latents of PC learning settle for each batch; no fewer than Layers.",
+        advanced=True,
+    )
+    pc_learning_step_size: float = knob(
+        0.05,
+        0.0001,
+        1.0,
+        "PC Learning Step Size",
+        "How far latents of PC learning settle in each step; halved where the energy would rise.",
+        advanced=True,
+    )
 
     def __post_init__(self) -> None:
-        """Check bounds, and that the phases of the schedule fit into one training."""
+        """Check bounds, that the phases of the schedule fit into one training, and the rule."""
         super().__post_init__()
+        if self.learning_rule == "pc" and self.compile == "on":
+            raise ConfigError(
+                "train.compile",
+                "Compile is on, but only backpropagation can be compiled: choose auto or off, or "
+                "the learning rule backprop.",
+            )
         if self.warmup_share + self.final_share > 1:
             raise ConfigError(
                 "train.final_share",

@@ -3,13 +3,16 @@
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from transformer_lab.model import GPT
-from transformer_lab.training.config import TrainConfig
 from transformer_lab.training.live import Change, LiveSettings
+
+if TYPE_CHECKING:
+    from transformer_lab.training.config import TrainConfig
 
 log = logging.getLogger(__name__)
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -19,7 +22,7 @@ PROOFS = 3  # passes: CUDA graphs are warmed up, recorded and replayed
 WORTH_COMPILING = 1000  # steps, below which compiling takes longer than it saves
 
 
-def precision(config: TrainConfig, device: torch.device) -> torch.dtype:
+def precision(config: "TrainConfig", device: torch.device) -> torch.dtype:
     """The number format of most products: bfloat16 where a GPU is built for it, else float32."""
     if config.precision == "auto":
         able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -27,20 +30,25 @@ def precision(config: TrainConfig, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if config.precision == "bfloat16" else torch.float32
 
 
-def compiles(config: TrainConfig, device: torch.device) -> bool:
-    """Whether the model is to be compiled: by itself only for a long training on an NVIDIA GPU."""
+def compiles(config: "TrainConfig", device: torch.device) -> bool:
+    """Whether the model is to be compiled: by itself only for a long training on an NVIDIA GPU.
+
+    Only backpropagation is; another rule takes gradients within its loss.
+    """
+    if config.learning_rule != "backprop":
+        return False
     if config.compile == "auto":
         return device.type == "cuda" and config.steps >= WORTH_COMPILING
     return config.compile == "on"
 
 
-def compiles_at(step: int, first: int, config: TrainConfig, device: torch.device) -> bool:
+def compiles_at(step: int, first: int, config: "TrainConfig", device: torch.device) -> bool:
     """Whether to compile before `step`: a training that goes on at `first` may be late for it."""
     return step == max(first, COMPILE_AFTER) and compiles(config, device)
 
 
 @contextlib.contextmanager
-def repeatable(config: TrainConfig) -> Iterator[None]:
+def repeatable(config: "TrainConfig") -> Iterator[None]:
     """While it lasts, a GPU may only use algorithms that give the same bits every time.
 
     A CPU does so anyway. The switch is one for the whole process, so it is never left on.
@@ -53,19 +61,22 @@ def repeatable(config: TrainConfig) -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def plain_loss(model: GPT, config: TrainConfig) -> Loss:
+def plain_loss(model: GPT, config: "TrainConfig") -> Loss:
     """A function from (B, T) inputs and targets to the loss (), in nats per token."""
     device = model.embedding.weight.device
     dtype = precision(config, device)
 
     def loss(inputs: Tensor, targets: Tensor) -> Tensor:
-        with _autocast(device, dtype):
+        with number_format(device, dtype):
             return model.loss(inputs, targets)
 
     return loss
 
 
-def _autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[None]:
+def number_format(
+    device: torch.device, dtype: torch.dtype
+) -> contextlib.AbstractContextManager[None]:
+    """A context in which most products are computed in this format."""
     if dtype == torch.float32:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype)

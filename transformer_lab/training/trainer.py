@@ -17,9 +17,10 @@ from transformer_lab.model import GPT
 from transformer_lab.training.batches import Batches
 from transformer_lab.training.config import TrainConfig
 from transformer_lab.training.evaluate import evaluate
+from transformer_lab.training.learning_rules import LEARNING_RULES
 from transformer_lab.training.live import Change, LiveSettings
 from transformer_lab.training.optimizers import Optimizer
-from transformer_lab.training.precision import compiled, compiles_at, plain_loss, repeatable
+from transformer_lab.training.precision import compiled, compiles_at, repeatable
 from transformer_lab.training.schedule import phases_of, rate_factor
 
 READ_SECONDS = 0.05  # how long a GPU runs ahead before its losses are read
@@ -104,7 +105,7 @@ def train(
     live = live or LiveSettings()
     live.micro_batch = live.micro_batch or config.micro_batch or config.batch_size
     phases = phases_of(config, begin.seam)
-    loss_of = plain_loss(model, config)
+    loss_of = LEARNING_RULES[config.learning_rule](model, config, live)
     device = batches.tokens.device
     # Becomes 1 with the first loss that is not finite, and from then on no step changes a weight.
     # Fused optimizers look for it under this name, on the device and without waiting for it.

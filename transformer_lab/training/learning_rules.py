@@ -1,0 +1,210 @@
+"""Learning rules: where the gradient of a batch comes from.
+
+*Backpropagation* carries the error of a prediction back through the whole network. *Predictive
+coding* gives each of the L blocks a latent z_l to carry it, above the embedded tokens z_0:
+
+    E(z) = Σ_l ½ ‖z_l - Block_l(z_{l-1})‖²  +  cross-entropy(score(z_L), targets)
+
+Latents start as what the forward pass computes, where the first sum is 0. Then, with the targets in
+sight, they settle: z_l <- z_l - η ∂E/∂z_l, T times. Each block learns to predict the latent that it
+failed to: the gradient of its weights is that of its own term, which holds nothing but z_{l-1}, z_l
+and the block, and stops there. (Within a block it is ordinary backpropagation. The embedding learns
+from the first term, the head from the cross-entropy.)
+
+Targets are in sight in training only. To predict, the model runs forward once; and the loss that is
+reported is that of the forward pass *before* settling. The one after it is no prediction.
+
+How it relates to backpropagation: as η goes to 0, T steps leave in block l the error that
+backpropagation finds there, times C(T, n) ηⁿ, where n = L - l + 1 counts the steps from the targets
+to it. So each block's gradient points where backpropagation's does, if T is at least n (before that
+it is 0); they differ in length, which AdamW and Muon even out. Larger η and T lead away from it.
+
+Keep the vectors of the stream from being short: a norm divides by their length, so E is steep where
+they are. With embeddings of deviation 0.02 settling wants an η of about 0.001, with 0.7 it bears
+0.1.
+
+Source: after Whittington & Bogacz 2017 (doi:10.1162/NECO_a_00949) and arXiv:2412.03676 (JPC), with
+blocks for layers and cross-entropy at the output.
+Shapes: B batch, T time, D width.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from transformer_lab.model import GPT
+from transformer_lab.training.live import LiveSettings
+from transformer_lab.training.precision import Loss, number_format, plain_loss, precision
+
+if TYPE_CHECKING:
+    from transformer_lab.training.config import TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """Latents on their way to rest.
+
+    `latents` are z_1 .. z_L, each (B, T, D); `energy` is E of each sequence, (B,); `step_size` is η
+    as it is now, (B, 1, 1), less where a step would have raised E.
+    """
+
+    latents: Sequence[Tensor]
+    energy: Tensor
+    step_size: Tensor
+
+
+def predictions(
+    model: GPT, embedded: Tensor, latents: Sequence[Tensor], seed: int | None = None
+) -> list[Tensor]:
+    """What each block predicts of its latent, from the latent below it: L of (B, T, D).
+
+    `seed` makes dropout the same at every call; without dropout none is needed.
+    """
+    if seed is not None:
+        torch.manual_seed(seed)
+    below = [embedded, *latents[:-1]]
+    return [block(z, model.positions, None) for block, z in zip(model.blocks, below, strict=True)]
+
+
+def forward_pass(model: GPT, embedded: Tensor, seed: int | None = None) -> list[Tensor]:
+    """The latents that every block predicts exactly: L of (B, T, D)."""
+    if seed is not None:
+        torch.manual_seed(seed)
+    latents = [embedded]
+    for block in model.blocks:
+        latents.append(block(latents[-1], model.positions, None))
+    return latents[1:]
+
+
+def energy(
+    model: GPT,
+    embedded: Tensor,
+    latents: Sequence[Tensor],
+    targets: Tensor | None,
+    seed: int | None = None,
+    weight: float = 1.0,
+) -> Tensor:
+    """E of each sequence, in nats: (B,). Without (B, T) targets, their term is absent.
+
+    `weight` is that of their term; learning has it at 1.
+    """
+    dtype = torch.promote_types(embedded.dtype, torch.float32)  # half of it cannot tell sums apart
+    total = torch.zeros(len(embedded), dtype=dtype, device=embedded.device)
+    for z, predicted in zip(latents, predictions(model, embedded, latents, seed), strict=True):
+        total = total + 0.5 * (z - predicted).to(dtype).square().sum((1, 2))
+    if targets is not None:
+        scores = model.score(latents[-1]).to(dtype).transpose(1, 2)  # (B, V, T)
+        total = total + weight * F.cross_entropy(scores, targets, reduction="none").sum(1)
+    return total
+
+
+def settle(
+    model: GPT,
+    embedded: Tensor,
+    latents: Sequence[Tensor],
+    targets: Tensor | None,
+    *,
+    steps: int,
+    step_size: float,
+    seed: int | None = None,
+    weight: float = 1.0,
+) -> Iterator[Settled]:
+    """Let the latents of every sequence walk down E; yield them after 0, 1, .. `steps` steps.
+
+    A step that would raise a sequence's energy, or lead out of all numbers, is not taken, and η is
+    halved for that sequence: norms can make E very steep, and a fixed η then diverges.
+    """
+
+    def measured(latents: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
+        with torch.enable_grad():
+            free = [z.detach().requires_grad_() for z in latents]
+            found = energy(model, embedded, free, targets, seed, weight)
+            return found.detach(), torch.autograd.grad(found.sum(), free)
+
+    here, slopes = measured(latents)
+    size = torch.full((len(embedded), 1, 1), step_size, device=embedded.device)
+    yield Settled(latents=latents, energy=here, step_size=size)
+    for _ in range(steps):
+        moved = [(z - size * slope).to(z.dtype) for z, slope in zip(latents, slopes, strict=True)]
+        there, slopes_there = measured(moved)
+        falls = there <= here
+        fall = falls[:, None, None]
+        latents = [torch.where(fall, *pair) for pair in zip(moved, latents, strict=True)]
+        slopes = [torch.where(fall, *pair) for pair in zip(slopes_there, slopes, strict=True)]
+        here = torch.where(falls, there, here)
+        size = torch.where(fall, size, size / 2)
+        yield Settled(latents=latents, energy=here, step_size=size)
+
+
+class PredictiveCoding:
+    """The loss of a batch, with a gradient that predictive coding found."""
+
+    def __init__(self, model: GPT, config: "TrainConfig", live: LiveSettings) -> None:
+        self._model = model
+        self._config = config
+        self._live = live
+        self._dtype = precision(config, model.embedding.weight.device)
+        self._told = False
+
+    def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """(B, T), (B, T) -> (): the loss of the forward pass, with the gradient of E."""
+        with number_format(inputs.device, self._dtype):
+            return self._loss(inputs, targets)
+
+    def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        model, config = self._model, self._config
+        # The trainer has just seeded dropout for this batch. Its masks in the blocks stay the same
+        # through all steps, so that E is one function, and differ from those of the embeddings.
+        seed = torch.initial_seed() + 1 if model.config.dropout else None
+        embedded = model.embed(inputs)
+        with torch.no_grad():
+            latents = forward_pass(model, embedded, seed)
+            loss = F.cross_entropy(model.score(latents[-1]).flatten(0, 1), targets.flatten())
+        states = settle(
+            model,
+            embedded.detach(),
+            latents,
+            targets,
+            steps=config.pc_learning_steps,
+            step_size=config.pc_learning_step_size,
+            seed=seed,
+        )
+        settled = deque(states, maxlen=1).pop()  # the others are let go on the way
+        self._tell(settled)
+        local = energy(model, embedded, settled.latents, targets, seed).sum() / targets.numel()
+        return loss + (local - local.detach())  # the value of the one, the gradient of the other
+
+    def _tell(self, settled: Settled) -> None:
+        """Say after the first batch when its steps were too long."""
+        smallest = None if self._told else settled.step_size.min().item()
+        self._told = True
+        if smallest is not None and smallest < self._config.pc_learning_step_size:
+            self._live.notes.append(
+                f"Steps of PC Learning Step Size {self._config.pc_learning_step_size:g} raised the "
+                f"energy, so they were halved, down to {smallest:.2g}: fewer of the "
+                f"{self._config.pc_learning_steps} steps count than with a smaller size."
+            )
+
+
+def backpropagation(model: GPT, config: "TrainConfig", live: LiveSettings) -> Loss:
+    """The loss as it is, whose gradient `backward` finds by itself."""
+    return plain_loss(model, config)
+
+
+LEARNING_RULES: dict[str, Callable[[GPT, "TrainConfig", LiveSettings], Loss]] = {
+    "backprop": backpropagation,
+    "pc": PredictiveCoding,
+}
+
+
+def passes(config: "TrainConfig", layers: int) -> float:
+    """How many forward passes a batch costs; a gradient of weights or of latents is one each."""
+    if config.learning_rule == "backprop":
+        return 3.0
+    settling = 2 - 1 / layers  # what is below the first block does not settle
+    return 1 + (config.pc_learning_steps + 1) * settling + 3
