@@ -134,6 +134,42 @@ class Lab:
         """
         self.begin(self.branching(run_id, checkpoint, setup, recipe))
 
+    def race(self, name: str, lanes: Mapping[str, Setup]) -> str:
+        """Train several models in turn, step by step; gives the name of the race.
+
+        With the same seed they see the very same batches. Each lane is a run of its own, and stays
+        one. Raises ConfigError, and LabError while anything else is training.
+        """
+        with self._lock:
+            if self._busy():
+                raise LabError("Something is training: stop it first, a race wants all the time.")
+            self._refuse_if_full()
+            for setup in lanes.values():
+                self.check(setup)
+            race = self._free_race(name)
+            for lane, setup in lanes.items():
+                self._begin(self._prepare(setup, race, race=race, lane=lane), setup)
+        return race
+
+    def racing(self, race: str) -> list[LiveRun]:
+        """The lanes of a race that are still in the worker's hands."""
+        return [run for run in self._lanes if run.race == race]
+
+    def stop_race(self, race: str) -> None:
+        """End every lane of a race; what each has done is saved."""
+        for run in self.racing(race):
+            if run.busy:
+                run.live.stop = True
+                run.wish = "stopping"
+                self._worker.submit(partial(run.stop, "The race was stopped."), run)
+
+    def _free_race(self, name: str) -> str:
+        taken = {run.race for run in self.store.list()} | {run.race for run in self._lanes}
+        number = 1
+        while f"{name}-{number}" in taken:
+            number += 1
+        return f"{name}-{number}"
+
     def keep(self, run_id: str | None = None) -> None:
         """Save this moment of a training for good. Raises LabError when nothing runs."""
         run = self._controllable(run_id, "running", "paused")
@@ -214,10 +250,16 @@ class Lab:
         """
         return self._pace.estimate(setup, vocabulary_size)
 
-    def _prepare(self, setup: Setup, recipe: str, origin: Origin | None = None) -> LiveRun:
-        run = LiveRun(setup, recipe, self.store, self.texts, self._observe, origin)
+    def _prepare(
+        self, setup: Setup, recipe: str, origin: Origin | None = None, *, race: str = "",
+        lane: str = "",
+    ) -> LiveRun:  # fmt: skip
+        run = LiveRun(
+            setup, recipe, self.store, self.texts, self._observe, origin, race=race, lane=lane
+        )
         with self._lock:
-            self._lanes = [lane for lane in self._lanes if lane.busy] + [run]
+            kept = [one for one in self._lanes if one.busy or (race and one.race == race)]
+            self._lanes = [*kept, run]
             self._focus = run
         self._worker.submit(run.prepare, run)
         return run

@@ -94,9 +94,15 @@ class LiveRun:
         texts: Texts,
         on_snapshot: Callable[["LiveRun", bool], None],
         origin: Origin | None = None,
+        *,
+        race: str = "",
+        lane: str = "",
     ) -> None:
+        """`race` and `lane` name the race it takes part in, and what it is called there."""
         self.setup = setup
         self.recipe = recipe
+        self.race = race
+        self.lane = lane
         self.origin = origin or New()
         resumed = self.origin.run.id if isinstance(self.origin, Resumed) else ""
         self.status = Status("preparing", run_id=resumed)
@@ -503,4 +509,5 @@ class LiveRun:
             "threads": self.threads,
             "micro_batch": self.live.micro_batch,
             "environment": environment(self._store.folder),
+            **({"race": self.race, "lane": self.lane} if self.race else {}),
         }

@@ -21,8 +21,8 @@ class RunSummary:
     """A run in one line.
 
     Losses are in nats per token, `seconds` is the time spent training, `spark` the course of its
-    loss in at most 32 numbers. `parent` names the run it goes on from. `elsewhere` says that
-    another process is training it now.
+    loss in at most 32 numbers. `parent` names the run it goes on from, `race` the race it took part
+    in as `lane`. `elsewhere` says that another process is training it now.
     """
 
     id: str
@@ -32,6 +32,8 @@ class RunSummary:
     recipe: str
     corpus: str
     parent: str
+    race: str
+    lane: str
     created: float
     state: State
     reason: str
@@ -99,6 +101,8 @@ def summarize(run: "Run") -> RunSummary:
         recipe=str(manifest["recipe"]),
         corpus=str(manifest["corpus"]["title"]),
         parent=seams[-1].run if seams else "",
+        race=str(manifest.get("race", "")),
+        lane=str(manifest.get("lane", "")),
         created=float(manifest["created"]),
         state=state,
         reason=reason,

@@ -34,6 +34,7 @@ def row(run: RunSummary) -> dict[str, Any]:
         "parameters": run.parameters,
         "created": run.created,
         "parent": run.parent,
+        "race": f"{run.race} · {run.lane}" if run.race else "",
         "notes": run.notes,
     }
 
@@ -71,6 +72,7 @@ def _columns() -> list[dict[str, Any]]:
         number("parameters", "Size", 80, "compact", "Parameters"),
         number("created", "Made", 140, "day", "When it was started"),
         column("parent", "From", 120, "The run whose weights it began with"),
+        column("race", "Race", 150, "The race it took part in, and as what"),
         column("notes", "Notes", 200, "Search finds these too", tooltipField="notes"),
     ]  # fmt: skip
 

@@ -1,0 +1,81 @@
+"""Races: several models trained in turn on the very same batches."""
+
+import time
+
+import pytest
+
+from transformer_lab.lab.lab import Lab, LabError
+from transformer_lab.recipes import Setup
+
+SETUP = Setup().with_values(
+    {
+        "data.corpus": "python_docs",
+        "model.layers": 1,
+        "model.heads": 2,
+        "model.embedding_dim": 16,
+        "model.sequence_length": 16,
+        "train.batch_size": 4,
+        "train.steps": 20,
+        "train.evaluate_every": 5,
+        "train.evaluation_batches": 1,
+        "train.threads": 1,
+        "sample.length": 5,
+        "sample.prompt": "The ",
+    }
+)
+
+
+@pytest.fixture
+def lab(tmp_path):
+    lab = Lab(tmp_path)
+    yield lab
+    lab.close()
+
+
+def until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def losses(lab, run_id):
+    return [point.train_loss for point in lab.store.open(run_id).since()[0]]
+
+
+def test_every_lane_equals_the_same_training_alone(lab):
+    lanes = {
+        "plain": SETUP,
+        "dropout": SETUP.with_values({"model.dropout": 0.3}),
+        "other seed": SETUP.with_values({"train.seed": 2}),
+        "same again": SETUP,
+    }
+    race = lab.race("quick", lanes)
+    assert race == "quick-1"
+    until(lambda: all(run.ended for run in lab.racing(race)))
+    lab.refresh()
+    runs = {run.lane: run.id for run in lab.runs()}
+    assert set(runs) == set(lanes)
+    assert {run.race for run in lab.runs()} == {race}
+    raced = {lane: losses(lab, run_id) for lane, run_id in runs.items()}
+    assert raced["plain"] == raced["same again"]
+    assert len({tuple(curve) for curve in raced.values()}) == 3
+    for lane in ("plain", "dropout"):
+        lab.start(lanes[lane], "alone")
+        until(lambda: lab.current.status.run_id.startswith("alone") and lab.current.ended)
+        assert losses(lab, lab.current.status.run_id) == raced[lane]
+
+
+def test_lanes_advance_in_turn_and_stop_together(lab):
+    endless = SETUP.with_values({"train.steps": 100_000})
+    race = lab.race("long", {"a": endless, "b": endless, "c": endless})
+    until(lambda: all(run.status.step > 20 for run in lab.racing(race)))
+    steps = [run.status.step for run in lab.racing(race)]
+    assert max(steps) - min(steps) <= 5
+    with pytest.raises(LabError, match="a race wants all the time"):
+        lab.race("other", {"a": SETUP})
+    lab.stop_race(race)
+    until(lambda: all(run.ended for run in lab.racing(race)))
+    lab.refresh()
+    assert {run.state for run in lab.runs()} == {"stopped"}
+    assert lab.race("long", {"a": SETUP}) == "long-2"
