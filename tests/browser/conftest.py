@@ -26,7 +26,7 @@ FLAGS = [
     "--disable-gpu",
     "--disable-background-networking",
 ]
-STEPS = "label:has-text('Steps')"
+STEPS = "label:has(.field-label:text-is('Steps'))"
 TINY = {
     "Layers": "1",
     "Attention Heads": "2",

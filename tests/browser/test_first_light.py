@@ -6,6 +6,7 @@ import sys
 from playwright.sync_api import BrowserContext, Page, expect
 
 from transformer_lab.lab.lab import Lab
+from transformer_lab.ui.server import TABS
 
 POINTS = "document.querySelector('#{}-chart .js-plotly-plot').data[0].x.length"
 CHARTS = ("loss", "perplexity", "rate")
@@ -29,13 +30,8 @@ def test_the_page_opens_on_a_complete_setup(context: BrowserContext):
     for label in ("Layers", "Attention Heads", "Embedding Dimension", "Learning Rate"):
         assert page.locator(f"label:has-text('{label}') input").first.input_value()
     expect(page.locator("#panel")).to_contain_text("parameters")
-    assert page.locator(".nav-link").all_inner_texts() == [
-        "Train",
-        "Data",
-        "Generate",
-        "PCN Experiments",
-        "Learn",
-    ]
+    tabs = page.locator(".nav-tabs").first.locator(".nav-link")
+    assert tabs.all_inner_texts() == [tab.TITLE for tab in TABS]
 
 
 def test_initialize_makes_a_model_and_shows_its_size(page: Page):

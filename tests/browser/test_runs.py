@@ -20,7 +20,7 @@ ROWS = "#runs .ag-center-cols-container .ag-row"
 
 def train(page: Page, lab: Lab, steps: int) -> str:
     """A short training, to its end; gives the run's id."""
-    page.locator("label:has-text('Steps') input").first.fill(str(steps))
+    page.locator("label:has(.field-label:text-is('Steps')) input").fill(str(steps))
     expect(page.locator("#modified")).to_contain_text("modified")
     page.wait_for_timeout(500)
     before = lab.current
@@ -85,7 +85,7 @@ def test_a_chart_is_saved_as_svg_and_png(page: Page, lab: Lab):
 def test_a_second_training_waits_in_the_queue_and_then_starts(page: Page, lab: Lab):
     page.locator("#start").click()
     expect(page.locator("#state .state")).to_have_text("running", timeout=20_000)
-    page.locator("label:has-text('Steps') input").first.fill("7")
+    page.locator("label:has(.field-label:text-is('Steps')) input").fill("7")
     page.wait_for_timeout(500)
     page.locator("#enqueue").click()
     expect(page.locator("#message")).to_contain_text("1 in the queue")

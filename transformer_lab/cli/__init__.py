@@ -5,6 +5,7 @@ Each command is a function of its own name in one of the modules here, read only
 """
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -31,6 +32,8 @@ FORMS = (
 def main(argv: list[str] | None = None) -> int:
     """Run one command; gives the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
     arguments = parser().parse_args(argv)
+    # What NVIDIA's library needs for `train.deterministic`, before it is first used.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as with Ctrl-C: save first
     try:
         return arguments.run(arguments)
