@@ -15,7 +15,8 @@ import torch
 
 from transformer_lab.generation import SampleConfig, encode_prompt
 from transformer_lab.lab.lab import Lab, LabError
-from transformer_lab.lab.runs import RunNotFoundError, RunStore
+from transformer_lab.lab.run import RunNotFoundError
+from transformer_lab.lab.runs import RunStore
 from transformer_lab.lab.worker import Worker
 from transformer_lab.model import GPT, ModelConfig, build_model
 from transformer_lab.recipes import Setup

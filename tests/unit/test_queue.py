@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from transformer_lab.lab.continuing import extension
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.lab.queue import LONGEST, Queue, QueueFullError, Waiting
 from transformer_lab.recipes import Setup
@@ -184,7 +185,7 @@ def test_resuming_and_extending_can_wait_too(lab):
     lab.start(SETUP, "two")
     until(lambda: lab.current.ended and lab.current.status.run_id == "two-1")
     lab.start(ENDLESS, "busy")
-    lab.add_to_queue(lab.extension("two-1", 4))
+    lab.add_to_queue(extension(lab.store, "two-1", 4))
     lab.add_to_queue(Waiting(kind="resume", recipe="one", setup=ENDLESS.to_mapping(), run="one-1"))
     until(lambda: lab.current.status.step > 0)
     lab.stop()

@@ -14,7 +14,8 @@ import torch
 
 from transformer_lab.lab import saves
 from transformer_lab.lab.lab import Lab, LabError
-from transformer_lab.lab.runs import Run, RunStore
+from transformer_lab.lab.run import Run
+from transformer_lab.lab.runs import RunStore
 from transformer_lab.model import GPT
 from transformer_lab.recipes import Setup
 from transformer_lab.settings import ConfigError

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from transformer_lab.lab.database import Sample
-from transformer_lab.lab.runs import Run, RunNotFoundError, RunStore
+from transformer_lab.lab.run import Run, RunNotFoundError
+from transformer_lab.lab.runs import RunStore
 from transformer_lab.training import StepMetrics
 from transformer_lab.training.checkpoint import (
     META,

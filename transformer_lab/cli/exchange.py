@@ -7,7 +7,8 @@ from pathlib import Path
 from transformer_lab.cli.common import FAILED, home_folder
 from transformer_lab.exchange import ExportRefusedError, ImportRefusedError
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.runs import RunNotFoundError, RunStore
+from transformer_lab.lab.run import RunNotFoundError
+from transformer_lab.lab.runs import RunStore
 from transformer_lab.settings import ConfigError
 from transformer_lab.ui.downloads import DOWNLOADS
 

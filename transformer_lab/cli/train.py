@@ -14,7 +14,7 @@ from typing import Any
 from transformer_lab.cli.common import FAILED, INTERRUPTED, home_folder
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.lab.live_run import LiveRun
-from transformer_lab.lab.runs import RunNotFoundError
+from transformer_lab.lab.run import RunNotFoundError
 from transformer_lab.recipes import find_recipe
 from transformer_lab.settings import ConfigError
 

@@ -18,7 +18,8 @@ from transformer_lab.lab.device import DeviceChoice, choose_device, environment,
 from transformer_lab.lab.estimate import choose_micro_batch
 from transformer_lab.lab.metrics import MetricStream
 from transformer_lab.lab.origins import New, Origin, OriginError, Resumed
-from transformer_lab.lab.runs import Run, RunStore
+from transformer_lab.lab.run import Run
+from transformer_lab.lab.runs import RunStore
 from transformer_lab.lab.saves import Progress, Saved, Saves
 from transformer_lab.lab.texts import Texts
 from transformer_lab.model import GPT, ModelConfig, build_model, model_from_weights

@@ -16,7 +16,8 @@ from filelock import Timeout
 
 from transformer_lab.lab.database import RunWriter
 from transformer_lab.lab.device import thread_count
-from transformer_lab.lab.runs import Run, RunStore, Seam, step_of
+from transformer_lab.lab.run import Run, Seam, step_of
+from transformer_lab.lab.runs import RunStore
 from transformer_lab.lab.saves import Saved, best_save, newest_save, read_save
 from transformer_lab.lab.texts import Texts
 from transformer_lab.recipes import Setup

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from transformer_lab.lab.runs import write_json
+from transformer_lab.lab.run import write_json
 
 log = logging.getLogger(__name__)
 MOST_AT_ONCE = 8

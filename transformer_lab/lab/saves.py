@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from transformer_lab.lab.runs import Run, step_of
+from transformer_lab.lab.run import Run, step_of
 from transformer_lab.model import GPT
 from transformer_lab.text.tokenizers import Tokenizer
 from transformer_lab.training import TrainConfig

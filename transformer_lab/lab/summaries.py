@@ -10,7 +10,7 @@ from transformer_lab.lab.database import UNFINISHED, State
 from transformer_lab.text.split import bits_per_byte
 
 if TYPE_CHECKING:
-    from transformer_lab.lab.runs import Run
+    from transformer_lab.lab.run import Run
 
 SPARK_POINTS = 32
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, sqlite3.Error)

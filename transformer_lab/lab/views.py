@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from transformer_lab.lab.database import Sample, State
 from transformer_lab.lab.live_run import LiveRun, Made
-from transformer_lab.lab.runs import Run, Seam
+from transformer_lab.lab.run import Run, Seam
 from transformer_lab.model import parameter_breakdown
 from transformer_lab.recipes import Setup, setup_from
 from transformer_lab.text.corpora import Corpus

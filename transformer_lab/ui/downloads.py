@@ -18,7 +18,7 @@ from transformer_lab.exchange import (
     write_metrics_csv,
 )
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.runs import Run, RunNotFoundError
+from transformer_lab.lab.run import Run, RunNotFoundError
 from transformer_lab.settings import ConfigError
 from transformer_lab.ui.upload import named_plainly
 

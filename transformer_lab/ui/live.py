@@ -12,7 +12,7 @@ from plotly.utils import PlotlyJSONEncoder
 
 from transformer_lab.lab.device import available_cores, memory_free, memory_used, thread_count
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.runs import RESUMABLE
+from transformer_lab.lab.run import RESUMABLE
 from transformer_lab.lab.summaries import RunSummary
 from transformer_lab.lab.views import View
 from transformer_lab.recipes import Setup, setup_from

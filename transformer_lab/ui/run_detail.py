@@ -9,7 +9,7 @@ from urllib.parse import quote
 from dash import html
 
 from transformer_lab.exchange import why_not
-from transformer_lab.lab.runs import RESUMABLE, Run, step_of
+from transformer_lab.lab.run import RESUMABLE, Run, step_of
 from transformer_lab.lab.summaries import RunSummary
 from transformer_lab.recipes import SETTINGS, setup_from
 from transformer_lab.training.checkpoint import can_go_on

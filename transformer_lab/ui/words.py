@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from transformer_lab.lab.runs import Seam
+from transformer_lab.lab.run import Seam
 from transformer_lab.lab.views import View
 from transformer_lab.settings import Setting, plain
 

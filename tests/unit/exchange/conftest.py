@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from transformer_lab.lab.database import Sample
-from transformer_lab.lab.runs import Run, RunStore
+from transformer_lab.lab.run import Run
+from transformer_lab.lab.runs import RunStore
 from transformer_lab.model import build_model
 from transformer_lab.model.weights import count_parameters
 from transformer_lab.recipes import Setup

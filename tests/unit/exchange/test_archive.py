@@ -36,7 +36,8 @@ from transformer_lab.exchange.database import SCHEMA, TABLES
 from transformer_lab.exchange.run_folder import preferred_checkpoint
 from transformer_lab.lab.database import COLUMNS, RunWriter
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.runs import Run, RunStore
+from transformer_lab.lab.run import Run
+from transformer_lab.lab.runs import RunStore
 from transformer_lab.lab.saves import Progress
 from transformer_lab.lab.views import stored_view
 from transformer_lab.recipes import Setup

@@ -9,9 +9,10 @@ from typing import Any
 from dash import ALL, Dash, Input, Output, Patch, State, ctx, html, no_update
 from dash.exceptions import PreventUpdate
 
-from transformer_lab.lab.lab import Lab, LabError
+from transformer_lab.lab.continuing import LabError, extension, resumption
+from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.queue import Waiting
-from transformer_lab.lab.runs import Run, RunNotFoundError
+from transformer_lab.lab.run import Run, RunNotFoundError
 from transformer_lab.lab.summaries import RunSummary
 from transformer_lab.recipes import SETTINGS, setup_from
 from transformer_lab.settings import ConfigError
@@ -260,8 +261,8 @@ def _register_actions(app: Dash, lab: Lab) -> None:
 
 def _continuation(lab: Lab, run: RunSummary, pressed: Any, steps: Any) -> Waiting:
     if pressed == ids.RUN_EXTEND:
-        return lab.extension(run.id, steps)
-    return lab.resumption(run.id)
+        return extension(lab.store, run.id, steps)
+    return resumption(lab.store, run.id)
 
 
 def _register_comparison(app: Dash, lab: Lab) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 from dash import ALL, Dash, Input, Output, State, ctx, html, no_update
 from dash.exceptions import PreventUpdate
 
+from transformer_lab.lab.continuing import LabError, branching
 from transformer_lab.lab.device import choose_device
-from transformer_lab.lab.lab import Lab, LabError
-from transformer_lab.lab.runs import RunNotFoundError
+from transformer_lab.lab.lab import Lab
+from transformer_lab.lab.run import RunNotFoundError
 from transformer_lab.lab.views import View, describe_corpus
 from transformer_lab.model import parameter_breakdown
 from transformer_lab.recipes import (
@@ -229,7 +230,9 @@ def _start(
     if problems or setup is None:
         raise LabError(next(iter(problems.values())))
     if branch and pressed in (ids.START, ids.ENQUEUE):
-        item = lab.branching(str(branch["run"]), str(branch["checkpoint"]), setup, recipe.slug)
+        item = branching(
+            lab.store, str(branch["run"]), str(branch["checkpoint"]), setup, recipe.slug
+        )
         lab.begin(item) if pressed == ids.START else lab.add_to_queue(item)
     elif pressed == ids.ENQUEUE:
         lab.enqueue(setup, recipe.slug)
