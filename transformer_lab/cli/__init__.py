@@ -100,6 +100,10 @@ def parser() -> argparse.ArgumentParser:
     sub = command("import", "exchange", "Bring a run in that export wrote.", "bring_in")
     sub.add_argument("file", type=Path, help="a .zip")
 
+    sub = command("audit", "audit", "Prove on a model that nothing leaks from what it predicts.")
+    sub.add_argument("name", nargs="?", default="latest", metavar="RUN", help="(%(default)s)")
+    sub.add_argument("--json", action="store_true", help="one JSON object a line")
+
     sub = command("generate", "generate", "Let a trained model write.")
     sub.add_argument("--run", dest="name", default="latest", help="a run's name (%(default)s)")
     for name in ("prompt", "length", "temperature", "top-k", "seed"):

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from transformer_lab.exchange import read_archive, sweep_arrivals
 from transformer_lab.generation import SampleConfig, encode_prompt, write
+from transformer_lab.lab.audits import audit_model
 from transformer_lab.lab.continuing import LabError
 from transformer_lab.lab.estimate import Estimate
 from transformer_lab.lab.jobs import Job, Jobs
@@ -226,6 +227,14 @@ class Lab(Trainings):
         snapshot = self.snapshot(name)
         pieces = write(snapshot.model(), snapshot.tokenizer, config)
         return self.jobs.start("Generation", pieces), snapshot
+
+    def audit(self, name: str, step: int | None = None) -> tuple[Snapshot, Job]:
+        """Prove on a model that nothing leaks; the job yields proofs, then the verdict.
+
+        Raises LabError.
+        """
+        snapshot = self.snapshot(name, step)
+        return snapshot, self.jobs.start("The leak audit", audit_model(self.store, snapshot))
 
     def without_unknown(self, name: str, config: SampleConfig) -> SampleConfig:
         """The same wish without the characters of its prompt that the model cannot read."""

@@ -250,10 +250,10 @@ class Run:
             return None
         return corpus["validation_bytes"] / corpus["validation_tokens"]
 
-    def add_accuracy(self, step: int, share: float) -> None:
-        """Keep the share of held-out problems solved; from any thread of the training process."""
+    def add_event(self, kind: str, step: int, detail: str) -> None:
+        """Keep something that was found out about the model after `step`; from any thread."""
         with contextlib.closing(connect(self.folder)) as database, database:
-            database.execute(INSERT_EVENT, (time.time(), step, "accuracy", repr(share)))
+            database.execute(INSERT_EVENT, (time.time(), step, kind, detail))
 
     def accuracy(self) -> float | None:
         """The newest share of held-out problems solved, if the text has problems."""

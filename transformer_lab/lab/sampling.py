@@ -60,7 +60,7 @@ class Sampling:
         solved = accuracy(snapshot.model(), snapshot.tokenizer, problems)
         if solved is not None:
             self.accuracies[snapshot.run_id] = solved
-            stored.add_accuracy(snapshot.step, solved)
+            stored.add_event("accuracy", snapshot.step, repr(solved))
         self._took = time.monotonic() - self._begun
         sample = Sample(snapshot.step, config.prompt, text)
         self.samples[snapshot.run_id] = sample

@@ -22,7 +22,8 @@ class RunSummary:
 
     Losses are in nats per token, `seconds` is the time spent training, `spark` the course of its
     loss in at most 32 numbers. `parent` names the run it goes on from, `race` the race it took part
-    in as `lane`. `elsewhere` says that another process is training it now.
+    in as `lane`, `audit` what the newest leak audit found. `elsewhere` says that another process is
+    training it now.
     """
 
     id: str
@@ -45,6 +46,7 @@ class RunSummary:
     best_loss: float | None
     bits_per_byte: float | None
     spark: tuple[float, ...]
+    audit: str
     elsewhere: bool
 
     @property
@@ -91,6 +93,9 @@ def summarize(run: "Run") -> RunSummary:
                 "SELECT validation_loss FROM steps WHERE validation_loss IS NOT NULL ORDER BY step"
             )
         ]
+        audited = database.execute(
+            "SELECT step, detail FROM events WHERE kind = 'audit' ORDER BY rowid DESC LIMIT 1"
+        ).fetchone()
         spark = _thinned(losses) if len(losses) >= 8 else _train_losses(database, last)
     loss, length = (losses[-1] if losses else None), run.bytes_per_token()
     return RunSummary(
@@ -114,8 +119,17 @@ def summarize(run: "Run") -> RunSummary:
         best_loss=min(losses, default=None),
         bits_per_byte=bits_per_byte(loss, length) if loss and length else None,
         spark=tuple(spark),
+        audit=_badge(audited, last[0] if last else 0),
         elsewhere=state in UNFINISHED,
     )
+
+
+def _badge(audited: tuple[int, str] | None, step: int) -> str:
+    """What the newest leak audit found, and after which step if the run has gone on since."""
+    if audited is None:
+        return ""
+    outcome = str(json.loads(audited[1])["outcome"])
+    return outcome if audited[0] == step else f"{outcome} at step {audited[0]:,}"
 
 
 def _train_losses(database: sqlite3.Connection, last: tuple[int, float] | None) -> list[float]:

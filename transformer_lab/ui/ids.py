@@ -149,6 +149,13 @@ QUEUE_HEAD = "queue-head"
 QUEUE_RUN = "queue-run"
 AT_ONCE = "at-once"
 
+AUDIT_MODEL = "audit-model"
+AUDIT_START = "audit-start"
+AUDIT_JOB = "audit-job"
+AUDIT_TICK = "audit-tick"
+AUDIT_CAPTION = "audit-caption"
+AUDIT_PROOFS = "audit-proofs"
+
 
 def queue_button(what: str, item: str) -> dict[str, str]:
     """A button of one training in the queue: up, down or remove."""

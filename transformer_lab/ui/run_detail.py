@@ -59,6 +59,8 @@ def _facts(summary: RunSummary) -> list[str]:
     ]
     if summary.best_loss is not None:
         facts.append(f"best validation loss {summary.best_loss:.3f}")
+    if summary.audit:
+        facts.append(f"leak audit {summary.audit}")
     if summary.parent:
         facts.append(f"goes on from {summary.parent}")
     return facts
@@ -211,6 +213,7 @@ def _told(kind: str, detail: str) -> str:
         if kind == "accuracy"
         else "",
         "kept": "this moment was kept",
+        "audit": f"leak audit: {json.loads(detail)['sentence']}" if kind == "audit" else "",
     }
     return told.get(kind, detail)
 

@@ -3,20 +3,16 @@
 from dash import Dash, html
 
 from transformer_lab.lab.lab import Lab
+from transformer_lab.ui import audit_card
 
 TITLE = "PCN Experiments"
 
 
 def layout(lab: Lab) -> html.Div:
-    """One honest sentence."""
-    return html.Div(
-        html.P(
-            "Here standard transformers will be compared with predictive coding networks, and the "
-            "label leakage phenomenon taken apart; these experiments are not built yet."
-        ),
-        className="pane lone",
-    )
+    """The leak audit."""
+    return html.Div(audit_card.layout(lab), className="pane pcn")
 
 
 def register(app: Dash, lab: Lab) -> None:
-    """Nothing to do yet."""
+    """What the parts of the tab answer to."""
+    audit_card.register(app, lab)

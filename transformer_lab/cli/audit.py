@@ -1,0 +1,50 @@
+"""transformer-lab audit"""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from transformer_lab.cli.common import FAILED, home_folder
+from transformer_lab.inspection.audit import Verdict
+from transformer_lab.lab.lab import Lab, LabError
+
+WORDS = {True: "passed", False: "FAILED", None: "not informative yet"}
+
+
+def audit(arguments: argparse.Namespace) -> int:
+    """Prove on a model that it predicts tokens without having seen them."""
+    lab = Lab(home_folder(arguments))
+    try:
+        snapshot, job = lab.audit(arguments.name)
+        if not arguments.json:
+            print(f"{snapshot.run_id} after step {snapshot.step:,}")
+        cursor, outcome = 0, ""
+        while True:
+            done = job.wait(0.1)
+            found, cursor = job.since(cursor)
+            for one in found:
+                outcome = _told(one, as_json=arguments.json) or outcome
+            if done:
+                break
+        if job.error:
+            print(f"transformer-lab: {job.error}", file=sys.stderr)
+        return 0 if outcome == "passed" else FAILED
+    except LabError as error:
+        print(f"transformer-lab: {error}", file=sys.stderr)
+        return FAILED
+    finally:
+        lab.close()
+
+
+def _told(one: Any, *, as_json: bool) -> str:
+    """Print a proof or the verdict; gives the outcome when it is the verdict."""
+    concludes = isinstance(one, Verdict)
+    if as_json:
+        print(json.dumps(asdict(one) | ({} if concludes else {"numbers": dict(one.numbers)})))
+    elif concludes:
+        print(f"{one.outcome}: {one.sentence}")
+    else:
+        print(f"  {WORDS[one.passed]:20} {one.title}. {one.sentence}")
+    return one.outcome if concludes else ""

@@ -1,0 +1,34 @@
+"""Leak audits of the models of this lab: run on a job's thread, and kept with the run."""
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from transformer_lab.inspection.audit import Proof, Verdict, audit, verdict
+from transformer_lab.lab.live_run import Snapshot
+from transformer_lab.lab.run import RunNotFoundError
+from transformer_lab.lab.runs import RunStore
+
+SEED = 1
+
+
+def audit_model(store: RunStore, snapshot: Snapshot) -> Iterator[Proof | Verdict]:
+    """The six proofs, each as it is done, then the verdict, which is kept with the run."""
+    proofs: list[Proof] = []
+    for proof in audit(snapshot.model(), torch.Generator().manual_seed(SEED)):
+        proofs.append(proof)
+        yield proof
+    conclusion = verdict(proofs)
+    facts = asdict(conclusion) | {"proofs": [_plain(proof) for proof in proofs]}
+    with contextlib.suppress(RunNotFoundError, sqlite3.Error):  # untrained, or deleted meanwhile
+        store.open(snapshot.run_id).add_event("audit", snapshot.step, json.dumps(facts))
+    yield conclusion
+
+
+def _plain(proof: Proof) -> Mapping[str, Any]:
+    return {"key": proof.key, "passed": proof.passed, "numbers": dict(proof.numbers)}
