@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from transformer_lab.inspection.audit import Proof, Verdict, audit, verdict
-from transformer_lab.lab.live_run import Snapshot
 from transformer_lab.lab.run import RunNotFoundError
 from transformer_lab.lab.runs import RunStore
+from transformer_lab.lab.snapshot import Snapshot
 
 SEED = 1
 

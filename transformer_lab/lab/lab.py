@@ -16,12 +16,13 @@ from transformer_lab.lab.audits import audit_model
 from transformer_lab.lab.continuing import LabError
 from transformer_lab.lab.estimate import Estimate
 from transformer_lab.lab.jobs import Job, Jobs
-from transformer_lab.lab.live_run import LiveRun, Snapshot
+from transformer_lab.lab.live_run import LiveRun
 from transformer_lab.lab.pace import Pace
 from transformer_lab.lab.queue import Queue
 from transformer_lab.lab.run import RunNotFoundError
 from transformer_lab.lab.runs import RunStore
 from transformer_lab.lab.sampling import Sampling
+from transformer_lab.lab.snapshot import Snapshot
 from transformer_lab.lab.stored_models import NoWeightsError, StoredModels
 from transformer_lab.lab.texts import Texts
 from transformer_lab.lab.trainings import Trainings

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from transformer_lab.lab.database import RunWriter, State
 from transformer_lab.lab.device import DeviceChoice, choose_device, environment, memory_free
@@ -21,14 +20,14 @@ from transformer_lab.lab.origins import New, Origin, OriginError, Resumed
 from transformer_lab.lab.run import Run
 from transformer_lab.lab.runs import RunStore
 from transformer_lab.lab.saves import Progress, Saved, Saves
+from transformer_lab.lab.snapshot import Snapshot
 from transformer_lab.lab.texts import Texts
-from transformer_lab.model import GPT, ModelConfig, build_model, model_from_weights
+from transformer_lab.model import GPT, build_model
 from transformer_lab.model.weights import count_parameters
 from transformer_lab.recipes import Setup
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.corpora import Corpus
 from transformer_lab.text.split import EncodedCorpus
-from transformer_lab.text.tokenizers import Tokenizer
 from transformer_lab.training import (
     Begin,
     Change,
@@ -38,28 +37,13 @@ from transformer_lab.training import (
     train,
 )
 from transformer_lab.training.batches import Batches
-from transformer_lab.training.moments import Moments, is_landmark
+from transformer_lab.training.moments import is_landmark
 from transformer_lab.training.optimizers import OPTIMIZERS, Optimizer, restore_optimizer
 from transformer_lab.training.trainer import evaluation_due, validate
 
 SNAPSHOT_SECONDS = 1.0
 SNAPSHOT_SHARE = 50  # publishing may take at most this fraction of the time
 ENDED = ("finished", "stopped", "failed", "interrupted")
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A private copy of a model's weights after `step` steps, for others to read."""
-
-    run_id: str
-    step: int
-    config: ModelConfig
-    tokenizer: Tokenizer
-    weights: dict[str, Tensor]
-
-    def model(self) -> GPT:
-        """A model with these weights, for reading."""
-        return model_from_weights(self.config, self.tokenizer.vocabulary_size, self.weights)
 
 
 @dataclass(frozen=True)
@@ -116,15 +100,12 @@ class LiveRun:
         self.parameters = 0
         self.made: Made | None = None
         self.validation_loss: float | None = None
-        self.best: Snapshot | None = None  # of the lowest validation loss
         self.attempt = 0
-        self._best_loss = math.inf
         self._store = store
         self._texts = texts
         self._on_snapshot = on_snapshot
         self._writer: RunWriter | None = None
         self._published = 0.0
-        self._moment_pause = 0.0
 
     @property
     def active(self) -> bool:
@@ -205,20 +186,19 @@ class LiveRun:
                 f"The run's folder could not be made in {self._store.folder}: {error.strerror}."
             )
             return
-        self._go_on(made, progress)
         run = Run(self._writer.folder)
+        self._saves = Saves(run, setup.train, self._note)
+        self._saves.started_at(self.status.step)
+        self._go_on(made, progress)
         self.attempt = run.attempts()
         self.status = replace(self.status, run_id=run.id)
         if isinstance(self.origin, Resumed) and (words := self.origin.note(manifest)):
             self.status = replace(self.status, note=words)
         if self.status.note:
             self._writer.event("note", self.status.step, self.status.note)
-        self._moments = Moments(run.folder)
-        self._saves = Saves(run, setup.train, self._note)
-        self._saves.started_at(self.status.step)
         self._change("running")
         self.publish(evaluated=True)
-        self._remember_moment()
+        self._saves.remember_moment(self._now())
 
     def _go_on(self, made: Made, progress: Progress) -> None:
         """The optimizer and the loop, as they were after the steps already taken."""
@@ -233,7 +213,8 @@ class LiveRun:
             self.live.learning_rate = progress.learning_rate
             self.live.uncompiled = progress.uncompiled
             self.live.replay = origin.run.changes(after=progress.step)
-        self._restore_best(origin.best(), made.encoded.tokenizer)
+        if best := origin.best():
+            self._saves.restore_best(best, self.setup.model, made.encoded.tokenizer)
         validation = self._batches(made.encoded.validation, device, 0)
         if isinstance(origin, Resumed):
             self._make_up(made.model, validation)
@@ -263,15 +244,7 @@ class LiveRun:
                 self.stream = MetricStream([*self.stream.since()[0][:-1], point])
                 self.writer.append(point)
                 self.validation_loss = loss
-                self._remember_best(loss)
-
-    def _restore_best(self, best: Saved | None, tokenizer: Tokenizer) -> None:
-        if best and best.progress.best_loss is not None:
-            step, weights = best.progress.step, dict(best.weights)
-            self.best = Snapshot(
-                self.writer.folder.name, step, self.setup.model, tokenizer, weights
-            )
-            self._best_loss = best.progress.best_loss
+                self._saves.remember_best(self.snapshot, loss)
 
     # --- step by step -------------------------------------------------------------------------
 
@@ -290,9 +263,9 @@ class LiveRun:
             return
         if metrics.validation_loss is not None or self._snapshot_due():
             self.publish(evaluated=metrics.validation_loss is not None)
-            self._remember_best(metrics.validation_loss)
+            self._saves.remember_best(self.snapshot, metrics.validation_loss)
         if metrics.validation_loss is not None or is_landmark(metrics.step):
-            self._remember_moment()
+            self._saves.remember_moment(self._now())
         if self._saves.due(metrics.step):
             self.save()
 
@@ -370,37 +343,24 @@ class LiveRun:
     def publish(self, *, announce: bool = True, evaluated: bool = False) -> None:
         """Copy the weights for others to read, and tell the observers."""
         started = time.monotonic()
-        assert self.made is not None
-        state = self.made.model.state_dict()
-        self.snapshot = Snapshot(
-            run_id=self.status.run_id,
-            step=self.status.step,
-            config=self.setup.model,
-            tokenizer=self.made.encoded.tokenizer,
-            weights={name: value.detach().clone() for name, value in state.items()},
-        )
+        now = self._now()
+        weights = {name: value.clone() for name, value in now.weights.items()}
+        self.snapshot = replace(now, weights=weights)
         self._published = time.monotonic()
         self._snapshot_pause = max(SNAPSHOT_SECONDS, SNAPSHOT_SHARE * (self._published - started))
         if announce:
             self._on_snapshot(self, evaluated)
 
-    def _remember_moment(self) -> None:
-        """Keep the weights as they are now, lightly, for looking back; no training waits for it."""
+    def _now(self) -> Snapshot:
+        """The weights themselves, not a copy: for the worker's thread, until the next step."""
         assert self.made is not None
-        begun = time.monotonic()
-        if begun < self._moment_pause and not is_landmark(self.status.step):
-            return
-        try:
-            self._moments.add(self.status.step, self.made.model.state_dict())
-        except OSError as error:
-            self._note(f"Step {self.status.step:,} could not be kept: {error.strerror or error}.")
-        took = time.monotonic() - begun
-        self._moment_pause = time.monotonic() + SNAPSHOT_SHARE * took
-
-    def _remember_best(self, validation_loss: float | None) -> None:
-        """The snapshot just published is the best so far, if its validation loss is the lowest."""
-        if validation_loss is not None and validation_loss < self._best_loss:
-            self.best, self._best_loss = self.snapshot, validation_loss
+        return Snapshot(
+            run_id=self.status.run_id,
+            step=self.status.step,
+            config=self.setup.model,
+            tokenizer=self.made.encoded.tokenizer,
+            weights={name: w.detach() for name, w in self.made.model.state_dict().items()},
+        )
 
     def save(self) -> bool:
         """Write the best weights, then all that is needed to go on; whether that is on disk.
@@ -411,9 +371,6 @@ class LiveRun:
         if trouble := self.writer.flush_through():
             self.status = replace(self.status, note=trouble)
         tokenizer = self.made.encoded.tokenizer
-        if self.best:
-            progress = Progress(step=self.best.step, best_loss=self._best_loss)
-            self._saves.save_best(self.best.weights, tokenizer, progress)
         return self._saves.save(self.made.model, self._optimizer, tokenizer, self._progress())
 
     def keep(self) -> None:
@@ -430,7 +387,7 @@ class LiveRun:
             learning_rate=self.live.learning_rate,
             micro_batch=self.live.micro_batch,
             uncompiled=self.live.uncompiled,
-            best_loss=None if math.isinf(self._best_loss) else self._best_loss,
+            best_loss=None if math.isinf(self._saves.best_loss) else self._saves.best_loss,
         )
 
     @property
@@ -444,16 +401,10 @@ class LiveRun:
         self._steps.close()
         try:
             self.publish(announce=False)
-            self._remember_best(validation_loss)
-            self._moment_pause = 0.0  # the last moment always stays
-            self._remember_moment()
+            self._saves.remember_best(self.snapshot, validation_loss)
+            self._saves.remember_moment(self.snapshot, last=True)
             self.save()
-            if self.best and self.setup.train.keep_best and self.best.step != self.status.step:
-                self._note(
-                    f"It writes with the weights of step {self.best.step:,}, where the validation "
-                    f"loss was lowest ({self._best_loss:.3f})."
-                )
-                self.snapshot = self.best
+            self._prefer_best()
             if trouble := self.writer.state(state, self.status.step, reason):
                 self.status = replace(self.status, note=trouble)
         finally:
@@ -461,6 +412,16 @@ class LiveRun:
             self.wish = ""
             self.status = replace(self.status, state=state, reason=reason)
         self._on_snapshot(self, True)
+
+    def _prefer_best(self) -> None:
+        """Where that was asked for, write with the best weights from now on."""
+        best, loss = self._saves.best, self._saves.best_loss
+        if best and self.setup.train.keep_best and best.step != self.status.step:
+            self._note(
+                f"It writes with the weights of step {best.step:,}, where the validation loss was "
+                f"lowest ({loss:.3f})."
+            )
+            self.snapshot = best
 
     def _change(self, state: State, *, reason: str = "", field: str = "", note: str = "") -> None:
         self.wish = "" if self.wish != "starting" else self.wish

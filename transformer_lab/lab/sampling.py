@@ -8,9 +8,10 @@ from dataclasses import replace
 from transformer_lab.generation import encode_prompt, write
 from transformer_lab.lab.database import Sample
 from transformer_lab.lab.jobs import Job, Jobs
-from transformer_lab.lab.live_run import LiveRun, Snapshot
+from transformer_lab.lab.live_run import LiveRun
 from transformer_lab.lab.run import Run
 from transformer_lab.lab.runs import RunStore
+from transformer_lab.lab.snapshot import Snapshot
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.split import parts
 from transformer_lab.text.tasks import TASKS, Problem, held_out

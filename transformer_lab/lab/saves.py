@@ -4,6 +4,7 @@ The last two saves, the best weights, and the moments a learner chose: each is o
 crash cannot spoil.
 """
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +15,8 @@ from typing import Any
 from torch import Tensor
 
 from transformer_lab.lab.run import Run, step_of
-from transformer_lab.model import GPT
+from transformer_lab.lab.snapshot import Snapshot
+from transformer_lab.model import GPT, ModelConfig
 from transformer_lab.text.tokenizers import Tokenizer
 from transformer_lab.training import TrainConfig
 from transformer_lab.training.checkpoint import (
@@ -23,10 +25,12 @@ from transformer_lab.training.checkpoint import (
     load_training,
     save_checkpoint,
 )
+from transformer_lab.training.moments import Moments, is_landmark
 from transformer_lab.training.optimizers import Optimizer, optimizer_state
 
 KEPT_SAVES = 2
 SAVE_SHARE = 30  # saving by time may take at most this fraction of the time
+MOMENT_SHARE = 50  # the same of moments
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,36 @@ class Saves:
         self._saved_step = 0
         self._saved_at = time.monotonic()
         self._took = 0.0
+        self.best: Snapshot | None = None  # of the lowest validation loss
+        self.best_loss = math.inf
+        self._moments = Moments(run.folder)
+        self._next_moment = 0.0
+
+    def restore_best(self, saved: Saved, config: ModelConfig, tokenizer: Tokenizer) -> None:
+        """The best weights of earlier, which only lower ones replace."""
+        step, weights = saved.progress.step, dict(saved.weights)
+        self.best = Snapshot(self._run.id, step, config, tokenizer, weights)
+        self.best_loss = saved.progress.best_loss or math.inf
+
+    def remember_best(self, snapshot: Snapshot | None, validation_loss: float | None) -> None:
+        """A snapshot is the best so far, if its validation loss is the lowest."""
+        if validation_loss is not None and validation_loss < self.best_loss:
+            self.best, self.best_loss = snapshot, validation_loss
+
+    def remember_moment(self, now: Snapshot | None, *, last: bool = False) -> None:
+        """Keep weights lightly, for looking back; little of the time goes into it.
+
+        Landmarks and the last moment always stay.
+        """
+        begun = time.monotonic()
+        if now is None or (begun < self._next_moment and not last and not is_landmark(now.step)):
+            return
+        try:
+            self._moments.add(now.step, now.weights)
+        except OSError as error:
+            self._trouble(f"Step {now.step:,} could not be kept: {error.strerror or error}.")
+        took = time.monotonic() - begun
+        self._next_moment = time.monotonic() + MOMENT_SHARE * took
 
     def due(self, step: int) -> bool:
         """Whether it is time for a save, by steps or by the clock."""
@@ -107,8 +141,11 @@ class Saves:
     def save(
         self, model: GPT, optimizer: Optimizer, tokenizer: Tokenizer, progress: Progress
     ) -> bool:
-        """Save everything a training needs to go on; whether that is on disk now."""
+        """Save the best weights, then all a training needs to go on; whether that is on disk."""
         begun = time.monotonic()
+        if self.best:
+            best = Progress(step=self.best.step, best_loss=self.best_loss)
+            self._save_best(self.best.weights, tokenizer, best)
         remembered = optimizer_state(model, optimizer)
         done = self._write("step", model.state_dict(), tokenizer, progress, remembered)
         self._saved_step, self._saved_at = progress.step, time.monotonic()
@@ -125,7 +162,7 @@ class Saves:
         remembered = optimizer_state(model, optimizer)
         return self._write("kept", model.state_dict(), tokenizer, progress, remembered)
 
-    def save_best(
+    def _save_best(
         self, weights: Mapping[str, Tensor], tokenizer: Tokenizer, progress: Progress
     ) -> None:
         """Save the weights of the lowest validation loss, in place of those before."""

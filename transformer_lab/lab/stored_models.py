@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from transformer_lab.lab.live_run import Snapshot
 from transformer_lab.lab.run import Run
+from transformer_lab.lab.snapshot import Snapshot
 from transformer_lab.model import ModelConfig
 from transformer_lab.settings import from_mapping
 from transformer_lab.text.tokenizers import tokenizer_from_json

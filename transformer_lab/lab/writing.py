@@ -12,7 +12,7 @@ from torch import Tensor
 
 from transformer_lab.generation import SampleConfig, Step, encode_prompt, entropy, steps
 from transformer_lab.lab.jobs import Job, Jobs
-from transformer_lab.lab.live_run import Snapshot
+from transformer_lab.lab.snapshot import Snapshot
 from transformer_lab.text.pieces import Tokens
 from transformer_lab.text.tokenizers import Tokenizer
 
