@@ -1,5 +1,6 @@
 """Exact resume: a training that was cut off ends as if it had never been, bit for bit."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -14,6 +15,7 @@ import torch
 
 from transformer_lab.lab import saves
 from transformer_lab.lab.lab import Lab, LabError
+from transformer_lab.lab.live_run import LiveRun
 from transformer_lab.lab.run import Run
 from transformer_lab.lab.runs import RunStore
 from transformer_lab.model import GPT
@@ -97,12 +99,28 @@ def uninterrupted(lab, setup):
     return status.run_id
 
 
-def cut_off(lab, setup, at):
-    """A run that is stopped at a step as a crash would: what came after the last save is lost."""
-    lab.start(setup, "cut")
-    until(lambda: lab.current.status.step >= at or lab.current.ended)
-    lab.stop()
-    return ended(lab).run_id
+@contextlib.contextmanager
+def after_step(monkeypatch, step, act):
+    """Do something with a training, on its own thread, right after a step."""
+    advance = LiveRun.advance
+
+    def acting(self):
+        advance(self)
+        if self.status.step == step and self.active:
+            act(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LiveRun, "advance", acting)
+        yield
+
+
+def cut_off(lab, setup, monkeypatch, at):
+    """A run that is stopped right after a step."""
+    with after_step(monkeypatch, at, LiveRun.stop):
+        lab.start(setup, "cut")
+        status = ended(lab)
+    assert (status.state, status.step) == ("stopped", at)
+    return status.run_id
 
 
 def crash_back_to(lab, run_id, step):
@@ -134,15 +152,26 @@ PAIRS = [
 
 
 @pytest.mark.parametrize("changes", PAIRS, ids=lambda c: "-".join(map(str, c.values())))
-def test_a_run_stopped_and_resumed_equals_one_that_never_was(lab, changes):
+def test_a_run_stopped_and_resumed_equals_one_that_never_was(lab, monkeypatch, changes):
     setup = SETUP.with_values(changes)
     whole = uninterrupted(lab, setup)
-    again = cut_off(lab, setup, at=5)
-    if lab.store.open(again).state()[0] != "finished":  # it may have been too quick to stop
-        lab.resume(again)
-        assert ended(lab).state == "finished"
+    again = cut_off(lab, setup, monkeypatch, at=5)
+    lab.resume(again)
+    assert ended(lab).state == "finished"
     assert curve(lab, again) == curve(lab, whole)
     assert same_weights(weights(lab, whole), weights(lab, again))
+
+
+def test_an_evaluation_that_stopping_cut_short_is_made_up_for(lab, monkeypatch):
+    setup = SETUP.with_values({"train.keep_best": True})
+    whole = uninterrupted(lab, setup)
+    with monkeypatch.context() as short:
+        short.setattr("transformer_lab.training.trainer.evaluate", lambda *_: None)
+        again = cut_off(lab, setup, monkeypatch, at=3)
+    assert lab.store.open(again).latest_validation_loss() is None
+    lab.resume(again)
+    assert ended(lab).state == "finished"
+    assert curve(lab, again) == curve(lab, whole)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -220,56 +249,48 @@ def test_the_comparison_sees_dropout_that_is_not_seeded_by_step(lab, monkeypatch
     assert curve(lab, again) != curve(lab, whole)
 
 
-def slowed(monkeypatch, seconds=0.03):
-    """Make steps slow enough to do something between them."""
-    computed = GPT.loss
-
-    def slow(self, tokens, targets):
-        time.sleep(seconds)
-        return computed(self, tokens, targets)
-
-    monkeypatch.setattr(GPT, "loss", slow)
+def with_rate(rate):
+    return lambda run: run.set_learning_rate(rate)
 
 
-def test_a_learning_rate_changed_by_hand_is_changed_again(lab, monkeypatch):
-    slowed(monkeypatch)
-    setup = SETUP.with_values({"train.steps": 20, "train.schedule": "constant"})
-    lab.start(setup, "changed")
-    until(lambda: lab.current.status.step >= 9)
-    lab.set_learning_rate(0.002)
-    whole = ended(lab).run_id
-    expected = curve(lab, whole)
-    assert {0.01, 0.002} <= {rate for _, _, _, rate, _ in expected}
-    monkeypatch.undo()
-    changed_at = lab.store.open(whole).events("learning_rate")[0][0]
-    assert changed_at >= 9
-    for step in (8, 16):  # before the change, and after it
-        run = lab.store.open(whole)
-        saves.shutil.rmtree(run.folder / "checkpoints")
-        forget_the_end(lab, whole)
-        if step == 16:
-            lab.resume(whole)
-            until(lambda: lab.current.status.step >= 16)
-            lab.stop()
-            ended(lab)
-        lab.resume(whole) if lab.store.open(whole).state()[0] != "finished" else None
-        assert ended(lab).state == "finished"
-        assert curve(lab, whole) == expected
+@pytest.mark.parametrize("saved_at", [None, 8, 12], ids=["never", "before", "after"])
+def test_a_learning_rate_changed_by_hand_is_changed_again(lab, monkeypatch, saved_at):
+    """Whether the newest save was before the change, after it, or there is none."""
+    setup = SETUP.with_values({"train.steps": 16, "train.schedule": "constant"})
+    with after_step(monkeypatch, 9, with_rate(0.002)):
+        run_id = uninterrupted(lab, setup)
+    expected = curve(lab, run_id)
+    assert [rate for _, _, _, rate, _ in expected] == [0.01] * 9 + [0.002] * 7
+    if saved_at is None:
+        saves.shutil.rmtree(lab.store.open(run_id).folder / "checkpoints")
+    else:
+        for folder in lab.store.open(run_id).checkpoints():
+            saves.shutil.rmtree(folder)
+        again = uninterrupted_until(lab, monkeypatch, setup, saved_at)
+        kept = lab.store.open(again).checkpoints()[-1]
+        kept.rename(lab.store.open(run_id).folder / "checkpoints" / kept.name)
+    forget_the_end(lab, run_id)
+    lab.resume(run_id)
+    assert ended(lab).state == "finished"
+    assert curve(lab, run_id) == expected
+
+
+def uninterrupted_until(lab, monkeypatch, setup, step):
+    """The same training, changed by hand in the same way, stopped at a step."""
+    with after_step(monkeypatch, 9, with_rate(0.002)), after_step(monkeypatch, step, LiveRun.stop):
+        lab.start(setup, "partly")
+        return ended(lab).run_id
 
 
 def test_a_change_made_after_resuming_replaces_those_recorded_for_later(lab, monkeypatch):
-    slowed(monkeypatch)
     setup = SETUP.with_values({"train.steps": 16, "train.schedule": "constant"})
-    lab.start(setup, "changed")
-    until(lambda: lab.current.status.step >= 12)
-    lab.set_learning_rate(0.002)
-    run_id = ended(lab).run_id
+    with after_step(monkeypatch, 12, with_rate(0.002)):
+        run_id = uninterrupted(lab, setup)
     saves.shutil.rmtree(lab.store.open(run_id).folder / "checkpoints")
     forget_the_end(lab, run_id)
-    lab.resume(run_id)
-    until(lambda: lab.current.status.step >= 2)
-    lab.set_learning_rate(0.005)
-    assert ended(lab).state == "finished"
+    with after_step(monkeypatch, 2, with_rate(0.005)):
+        lab.resume(run_id)
+        assert ended(lab).state == "finished"
     assert lab.store.open(run_id).since()[0][-1].learning_rate == 0.005
     assert [value for _, value in lab.store.open(run_id).events("learning_rate")] == ["0.005"]
 
@@ -451,16 +472,12 @@ def test_a_branch_onto_another_text_keeps_the_tokens_the_model_knows(lab):
 
 
 def test_a_moment_that_is_kept_is_never_swept_away(lab, monkeypatch):
-    slowed(monkeypatch, 0.01)
     setup = SETUP.with_values({"train.steps": 40, "train.save_every": 2})
-    lab.start(setup)
-    until(lambda: lab.current.status.step >= 3)
-    lab.keep()
-    run_id = ended(lab).run_id
-    run = lab.store.open(run_id)
+    with after_step(monkeypatch, 3, LiveRun.keep):
+        run = lab.store.open(uninterrupted(lab, setup))
+    assert [folder.name for folder in run.kept_checkpoints()] == ["kept-00000003"]
+    assert load_training(run.kept_checkpoints()[0])[1]["step"] == 3
     assert len(run.checkpoints()) == 2
-    (kept,) = run.kept_checkpoints()
-    assert load_training(kept)[1]["step"] == int(kept.name[5:])
 
 
 def test_saves_come_by_steps_and_by_the_clock(lab):
