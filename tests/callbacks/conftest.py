@@ -121,6 +121,8 @@ class Page:
         for component, props in changes.items():
             for prop, value in props.items():
                 self.values[name_of(component), prop] = value
+                if prop == "children":
+                    self._keep(value)
         return changes
 
     def set(self, values: dict[str, Any]) -> None:
@@ -226,6 +228,19 @@ def visited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """A page for tests that change nothing: one lab for all of them."""
     lab = Lab(tmp_path_factory.mktemp("visited"))
     yield Page(create_app(lab, allowed_hosts=["lab.school"]))
+    lab.close()
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Callable[[], Page]]]:
+    """A lab in which a tiny model has trained, and how to open its page; for looking only."""
+    lab = Lab(tmp_path_factory.mktemp("lived"))
+    first = Page(create_app(lab))
+    first.set(TINY)
+    first.click("start")
+    while not (lab.current and lab.current.ended):
+        time.sleep(0.01)
+    yield lab, lambda: Page(first.app)
     lab.close()
 
 

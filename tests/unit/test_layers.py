@@ -23,7 +23,7 @@ ROOMS: dict[str, set[str]] = {
     "experiments": {"torch", "numpy"},
     "exchange": {"torch", "safetensors"},
     "lab": {"torch", "numpy", "filelock", "psutil", "diskcache"},
-    "ui": {"dash", "dash_bootstrap_components", "dash_ag_grid", "plotly", "flask"},
+    "ui": {"dash", "dash_bootstrap_components", "dash_ag_grid", "plotly", "flask", "numpy"},
     "cli": {"torch", "waitress", "platformdirs"},
 }
 ORDER = list(ROOMS)

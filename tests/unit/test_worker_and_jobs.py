@@ -153,6 +153,23 @@ def test_a_failing_job_ends_with_a_sentence(jobs):
     assert job.since() == ([1], 1)
 
 
+def test_a_question_is_answered_or_raises_what_its_work_raises(jobs):
+    assert jobs.ask(lambda: 6 * 7) == 42
+    with pytest.raises(ZeroDivisionError):
+        jobs.ask(lambda: 1 / 0)
+    with pytest.raises(TimeoutError):
+        jobs.ask(lambda: time.sleep(0.2), timeout=0.01)
+
+
+def test_questions_do_not_wait_behind_long_jobs_and_compute_on_one_thread(jobs):
+    rest = threading.Event()
+    held = [jobs.start("Long", iter(lambda: rest.wait(10), True)) for _ in range(4)]
+    assert jobs.ask(torch.get_num_threads, timeout=10) == 1
+    assert not any(job.done for job in held)
+    rest.set()
+    assert all(job.wait(10) for job in held)
+
+
 def test_jobs_compute_on_one_thread_and_leave_others_theirs(jobs):
     before = torch.get_num_threads()
 

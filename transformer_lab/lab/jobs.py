@@ -1,20 +1,22 @@
 """Interactive work: generators that a small pool of threads advances while the page reads along.
 
-A job collects what its generator yields. Readers come with a cursor; `stop` closes it.
+A job collects what its generator yields. Readers come with a cursor; `stop` closes it. What takes
+no longer than a page can wait is asked instead: a function, and its answer.
 """
 
 import logging
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 log = logging.getLogger(__name__)
 KEPT = 64  # finished jobs that can still be read
+Answer = TypeVar("Answer")
 
 
 class Job:
@@ -72,10 +74,9 @@ class Job:
 class Jobs:
     """A pool of job threads, each computing on one CPU thread so that training keeps its own."""
 
-    def __init__(self, threads: int = 4) -> None:
-        self._pool = ThreadPoolExecutor(
-            threads, thread_name_prefix="job", initializer=torch.set_num_threads, initargs=(1,)
-        )
+    def __init__(self, threads: int = 4, questions: int = 2) -> None:
+        self._pool = _one_thread_each(threads, "job")
+        self._questions = _one_thread_each(questions, "question")  # never wait behind long jobs
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._futures: set[Future[None]] = set()
         self._lock = threading.Lock()
@@ -96,6 +97,13 @@ class Jobs:
         """A job by its id, or None when it is not known (any more)."""
         return self._jobs.get(job_id)
 
+    def ask(self, function: Callable[[], Answer], timeout: float = 60.0) -> Answer:
+        """Run a short piece of work on a thread for such, and wait for its answer.
+
+        Raises what the work raises, and TimeoutError; then it still goes on to its end.
+        """
+        return self._questions.submit(function).result(timeout)
+
     def close(self, timeout: float = 10.0) -> None:
         """Stop all jobs and wait for them."""
         with self._lock:
@@ -103,4 +111,11 @@ class Jobs:
                 job.stop()
             futures = list(self._futures)
         wait(futures, timeout)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._questions):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _one_thread_each(threads: int, name: str) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(
+        threads, thread_name_prefix=name, initializer=torch.set_num_threads, initargs=(1,)
+    )

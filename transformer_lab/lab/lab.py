@@ -15,6 +15,7 @@ from transformer_lab.generation import SampleConfig, encode_prompt, write
 from transformer_lab.lab.audits import audit_model
 from transformer_lab.lab.continuing import LabError
 from transformer_lab.lab.estimate import Estimate
+from transformer_lab.lab.inspector import Inspector
 from transformer_lab.lab.jobs import Job, Jobs
 from transformer_lab.lab.live_run import LiveRun
 from transformer_lab.lab.pace import Pace
@@ -28,8 +29,9 @@ from transformer_lab.lab.texts import Texts
 from transformer_lab.lab.trainings import Trainings
 from transformer_lab.lab.views import View, live_view, stored_view
 from transformer_lab.lab.writing import Writings
-from transformer_lab.recipes import Setup
+from transformer_lab.recipes import Setup, setup_from
 from transformer_lab.settings import ConfigError
+from transformer_lab.text.corpora import ALWAYS_THERE, Corpus
 from transformer_lab.text.tokenizers import UnknownTextError
 from transformer_lab.training import StepMetrics
 from transformer_lab.training.moments import MomentError, Moments
@@ -62,6 +64,7 @@ class Lab(Trainings):
         sweep_arrivals(store.folder)
         super().__init__(store, Queue(home), Texts(home), self._observe)
         self.jobs = Jobs()
+        self.inspector = Inspector(self, home / "cache" / "inspection")
         self._models = StoredModels()
         self._pace = Pace(self._worker.submit, lambda: not self._busy())
         self._sampling = Sampling(self.jobs, store)
@@ -72,6 +75,7 @@ class Lab(Trainings):
         self.close_trainings()
         self.jobs.close()
         self.texts.close()
+        self.inspector.close()
 
     def estimate(self, setup: Setup, vocabulary_size: int) -> Estimate:
         """Arithmetic, memory and time of a training, at once; asked again it may know better.
@@ -164,6 +168,37 @@ class Lab(Trainings):
             if corpus["sha256"] == entry.sha256:
                 raise LabError(f"{elsewhere.id} is learning from {entry.name}: stop it first.")
         self.texts.library.delete(entry)
+
+    # --- looking inside -----------------------------------------------------------------------
+
+    def learned_from(self, name: str) -> tuple[Corpus, Setup]:
+        """The text a model learns from, if it is at hand, and its settings.
+
+        Raises ConfigError when it is not, or has changed since.
+        """
+        name = self.writer_named(name)
+        live = self.current if name == UNTRAINED else self.live(name)
+        if live and live.made:
+            return live.made.corpus, live.setup
+        manifest = self.store.open(name).manifest
+        setup, about = setup_from(manifest["setup"]), manifest["corpus"]
+        stood_in = about["name"] == ALWAYS_THERE
+        corpus = self.texts.corpus(ALWAYS_THERE if stood_in else setup.data.corpus)
+        if corpus.sha256 != about["sha256"]:
+            raise ConfigError(
+                "data.corpus",
+                f"{corpus.title} is no longer the text that {name} learned from: put that text "
+                "back to measure losses on it.",
+            )
+        return corpus, setup
+
+    def written(self, name: str) -> str:
+        """The newest sample of a run, its prompt included; empty when there is none."""
+        try:
+            sample = self.view("" if name == UNTRAINED else self.writer_named(name)).sample
+        except RunNotFoundError:
+            return ""
+        return sample.prompt + sample.text if sample else ""
 
     # --- generating ---------------------------------------------------------------------------
 

@@ -10,13 +10,17 @@ from transformer_lab.text.tokenizers import Tokenizer
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Weights after `step` steps of a run; nobody trains them."""
+    """Weights after `step` steps of a run; nobody trains them.
+
+    `saved` says that these very weights were read from the disk, and can be again.
+    """
 
     run_id: str
     step: int
     config: ModelConfig
     tokenizer: Tokenizer
     weights: dict[str, Tensor]
+    saved: bool = False
 
     def model(self) -> GPT:
         """A model with these weights, for reading."""

@@ -65,7 +65,8 @@ class StoredModels:
         self, key: Path, run: Run, step: int, tokenizer: Any, weights: dict[str, Tensor]
     ) -> Snapshot:
         config = from_mapping(ModelConfig, run.manifest["setup"]["model"])
-        snapshot = Snapshot(run.id, step, config, tokenizer_from_json(tokenizer), weights)
+        read = tokenizer_from_json(tokenizer)
+        snapshot = Snapshot(run.id, step, config, read, weights, saved=True)
         with self._lock:
             self._kept[key] = snapshot
             while len(self._kept) > KEPT:

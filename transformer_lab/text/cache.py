@@ -35,10 +35,10 @@ class BytesDisk(diskcache.Disk):
         return super().fetch(mode, filename, value, read)
 
 
-def open_cache(folder: Path) -> diskcache.Cache:
-    """The cache in a folder that only its owner may read or write."""
+def open_cache(folder: Path, limit: int = LIMIT) -> diskcache.Cache:
+    """The cache in a folder that only its owner may read or write; beyond `limit` bytes some go."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
     return diskcache.Cache(
-        str(folder), disk=BytesDisk, size_limit=LIMIT, eviction_policy="least-recently-used"
+        str(folder), disk=BytesDisk, size_limit=limit, eviction_policy="least-recently-used"
     )

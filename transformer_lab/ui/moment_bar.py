@@ -64,16 +64,26 @@ def register(app: Dash, lab: Lab) -> None:
     @app.callback(
         Output(ids.MOMENT_BAR, "hidden"),
         Output(ids.MOMENT_TICK, "disabled"),
-        Output(ids.WRITER, "options"),
         Input(ids.TABS, "active_tab"),
-        Input(ids.HEADLINE, "children"),
+    )
+    def shown(tab: Any) -> tuple[bool, bool]:
+        """Whether the tab has a use for it.
+
+        It listens to nothing that changes at every poll: all that follows the slider waits for it.
+        """
+        hidden = tab not in SHOWN_ON
+        return hidden, hidden
+
+    @app.callback(
+        Output(ids.WRITER, "options"),
+        Input(ids.MOMENT_TICK, "n_intervals"),
+        Input(ids.MOMENT_BAR, "hidden"),
         State(ids.WRITER, "options"),
     )
-    def shown(tab: Any, headline: Any, known: Any) -> tuple[bool, bool, Any]:
-        """Whether the tab has a use for it, and the models there are now."""
-        hidden = tab not in SHOWN_ON
+    def listed(tick: Any, hidden: Any, known: Any) -> Any:
+        """The models there are now."""
         fresh = known if hidden else _writers(lab)
-        return hidden, hidden, no_update if fresh == known else fresh
+        return no_update if fresh == known else fresh
 
     @app.callback(
         Output(ids.MOMENT_STEPS, "data"),

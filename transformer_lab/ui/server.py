@@ -15,11 +15,11 @@ from flask import Flask, Response, abort, request, send_from_directory
 from transformer_lab.lab.lab import Lab
 from transformer_lab.packaged import packaged
 from transformer_lab.ui import downloads, ids, moment_bar, upload
-from transformer_lab.ui.tabs import data, generate, learn, pcn, runs, train
+from transformer_lab.ui.tabs import data, generate, learn, look, pcn, runs, train
 
 log = logging.getLogger(__name__)
 
-TABS = (train, runs, data, generate, pcn, learn)
+TABS = (train, runs, data, generate, look, pcn, learn)
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 LARGEST_BODY = 2_000_000  # bytes
 CALLBACKS = "/_dash-update-component"

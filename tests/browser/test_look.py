@@ -1,0 +1,162 @@
+"""Looking inside a model, by mouse and by keyboard."""
+
+import re
+import time
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+
+from transformer_lab.lab.lab import Lab
+from transformer_lab.recipes import Setup
+
+PATIENCE = 20_000  # milliseconds
+SHARE = re.compile(r"([\d.]+)\u00a0%")
+SETUP = Setup().with_values(
+    {
+        "data.corpus": "python_docs",
+        "model.layers": 2,
+        "model.heads": 2,
+        "model.embedding_dim": 32,
+        "model.sequence_length": 32,
+        "train.batch_size": 4,
+        "train.steps": 60,
+        "train.threads": 1,
+        "train.learning_rate": 0.01,
+    }
+)
+
+
+def open_look(page: Page) -> None:
+    page.get_by_role("tab", name="Look inside").click()
+    expect(tokens(page).first).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#head-chart .gtitle")).to_contain_text("Layer 1", timeout=PATIENCE)
+
+
+def tokens(page: Page) -> Locator:
+    return page.locator("#look-tokens [data-place]")
+
+
+@pytest.fixture(scope="session")
+def model(lab: Lab) -> str:
+    """A model of two layers that has trained a little; the run's id."""
+    if lab.current and lab.current.busy:
+        lab.stop("Another test begins.")
+        lab.wait(30)
+    lab.start(SETUP)
+    deadline = time.monotonic() + 60
+    while not lab.current.ended:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return lab.current.status.run_id
+
+
+@pytest.fixture
+def look(context: BrowserContext, model: str) -> Page:
+    """The tab, on that model."""
+    page = context.new_page()
+    page.goto("/")
+    page.get_by_role("tab", name="Look inside").click()
+    page.locator("#writer").select_option(model)
+    open_look(page)
+    return page
+
+
+def marks(page: Page) -> list[list[float]]:
+    """What is framed in the picture of the head: from where to where, in tokens from 1."""
+    return page.evaluate(
+        "(document.querySelector('#head-chart .js-plotly-plot').layout.shapes || [])"
+        ".map(({x0, x1, y0, y1}) => [x0, x1, y0, y1])"
+    )
+
+
+def test_the_mouse_links_tokens_with_the_picture_and_the_picture_with_tokens(look: Page):
+    tokens(look).nth(9).hover()
+    expect(look.locator("#look-caption")).to_contain_text("(10) looks at", timeout=PATIENCE)
+    expect(tokens(look).nth(9)).to_have_class(re.compile(r"\bat\b"))
+    assert look.locator("#look-lines path.looks-there").count() > 0
+    assert marks(look)[0] == [0.5, 10.5, 9.5, 10.5]
+    assert marks(look)[1][:2] == [9.5, 10.5]
+    shares = [float(share) for share in SHARE.findall(look.locator("#look-caption").inner_text())]
+    assert 0 < sum(shares[:4]) <= 100.5
+    look.mouse.move(700, 60)
+    expect(look.locator("#look-caption")).not_to_contain_text("(10) looks at")
+    box = look.locator("#head-chart .nsewdrag").bounding_box()
+    assert box
+    size = tokens(look).count()
+    at = (12.5 / size, 3.5 / size)  # the middle of query 13 and source 4
+    look.mouse.move(box["x"] + at[1] * box["width"], box["y"] + at[0] * box["height"], steps=5)
+    expect(look.locator("#look-caption")).to_contain_text("(13) gives", timeout=PATIENCE)
+    expect(look.locator("#look-caption")).to_contain_text("(4).")
+    expect(tokens(look).nth(12)).to_have_class(re.compile(r"\bat\b"))
+    expect(tokens(look).nth(3)).to_have_class(re.compile(r"\bpointed\b"))
+    box = look.locator("#tiles-chart .nsewdrag").bounding_box()
+    assert box
+    look.mouse.click(box["x"] + 0.2 * box["width"], box["y"] + 0.7 * box["height"])
+    expect(look.locator("#head-chart .gtitle")).to_contain_text("Layer 2", timeout=PATIENCE)
+    assert look.locator("#look-layer").input_value() == "1"
+
+
+def test_everything_is_reached_by_keyboard_alone(look: Page):
+    expect(tokens(look).last).to_have_attribute("aria-selected", "true")
+    look.locator("#look-again").focus()
+    look.keyboard.press("Tab")
+    assert look.evaluate("document.activeElement.getAttribute('role')") == "option"
+    look.keyboard.press("Home")
+    for _ in range(6):
+        look.keyboard.press("ArrowRight")
+    expect(tokens(look).nth(6)).to_be_focused()
+    expect(tokens(look).nth(6)).to_have_attribute("aria-selected", "true")
+    expect(look.locator("#look-caption")).to_contain_text("(7) looks at", timeout=PATIENCE)
+    expect(look.locator("#stage-words")).to_contain_text("(7)", timeout=PATIENCE)
+    look.locator("#stage-next").focus()
+    for _ in range(4):
+        title = look.locator("#stage-title").inner_text()
+        look.keyboard.press("ArrowRight")
+        expect(look.locator("#stage-title")).not_to_have_text(title, timeout=PATIENCE)
+    expect(look.locator("#stage-title")).to_contain_text("Softmax")
+    look.locator("#look-layer").focus()
+    look.keyboard.press("ArrowDown")
+    expect(look.locator("#head-chart .gtitle")).to_contain_text("Layer 2", timeout=PATIENCE)
+    look.get_by_role("tab", name="Cause").focus()
+    look.keyboard.press("Enter")
+    button = look.locator(".site").first
+    expect(button).to_be_visible(timeout=PATIENCE)
+    button.focus()
+    look.keyboard.press("Space")
+    expect(button).to_have_attribute("aria-pressed", "true", timeout=PATIENCE)
+    expect(look.locator("#cause-effect")).to_contain_text("1 part changed", timeout=PATIENCE)
+
+
+def test_slow_motion_walks_through_the_blocks_and_rests(look: Page):
+    look.get_by_role("tab", name="Architecture").click()
+    expect(look.locator("#block-code pre").first).to_contain_text("def forward", timeout=PATIENCE)
+    look.locator("#slow-motion").click()
+    expect(look.locator("#slow-words")).to_contain_text("Positions", timeout=PATIENCE)
+    look.locator("#slow-motion").click()
+    expect(look.locator("#slow-motion")).to_contain_text("Slow motion")
+    rested = look.locator("#slow-words").inner_text()
+    look.wait_for_timeout(2500)
+    assert look.locator("#slow-words").inner_text() == rested
+    expect(look.locator('.block-button[aria-current="true"]')).to_have_count(1)
+
+
+def test_the_slider_shows_an_earlier_self_and_a_phone_needs_no_sideways_scrolling(
+    look: Page, browser: Browser, address: str
+):
+    now = look.locator("#measures .ag-cell[col-id='entropy']").first.inner_text()
+    thumb = look.get_by_role("slider").first
+    thumb.focus()
+    look.keyboard.press("Home")
+    expect(look.locator("#moment-label")).to_contain_text("after step 0", timeout=PATIENCE)
+    expect(look.locator("#measures .ag-cell[col-id='entropy']").first).not_to_have_text(
+        now, timeout=PATIENCE
+    )
+    context = browser.new_context(viewport={"width": 390, "height": 844}, base_url=address)
+    phone = context.new_page()
+    phone.goto("/")
+    open_look(phone)
+    for part in ("Attention", "Predictions", "Cause", "Embeddings", "Health", "Architecture"):
+        phone.get_by_role("tab", name=part).click()
+        phone.wait_for_timeout(1500)
+        assert phone.evaluate("document.documentElement.scrollWidth") <= 390, part
+    context.close()

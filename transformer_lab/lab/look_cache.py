@@ -1,0 +1,117 @@
+"""What a look inside found, kept: in memory, and on disk where its weights can be read again.
+
+A look is a dataclass of arrays, numbers and words. On disk it is numpy's .npz, which holds nothing
+but arrays: what would have to be unpickled is neither written nor read.
+"""
+
+import io
+import logging
+import sqlite3
+import threading
+import typing
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import diskcache
+import numpy as np
+
+from transformer_lab.text.cache import open_cache
+
+log = logging.getLogger(__name__)
+VERSION = 1  # of what is stored: another one when a look comes to mean something else
+ROOM = 200_000_000  # bytes in memory
+ROOM_ON_DISK = 500_000_000
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
+UNUSABLE = (*UNREADABLE, sqlite3.Error, diskcache.Timeout)  # what a cache may raise
+
+Look = TypeVar("Look")
+
+
+class LookCache:
+    """Looks by their kind and a key that names weights, tokens and what else was asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._disk = open_cache(folder, ROOM_ON_DISK)
+        self._memory: OrderedDict[str, tuple[Any, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, kind: type[Look], key: str, make: Callable[[], Look], *, on_disk: bool) -> Look:
+        """The look of that key, made first if it is not known; `on_disk` keeps it there too."""
+        found = self.find(kind, key, on_disk=on_disk)
+        return self.put(key, make(), on_disk=on_disk) if found is None else found
+
+    def find(self, kind: type[Look], key: str, *, on_disk: bool) -> Look | None:
+        """The look of that key, if it is known."""
+        name = _name(kind, key)
+        with self._lock:
+            if name in self._memory:
+                self._memory.move_to_end(name)
+                return self._memory[name][0]
+        found = self._read(kind, name) if on_disk else None
+        if found is not None:
+            self._remember(name, found)
+        return found
+
+    def put(self, key: str, look: Look, *, on_disk: bool) -> Look:
+        """Keep a look."""
+        name = _name(type(look), key)
+        self._remember(name, look)
+        if on_disk:
+            try:
+                self._disk.set(name, packed(look))
+            except UNUSABLE as error:  # a full disk, say: it can be computed again
+                log.warning("a look could not be kept: %s", error)
+        return look
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._disk.close()
+
+    def _remember(self, key: str, look: Any) -> None:
+        size = sum(getattr(getattr(look, item.name), "nbytes", 0) for item in fields(look))
+        with self._lock:
+            self._memory[key] = (look, size)
+            total = sum(size for _, size in self._memory.values())
+            while total > ROOM and len(self._memory) > 1:
+                total -= self._memory.popitem(last=False)[1][1]
+
+    def _read(self, kind: type[Look], key: str) -> Look | None:
+        try:
+            data = self._disk.get(key)
+            return None if data is None else unpacked(kind, data)
+        except UNUSABLE:
+            return None
+
+
+def _name(kind: type[Any], key: str) -> str:
+    return f"{VERSION} {kind.__name__} {key}"
+
+
+def packed(look: Any) -> bytes:
+    """A look as bytes. Raises TypeError for a field that is no array, number, word or tuple."""
+    arrays = {item.name: np.asarray(getattr(look, item.name)) for item in fields(look)}
+    for name, array in arrays.items():
+        if array.dtype.hasobject:
+            raise TypeError(f"{name} of {type(look).__name__} would have to be pickled")
+    with io.BytesIO() as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+        return file.getvalue()
+
+
+def unpacked(kind: type[Look], data: bytes) -> Look:
+    """The look that `packed` gave. Raises one of UNREADABLE for anything else."""
+    kinds = typing.get_type_hints(kind)
+    with np.load(io.BytesIO(data)) as stored:
+        values = {item.name: stored[item.name] for item in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: _plain(value, kinds[name]) for name, value in values.items()})
+
+
+def _plain(array: Any, kind: Any) -> Any:
+    """An array as the field's own type."""
+    if kind in (str, int, float, bool):
+        return kind(array[()])
+    return tuple(array.tolist()) if typing.get_origin(kind) is tuple else array

@@ -1,0 +1,237 @@
+"""Architecture: this very model as a column of blocks, each with its code and its numbers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
+from dash.exceptions import PreventUpdate
+
+from transformer_lab.inspection.architecture import Part, Source
+from transformer_lab.lab.lab import Lab
+from transformer_lab.lab.looks import TensorLook
+from transformer_lab.lab.subjects import Open
+from transformer_lab.ui import ids
+from transformer_lab.ui.charts.attention import matrix_figure
+from transformer_lab.ui.charts.training import blank
+from transformer_lab.ui.look import blocks
+from transformer_lab.ui.look.parts import (
+    chart,
+    choice,
+    is_dark,
+    named,
+    number,
+    opened,
+    pieces_of,
+    quoted,
+    table,
+    tried,
+    trouble,
+)
+
+NAME = "Architecture"
+ANY_BLOCK = {"type": "block-button", "index": ALL}
+PACE = 1200  # milliseconds a block, in slow motion
+TENSOR_HELP = "Which of the part's activations is drawn, for the text on the left."
+NOTHING = "This part has no numbers of its own to show: open the parts inside it."
+
+
+def layout() -> html.Div:
+    """The column of blocks, and beside it the one that is open."""
+    return html.Div(
+        [
+            dcc.Store(id=ids.BLOCKS_KNOWN),
+            dcc.Store(id=ids.BLOCK, data={"index": 0}),
+            dcc.Interval(id=ids.SLOW_TICK, interval=PACE, disabled=True),
+            trouble(ids.ARCHITECTURE_PROBLEM),
+            html.Div(
+                [
+                    html.Section(
+                        [
+                            html.Div(
+                                [
+                                    html.Button(
+                                        [_icon("play-fill"), " Slow motion"],
+                                        id=ids.SLOW,
+                                        className="btn btn-outline-primary btn-sm",
+                                        title="Walk the text through the model, block by block",
+                                    ),
+                                    html.Span(id=ids.SLOW_WORDS, className="quiet", role="status"),
+                                ],
+                                className="slow",
+                            ),
+                            html.Div(id=ids.BLOCKS, className="blocks"),
+                        ],
+                        className="card",
+                        **named("The model, from top to bottom"),
+                    ),
+                    html.Section(
+                        [
+                            html.Div(id=ids.BLOCK_HEAD),
+                            html.Div(
+                                [
+                                    choice("Activation", ids.BLOCK_TENSOR, {}, "", TENSOR_HELP),
+                                    chart(ids.BLOCK_CHART, "What comes out", "short heat"),
+                                ],
+                                id="block-picture",
+                            ),
+                            html.Div(id=ids.BLOCK_TENSORS, className="table-box"),
+                            html.Div(id=ids.BLOCK_CODE),
+                        ],
+                        className="card block-open",
+                        **named("The part that is open"),
+                    ),
+                ],
+                className="block-columns",
+            ),
+        ],
+        className="look-part",
+    )
+
+
+def register(app: Dash, lab: Lab) -> None:
+    """The callbacks of this part."""
+    _register_blocks(app, lab)
+    _register_open(app, lab)
+    app.clientside_callback(
+        ClientsideFunction("look", "slow"),
+        Output(ids.SLOW_TICK, "disabled"),
+        Output(ids.SLOW, "children"),
+        Output(ids.BLOCK, "data", allow_duplicate=True),
+        Input(ids.SLOW, "n_clicks"),
+        Input(ids.SLOW_TICK, "n_intervals"),
+        Input(ids.LOOK_TABS, "active_tab"),
+        Input(ids.TABS, "active_tab"),
+        State(ids.SLOW_TICK, "disabled"),
+        State(ids.BLOCK, "data"),
+        State(ids.BLOCKS_KNOWN, "data"),
+        prevent_initial_call=True,
+    )
+
+
+def _register_blocks(app: Dash, lab: Lab) -> None:
+    @app.callback(
+        Output(ids.BLOCKS, "children"),
+        Output(ids.BLOCKS_KNOWN, "data"),
+        Output(ids.ARCHITECTURE_PROBLEM, "children"),
+        Input(ids.LOOK_OPEN, "data"),
+        Input(ids.LOOK_TABS, "active_tab"),
+        State(ids.BLOCKS_KNOWN, "data"),
+        State(ids.BLOCK, "data"),
+        prevent_initial_call=True,
+    )
+    def drawn(data: Any, sub_tab: Any, known: Any, at: Any) -> tuple[Any, Any, Any]:
+        """The parts of this model."""
+        what = opened(data, sub_tab, NAME)
+        parts, problem = tried(lambda: lab.inspector.architecture(what))
+        if parts is None:
+            return no_update, no_update, problem
+        fresh = {"run": what.run, "count": len(parts)}
+        if fresh == known:
+            raise PreventUpdate
+        return blocks.column(parts, _index(at, parts)), fresh, ""
+
+    @app.callback(
+        Output(ids.BLOCK, "data"),
+        Input(ANY_BLOCK, "n_clicks"),
+        prevent_initial_call=True,
+    )
+    def picked(clicks: Any) -> dict[str, int]:
+        """A part was chosen."""
+        if not isinstance(ctx.triggered_id, dict) or not ctx.triggered[0]["value"]:
+            raise PreventUpdate
+        return {"index": number(ctx.triggered_id.get("index"))}
+
+
+def _register_open(app: Dash, lab: Lab) -> None:
+    @app.callback(
+        Output(ids.BLOCK_HEAD, "children"),
+        Output(ids.BLOCK_CODE, "children"),
+        Output(ids.BLOCK_TENSORS, "children"),
+        Output(ids.BLOCK_TENSOR, "options"),
+        Output(ids.BLOCK_TENSOR, "value"),
+        Output(ids.BLOCK_CHART, "figure"),
+        Output("block-picture", "hidden"),
+        Output(ids.SLOW_WORDS, "children"),
+        Output(ANY_BLOCK, "aria-current"),
+        Input(ids.BLOCK, "data"),
+        Input(ids.BLOCKS_KNOWN, "data"),
+        Input(ids.LOOK_OPEN, "data"),
+        Input(ids.BLOCK_TENSOR, "value"),
+        Input(ids.LOOK_TABS, "active_tab"),
+        Input(ids.LOOK_THEME, "data"),
+        prevent_initial_call=True,
+    )
+    def shown(
+        at: Any, known: Any, data: Any, tensor: Any, sub_tab: Any, theme: Any
+    ) -> tuple[Any, ...]:
+        """The part that is open: what it is, what comes out of it, and the lines that run."""
+        what = opened(data, sub_tab, NAME)
+        buttons = [number(item["id"]["index"], -1) for item in ctx.outputs_list[-1]]
+        parts, _ = tried(lambda: lab.inspector.architecture(what))
+        if parts is None:
+            raise PreventUpdate
+        place = _index(at, parts)
+        part = parts[place]
+        current = ["true" if button == place else "false" for button in buttons]
+        tensors, problem = tried(lambda: lab.inspector.tensors(what, part.taps))
+        tensors = tensors or []
+        chosen = next((one for one in tensors if one.path == tensor), None)
+        chosen = chosen or (tensors[-1] if tensors else None)
+        return (
+            blocks.headline(part, blocks.total(parts, place)),
+            [_code(source) for source in part.sources],
+            _table(tensors) if tensors else html.Div(problem or NOTHING, className="quiet"),
+            [{"value": one.path, "label": one.label} for one in tensors],
+            chosen.path if chosen else "",
+            _picture(lab, what, chosen, is_dark(theme)),
+            chosen is None,
+            f"{place + 1} of {len(parts)}: {part.name}",
+            current,
+        )
+
+
+def _index(at: Any, parts: Sequence[Part]) -> int:
+    place = number(at.get("index") if isinstance(at, dict) else 0)
+    return max(0, min(place, len(parts) - 1))
+
+
+def _table(tensors: Sequence[TensorLook]) -> html.Table:
+    rows = [
+        [
+            html.Span(one.label, title=one.meaning),
+            f"({one.shape})",
+            *(f"{value:.4g}" for value in (one.mean, one.deviation, one.low, one.high)),
+        ]
+        for one in tensors
+    ]
+    return table(["activation", "shape", "mean", "deviation", "least", "most"], rows, "tensors")
+
+
+def _picture(lab: Lab, what: Open, one: TensorLook | None, dark: bool) -> Any:
+    if one is None:
+        return blank("What comes out")
+    pieces = pieces_of(lab.inspector.pieces(what, what.tokens))
+    rows = pieces if one.rows == 1 else [f"from {n * one.rows + 1}" for n in
+                                         range(len(one.picture))]  # fmt: skip
+    pooled = "" if one.rows == one.columns == 1 else f" (mean of {one.rows} × {one.columns})"
+    title = f"{one.label}{pooled}, a row for each token"
+    if len(one.picture) == 1:
+        rows, title = [quoted("all")], f"{one.label}{pooled}"
+    return matrix_figure(one.picture, title, rows, dark=dark)
+
+
+def _code(source: Source) -> html.Div:
+    if not source.text:
+        return html.Div(
+            f"{source.name} is not written in Python here: {source.file}.", className="quiet"
+        )
+    return html.Div(
+        [
+            html.Div(f"{source.file}:{source.line}", className="code-place"),
+            html.Pre(source.text, className="code", tabIndex=0, **named(f"Code of {source.name}")),
+        ]
+    )
+
+
+def _icon(name: str) -> html.I:
+    return html.I(className=f"bi bi-{name}", **{"aria-hidden": "true"})

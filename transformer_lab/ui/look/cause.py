@@ -1,0 +1,287 @@
+"""Cause: switch parts off, or give them what they did on another text, and see what changes."""
+
+from typing import Any
+
+import dash_bootstrap_components as dbc
+from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
+from dash.exceptions import PreventUpdate
+
+from transformer_lab.inspection.ablation import Site
+from transformer_lab.lab.causes import WRITTEN, Effect, is_stream
+from transformer_lab.lab.lab import Lab
+from transformer_lab.lab.subjects import Open
+from transformer_lab.lab.trials import Trial
+from transformer_lab.ui import ids
+from transformer_lab.ui.charts.predictions import next_token_figure
+from transformer_lab.ui.look import importance, induction
+from transformer_lab.ui.look.parts import (
+    button,
+    chart,
+    choice,
+    field,
+    is_dark,
+    named,
+    number,
+    numbers_in,
+    opened,
+    pieces_of,
+    place_in,
+    quoted,
+    table,
+    tried,
+    trouble,
+)
+
+NAME = "Cause"
+ANY_SITE = {"type": "site-button", "index": ALL}
+WAYS = {
+    "zero": "switch off: writes nothing",
+    "mean": "switch off: always its mean",
+    "patch": "take it from another text",
+}
+WAY_HELP = (
+    "Zero takes away all that a part writes. The mean, over the validation text, leaves what it "
+    "always writes and takes away only what it tells apart. Or it gets what it did on another text."
+)
+SOURCE_HELP = "Its activations go into the chosen parts, place by place."
+WHERE = {"here": "at the chosen token only", "everywhere": "at every place both texts have"}
+WHERE_HELP = "Where activations of the other text are put in: click a token of the text to choose."
+MOST_WIDE = 40  # heads side by side, beyond which buttons are only numbers
+
+
+def layout() -> html.Div:
+    """The parts as buttons, what to do to them, and what comes of it; below, what takes longer."""
+    return html.Div(
+        [
+            dcc.Store(id=ids.CAUSE_PARTS),
+            dcc.Store(id=ids.CAUSE_OFF, data=[]),
+            html.Div([_parts(), importance.layout()], className="column"),
+            html.Div([_effect(), induction.layout()], className="column"),
+        ],
+        className="look-part cause-columns",
+    )
+
+
+def _parts() -> html.Section:
+    clear = button("Everything on", ids.CAUSE_CLEAR, "The model as it is")
+    source = dbc.Textarea(
+        id=ids.CAUSE_SOURCE, value="", rows=2, size="sm", maxLength=20_000, debounce=400
+    )
+    return html.Section(
+        [
+            html.Div([html.H2("Without which parts?"), clear], className="card-head"),
+            choice("Pressed parts", ids.CAUSE_KIND, WAYS, "zero", WAY_HELP),
+            html.Div(
+                [
+                    field("Other text", source, SOURCE_HELP),
+                    choice("Where", ids.CAUSE_WHERE, WHERE, "here", WHERE_HELP),
+                ],
+                id=ids.CAUSE_SOURCE_BOX,
+                className="cause-source",
+                hidden=True,
+            ),
+            html.Div(
+                id=ids.CAUSE_GRID,
+                className="cause-grid",
+                role="group",
+                **named("Parts of the model: pressed ones are changed"),
+            ),
+        ],
+        className="card cause-parts",
+    )
+
+
+def _effect() -> html.Section:
+    return html.Section(
+        [
+            html.H2("Before and after"),
+            trouble(ids.CAUSE_PROBLEM),
+            html.Div(id=ids.CAUSE_EFFECT, role="status"),
+            chart(ids.CAUSE_CHART, "What it expects next", "short"),
+            html.Div(id=ids.CAUSE_WRITING),
+        ],
+        className="card cause-effect",
+    )
+
+
+def register(app: Dash, lab: Lab) -> None:
+    """The callbacks of this part."""
+    _register_parts(app, lab)
+    _register_effect(app, lab)
+    importance.register(app, lab)
+    induction.register(app, lab)
+
+
+def _register_parts(app: Dash, lab: Lab) -> None:
+    @app.callback(
+        Output(ids.CAUSE_GRID, "children"),
+        Output(ids.CAUSE_PARTS, "data"),
+        Input(ids.LOOK_OPEN, "data"),
+        Input(ids.LOOK_TABS, "active_tab"),
+        State(ids.CAUSE_PARTS, "data"),
+        prevent_initial_call=True,
+    )
+    def drawn(data: Any, sub_tab: Any, known: Any) -> tuple[Any, Any]:
+        """The parts of this model."""
+        what = opened(data, sub_tab, NAME)
+        sites, _ = tried(lambda: lab.inspector.trials.parts(what))
+        labels = [what.run, *(site.label for site in sites or [])]
+        if sites is None or labels == known:
+            raise PreventUpdate
+        return _grid(sites), labels
+
+    @app.callback(
+        Output(ids.CAUSE_OFF, "data"),
+        Output(ANY_SITE, "aria-pressed"),
+        Input(ANY_SITE, "n_clicks"),
+        Input(ids.CAUSE_CLEAR, "n_clicks"),
+        Input(ids.CAUSE_PARTS, "data"),
+        State(ids.CAUSE_OFF, "data"),
+        prevent_initial_call=True,
+    )
+    def pressed(clicks: Any, clear: Any, parts: Any, off: Any) -> tuple[list[int], list[str]]:
+        """A part was pressed, or all were let go."""
+        shown = [number(item["id"]["index"], -1) for item in ctx.outputs_list[1]]
+        chosen = set(numbers_in(off))
+        if isinstance(ctx.triggered_id, dict):
+            if not ctx.triggered[0]["value"]:
+                raise PreventUpdate
+            chosen ^= {number(ctx.triggered_id["index"], -1)}
+        else:
+            chosen = set()
+        return sorted(chosen), ["true" if place in chosen else "false" for place in shown]
+
+    @app.callback(
+        Output(ids.CAUSE_SOURCE_BOX, "hidden"),
+        Output(ids.CAUSE_GRID, "className"),
+        Input(ids.CAUSE_KIND, "value"),
+        prevent_initial_call=True,
+    )
+    def way(kind: Any) -> tuple[bool, str]:
+        """A patch needs another text, and can also go into the stream."""
+        patching = kind == "patch"
+        return not patching, "cause-grid patching" if patching else "cause-grid"
+
+
+def _grid(sites: list[Site]) -> html.Table:
+    """A row for each layer: its heads, its feed-forward, what else writes, and the stream after."""
+    layers: dict[int, list[tuple[int, Site]]] = {}
+    for place, site in enumerate(sites):
+        layers.setdefault(site.layer or 0, []).append((place, site))
+    wide = max(sum(site.head is not None for _, site in row) for row in layers.values())
+    rows = []
+    for layer, row in layers.items():
+        heads = [_site(place, site, wide) for place, site in row if site.head is not None]
+        others = [_site(place, site, wide) for place, site in row if site.head is None]
+        rows.append(
+            html.Tr(
+                [
+                    html.Th(f"layer {layer + 1}", scope="row"),
+                    html.Td(heads, className="heads"),
+                    html.Td(others, className="others"),
+                ]
+            )
+        )
+    return html.Table(html.Tbody(rows))
+
+
+def _site(place: int, site: Site, wide: int) -> html.Button:
+    if site.head is not None:
+        words = f"head {site.head + 1}" if wide <= 4 else str(site.head + 1)
+    elif is_stream(site):
+        words = "stream"
+    else:
+        words = site.label.partition(" of ")[0]
+    return html.Button(
+        words,
+        id=ids.site_button(str(place)),
+        className="btn btn-outline-secondary btn-sm site" + (" stream" * is_stream(site)),
+        title=site.label,
+        **{"aria-pressed": "false", "aria-label": site.label},
+    )
+
+
+def _register_effect(app: Dash, lab: Lab) -> None:
+    @app.callback(
+        Output(ids.CAUSE_EFFECT, "children"),
+        Output(ids.CAUSE_CHART, "figure"),
+        Output(ids.CAUSE_WRITING, "children"),
+        Output(ids.CAUSE_PROBLEM, "children"),
+        Input(ids.LOOK_OPEN, "data"),
+        Input(ids.CAUSE_OFF, "data"),
+        Input(ids.CAUSE_KIND, "value"),
+        Input(ids.CAUSE_SOURCE, "value"),
+        Input(ids.CAUSE_WHERE, "value"),
+        Input(ids.LOOK_PLACE, "data"),
+        Input(ids.LOOK_TABS, "active_tab"),
+        Input(ids.LOOK_THEME, "data"),
+        prevent_initial_call=True,
+    )
+    def changed(
+        data: Any, off: Any, kind: Any, source: Any, where: Any, place: Any, sub_tab: Any,
+        theme: Any,
+    ) -> tuple[Any, ...]:  # fmt: skip
+        """The model before and after the change."""
+        what = opened(data, sub_tab, NAME)
+        at = place_in(place, what.tokens)
+        trial = Trial(
+            kind=kind if kind in list(WAYS) else "zero",
+            parts=tuple(numbers_in(off)),
+            position=at,
+            source=str(source or ""),
+            everywhere=where == "everywhere",
+        )
+        found, problem = tried(lambda: lab.inspector.trials.effect(what, trial))
+        if found is None:
+            return no_update, no_update, no_update, problem
+        names = pieces_of(lab.inspector.pieces(what, found.tokens))
+        figure = next_token_figure(
+            names,
+            found.before.probabilities[found.tokens],
+            found.after.probabilities[found.tokens],
+            dark=is_dark(theme),
+        )
+        return _losses(lab, what, found, at, trial), figure, _writing(found), ""
+
+
+def _losses(lab: Lab, what: Open, found: Effect, at: int, trial: Trial) -> list[Any]:
+    before, after = found.before, found.after
+    rows = [
+        _pair("Loss on validation text", before.validation, after.validation),
+        _pair("Loss on this text", before.text, after.text),
+    ]
+    (piece,) = pieces_of(lab.inspector.pieces(what, [what.tokens[at]]))
+    words = "Press parts to change them: the numbers follow at once."
+    if trial.parts:
+        words = (
+            f"{len(trial.parts)} part{'s' * (len(trial.parts) != 1)} changed. What is expected "
+            f"after {quoted(piece)} (token {at + 1}) moved by KL {found.divergence:.3f} nats."
+        )
+    return [
+        table(["nats per token", "before", "after", "change"], rows, "effect"),
+        html.Div(words, className="quiet"),
+    ]
+
+
+def _pair(name: str, before: float | None, after: float | None) -> list[str]:
+    if before is None or after is None:
+        return [name, "–", "–", "not at hand" if "validation" in name else "one token"]
+    return [name, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}"]
+
+
+def _writing(found: Effect) -> html.Div:
+    """How the text goes on, before and after; what differs is marked."""
+    texts = found.before.written, found.after.written
+    same = 0
+    while same < min(map(len, texts)) and texts[0][same] == texts[1][same]:
+        same += 1
+    shown = [
+        html.Div(
+            [
+                html.Div(f"{name}, {WRITTEN} tokens", className="quiet"),
+                html.Pre([text[:same], html.Mark(text[same:])], className="sample", tabIndex=0),
+            ]
+        )
+        for name, text in zip(("It goes on before", "after"), texts, strict=True)
+    ]
+    return html.Div(shown, className="two-texts")

@@ -1,0 +1,200 @@
+"""Embeddings: where tokens lie in the space the model made for them, and likewise positions."""
+
+from typing import Any
+
+from dash import Dash, Input, Output, State, html, no_update
+from dash.exceptions import PreventUpdate
+
+from transformer_lab.lab.checkups import EmbeddingLook
+from transformer_lab.lab.lab import Lab
+from transformer_lab.ui import ids
+from transformer_lab.ui.charts import health as charts
+from transformer_lab.ui.charts.training import blank
+from transformer_lab.ui.look.parts import (
+    chart,
+    choice,
+    is_dark,
+    note,
+    number,
+    opened,
+    pieces_of,
+    quoted,
+    table,
+    tried,
+    trouble,
+)
+
+NAME = "Embeddings"
+VIEWS = {"2": "2 directions", "3": "3 directions, to turn"}
+VIEW_HELP = "How many of the directions in which tokens differ most are drawn."
+TOKEN_HELP = "The token whose nearest neighbours are listed and ringed. A click on a point chooses."
+KEPT = (
+    "The directions are those of the newest weights and stay while the slider moves, so what moves "
+    "are the tokens. Each moment is seen around its own centre."
+)
+
+
+def layout() -> html.Div:
+    """The cloud of tokens, neighbours of one of them, and positions."""
+    return html.Div(
+        [
+            trouble(ids.EMBEDDING_PROBLEM),
+            html.Div(
+                [
+                    html.Section(
+                        [
+                            html.Div(
+                                [
+                                    choice("View", ids.EMBEDDING_VIEW, VIEWS, "2", VIEW_HELP),
+                                    choice("Token", ids.EMBEDDING_TOKEN, {}, "", TOKEN_HELP),
+                                ],
+                                className="look-controls",
+                            ),
+                            chart(ids.EMBEDDING, "Token embeddings", "cloud"),
+                            note(ids.EMBEDDING_NOTE),
+                        ],
+                        className="card",
+                    ),
+                    html.Div(
+                        [
+                            html.Section(
+                                [
+                                    html.H2("Nearest neighbours"),
+                                    html.Div(id=ids.NEIGHBOURS, className="table-box"),
+                                ],
+                                className="card",
+                            ),
+                            html.Section(
+                                [
+                                    chart(ids.POSITIONS, "How alike positions are", "square heat"),
+                                    note(ids.POSITIONS_NOTE),
+                                ],
+                                className="card",
+                            ),
+                        ],
+                        className="column",
+                    ),
+                ],
+                className="cloud-columns",
+            ),
+        ],
+        className="look-part",
+    )
+
+
+def register(app: Dash, lab: Lab) -> None:
+    """The callbacks of this part."""
+
+    @app.callback(
+        Output(ids.EMBEDDING, "figure"),
+        Output(ids.EMBEDDING_NOTE, "children"),
+        Output(ids.EMBEDDING_TOKEN, "options"),
+        Output(ids.EMBEDDING_TOKEN, "value"),
+        Output(ids.NEIGHBOURS, "children"),
+        Output(ids.EMBEDDING_PROBLEM, "children"),
+        Input(ids.LOOK_OPEN, "data"),
+        Input(ids.EMBEDDING_VIEW, "value"),
+        Input(ids.EMBEDDING_TOKEN, "value"),
+        Input(ids.LOOK_TABS, "active_tab"),
+        Input(ids.LOOK_THEME, "data"),
+        prevent_initial_call=True,
+    )
+    def cloud(data: Any, view: Any, token: Any, sub_tab: Any, theme: Any) -> tuple[Any, ...]:
+        """Where the tokens lie now, and which lie near the chosen one."""
+        what = opened(data, sub_tab, NAME)
+        look, problem = tried(lambda: lab.inspector.embeddings(what))
+        if look is None:
+            return *([no_update] * 5), problem
+        tokens = look.tokens.tolist()
+        names = pieces_of(lab.inspector.pieces(what, tokens))
+        chosen = number(token, -1) if number(token, -1) in tokens else _first(what.tokens, tokens)
+        near = lab.inspector.neighbours(what, chosen)
+        ringed = [tokens.index(each) for each in (chosen, *(n.token for n in near[:5]))
+                  if each in tokens]  # fmt: skip
+        figure = charts.embedding_figure(
+            look.points,
+            names,
+            [kind_of(name) for name in names],
+            look.reach,
+            look.shares,
+            ringed,
+            flat=view != "3",
+            dark=is_dark(theme),
+        )
+        figure.update_layout(uirevision=f"{what.run} {view}")
+        options = [
+            {"value": str(each), "label": quoted(name)}
+            for each, name in zip(tokens, names, strict=True)
+        ]
+        others = pieces_of(lab.inspector.pieces(what, [n.token for n in near]))
+        rows = [
+            [html.Code(piece), f"{n.cosine:.3f}"] for piece, n in zip(others, near, strict=True)
+        ]
+        return (
+            figure,
+            f"{KEPT} {_left_out(look, lab.inspector.vocabulary_size(what))}",
+            options,
+            str(chosen),
+            table([f"to {quoted(names[tokens.index(chosen)])}", "cosine"], rows),
+            "",
+        )
+
+    @app.callback(
+        Output(ids.EMBEDDING_TOKEN, "value", allow_duplicate=True),
+        Input(ids.EMBEDDING, "clickData"),
+        State(ids.LOOK_OPEN, "data"),
+        State(ids.LOOK_TABS, "active_tab"),
+        prevent_initial_call=True,
+    )
+    def picked(click: Any, data: Any, sub_tab: Any) -> str:
+        """A point was clicked: its token is the chosen one."""
+        what = opened(data, sub_tab, NAME)
+        look, _ = tried(lambda: lab.inspector.embeddings(what))
+        try:
+            row = click["points"][0]["customdata"]
+            row = row[0] if isinstance(row, list) else row
+        except (TypeError, KeyError, IndexError):
+            raise PreventUpdate from None
+        if look is None or not 0 <= number(row, -1) < len(look.tokens):
+            raise PreventUpdate
+        return str(int(look.tokens[number(row)]))
+
+    @app.callback(
+        Output(ids.POSITIONS, "figure"),
+        Output(ids.POSITIONS_NOTE, "children"),
+        Input(ids.LOOK_OPEN, "data"),
+        Input(ids.LOOK_TABS, "active_tab"),
+        Input(ids.LOOK_THEME, "data"),
+        prevent_initial_call=True,
+    )
+    def positions(data: Any, sub_tab: Any, theme: Any) -> tuple[Any, Any]:
+        """How alike positions are, or why that is no question for this model."""
+        what = opened(data, sub_tab, NAME)
+        look, problem = tried(lambda: lab.inspector.positions(what))
+        if look is None or not look.similarity.size:
+            return blank("How alike positions are"), problem or (look.meaning if look else "")
+        figure = charts.similarity_figure(look.similarity, look.factor, dark=is_dark(theme))
+        return figure, look.meaning
+
+
+def _first(read: tuple[int, ...], shown: list[int]) -> int:
+    """A token to begin with: the first of the text that is drawn."""
+    return next((token for token in read if token in shown), shown[0])
+
+
+def _left_out(look: EmbeddingLook, vocabulary_size: int) -> str:
+    count = len(look.tokens)
+    if count == vocabulary_size:
+        return f"All {count:,} tokens are drawn."
+    return (
+        f"Drawn are the {count:,} tokens most frequent in the validation text, of "
+        f"{vocabulary_size:,}; neighbours are looked for among all."
+    )
+
+
+def kind_of(name: str) -> str:
+    """What sort of token it is, by the first letter that is no space."""
+    first = name.strip("·")[:1]
+    if first.isalpha():
+        return "capital letters" if first.isupper() else "small letters"
+    return "digits" if first.isdigit() else "signs and spaces"

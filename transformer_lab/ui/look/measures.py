@@ -1,0 +1,115 @@
+"""Every head in numbers, and what heads with plain habits are called."""
+
+from typing import Any
+
+import dash_ag_grid as dag
+from dash import html
+
+from transformer_lab.inspection.attention import HEAD_MEASURES
+from transformer_lab.inspection.induction import LOOKS_BACK
+from transformer_lab.lab.looks import AttentionLook, MeasuresLook
+from transformer_lab.ui import ids
+from transformer_lab.ui.look.parts import named, note
+
+BEFORE = 0.5  # of its attention goes to the token before: from here on a head is called so
+MEASURES = list(HEAD_MEASURES)
+
+
+def layout() -> html.Section:
+    """The table, and what its columns mean."""
+    heads = [
+        {"field": "name", "headerName": "Head", "pinned": "left", "width": 130},
+        *(
+            {
+                "field": key,
+                "headerName": measure.label,
+                "headerTooltip": measure.definition,
+                "width": 132 if len(measure.label) > 14 else 114,
+                "type": "rightAligned",
+                "valueFormatter": {"function": "params.value.toFixed(3)"},
+            }
+            for key, measure in HEAD_MEASURES.items()
+        ),
+        {"field": "kind", "headerName": "Looks like", "flex": 1, "minWidth": 130},
+    ]
+    meanings = [
+        html.Div([html.Dt(measure.label), html.Dd(measure.definition)], className="row-pair")
+        for measure in HEAD_MEASURES.values()
+    ]
+    return html.Section(
+        [
+            html.H2("Every head in numbers"),
+            html.Div(
+                "Click a column to sort by it, a row to enlarge that head.",
+                className="quiet",
+            ),
+            dag.AgGrid(
+                id=ids.MEASURES,
+                columnDefs=heads,
+                rowData=[],
+                getRowId="params.data.id",
+                defaultColDef={"sortable": True, "resizable": True},
+                dashGridOptions={
+                    "rowHeight": 28,
+                    "headerHeight": 32,
+                    "domLayout": "autoHeight",
+                    "suppressMovableColumns": True,
+                    "rowSelection": {"mode": "singleRow", "checkboxes": False,
+                                     "enableClickSelection": True},
+                },
+                className="ag-theme-quartz runs-grid",
+                style={"height": None},
+            ),
+            note(ids.MEASURES_NOTE),
+            html.Details(
+                [html.Summary("What the measures mean"), html.Dl(meanings, className="meanings")]
+            ),
+        ],
+        className="card",
+        **named("Measures of heads"),
+    )  # fmt: skip
+
+
+def kinds(look: AttentionLook, measured: MeasuresLook | None) -> dict[tuple[int, int], str]:
+    """Heads that plainly do something known, and what."""
+    if measured is None:
+        return {}
+    found = {}
+    for row, layer in enumerate(look.layers):
+        for head in range(look.tiles.shape[1]):
+            values = dict(zip(MEASURES, measured.values[:, row, head].tolist(), strict=True))
+            if values["induction"] >= LOOKS_BACK:
+                found[layer, head] = f"induction {values['induction']:.0%}"
+            elif values["previous_token"] >= BEFORE:
+                found[layer, head] = f"previous {values['previous_token']:.0%}"
+    return found
+
+
+def rows(look: AttentionLook, measured: MeasuresLook | None) -> list[dict[str, Any]]:
+    """A line of the table for each head."""
+    if measured is None:
+        return []
+    names = kinds(look, measured)
+    return [
+        {
+            "id": f"{layer} {head}",
+            "name": f"layer {layer + 1}, head {head + 1}",
+            "kind": names.get((layer, head), ""),
+            **{
+                key: round(float(measured.values[place, row, head]), 4)
+                for place, key in enumerate(MEASURES)
+            },
+        }
+        for row, layer in enumerate(look.layers)
+        for head in range(look.tiles.shape[1])
+    ]
+
+
+def even(measured: MeasuresLook | None) -> str:
+    """What the numbers are to be compared with."""
+    if measured is None:
+        return ""
+    values = zip(HEAD_MEASURES.values(), measured.even, strict=True)
+    return "A head that looks at everything alike would have: " + ", ".join(
+        f"{measure.label.split(',')[0].lower()} {value:.3f}" for measure, value in values
+    )

@@ -1,0 +1,137 @@
+"""What the parts of Look inside share: what is open, controls, and sentences of trouble."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import dash_bootstrap_components as dbc
+from dash import dcc, html
+from dash.exceptions import PreventUpdate
+
+from transformer_lab.lab.lab import LabError
+from transformer_lab.lab.subjects import Open
+from transformer_lab.settings import ConfigError
+from transformer_lab.text.tokenizers import UnknownTextError
+from transformer_lab.ui.charts.training import blank
+from transformer_lab.ui.data_layout import visible
+
+TITLE = "Look inside"
+TROUBLE = (ConfigError, LabError, UnknownTextError)  # whose sentence is for the learner
+GRAPH = {"displaylogo": False, "displayModeBar": False, "responsive": True}
+Found = TypeVar("Found")
+
+
+def opened(data: Any, sub_tab: Any, wanted: str) -> Open:
+    """What the page has open, for a part that is in sight; else there is nothing to update."""
+    if sub_tab != wanted:
+        raise PreventUpdate
+    return what_is_open(data)
+
+
+def what_is_open(data: Any) -> Open:
+    """What the page has open. PreventUpdate when that is nothing."""
+    try:
+        step, tokens = data["step"], tuple(int(token) for token in data["tokens"])
+        return Open(
+            run=str(data["run"]),
+            step=None if step is None else int(step),
+            weights=str(data["weights"]),
+            tokens=tokens,
+        )
+    except (TypeError, KeyError, ValueError, OverflowError):
+        raise PreventUpdate from None
+
+
+def place_in(data: Any, tokens: Sequence[Any]) -> int:
+    """The chosen place, from 0: the last one when none is chosen or the text has become shorter."""
+    place = data.get("place") if isinstance(data, dict) else None
+    last = len(tokens) - 1
+    return place if isinstance(place, int) and 0 <= place <= last else last
+
+
+def number(value: Any, default: int = 0) -> int:
+    """A whole number from a control."""
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return default
+
+
+def numbers_in(values: Any) -> list[int]:
+    """The whole numbers of a list that the page sent."""
+    return [n for n in values if isinstance(n, int)] if isinstance(values, list) else []
+
+
+def tried(work: Callable[[], Found]) -> tuple[Found | None, str]:
+    """What the work gives, or the sentence why not."""
+    try:
+        return work(), ""
+    except TROUBLE as error:
+        return None, str(error)
+
+
+def pieces_of(found: Sequence[bytes]) -> list[str]:
+    """Tokens as they can be seen."""
+    return [visible(piece) for piece in found]
+
+
+def quoted(piece: str) -> str:
+    """A token within a sentence."""
+    return f"“{piece}”"
+
+
+def chart(chart_id: str, title: str, kind: str = "", **more: Any) -> dcc.Graph:
+    """A chart that waits for its numbers."""
+    style = f"card chart look-chart {kind}"
+    return dcc.Graph(id=chart_id, figure=blank(title), config=GRAPH, className=style, **more)
+
+
+def choice(
+    label: str, control_id: str, options: Mapping[str, str], value: str, help: str
+) -> html.Div:
+    """A labelled list to choose from, with its sentence of help."""
+    listed = [{"value": key, "label": words} for key, words in options.items()]
+    return field(label, dbc.Select(id=control_id, options=listed, value=value, size="sm"), help)
+
+
+def field(label: str, control: Any, help: str) -> html.Div:
+    """A control with its label and its sentence of help."""
+    return html.Div(
+        [
+            html.Label([html.Span(label, className="field-label"), control]),
+            html.Div(help, className="field-help", role="note"),
+        ],
+        className="field",
+    )
+
+
+def button(words: Any, button_id: Any, title: str, kind: str = "secondary", **more: Any) -> Any:
+    """A small button; its title says what it does."""
+    style = f"btn btn-outline-{kind} btn-sm"
+    return html.Button(words, id=button_id, className=style, title=title, **more)
+
+
+def trouble(place: str) -> html.Div:
+    """Where a sentence stands instead of a picture."""
+    return html.Div(id=place, className="message look-problem", role="alert")
+
+
+def note(place: str) -> html.Div:
+    """Where a quiet sentence stands."""
+    return html.Div(id=place, className="quiet", role="status")
+
+
+def table(heads: Sequence[Any], rows: Sequence[Sequence[Any]], kind: str = "") -> html.Table:
+    """A small table of numbers."""
+    head = html.Thead(html.Tr([html.Th(each, scope="col") for each in heads]))
+    body = html.Tbody([html.Tr([html.Td(each) for each in row]) for row in rows])
+    return html.Table([head, body], className=f"numbers right {kind}")
+
+
+def named(words: str) -> dict[str, str]:
+    """The name of a region, for those who do not see it."""
+    return {"aria-label": words}
+
+
+def is_dark(theme: Any) -> bool:
+    """Whether the page is dark now."""
+    return theme == "dark"

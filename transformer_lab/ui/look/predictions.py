@@ -1,0 +1,236 @@
+"""Predictions: what each layer would say, how much parts write, and which spoke for a token."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from dash import Dash, Input, Output, State, ctx, html, no_update
+from dash.exceptions import PreventUpdate
+
+from transformer_lab.inspection.attribution import Attribution
+from transformer_lab.inspection.taps import layer_of
+from transformer_lab.lab.lab import Lab
+from transformer_lab.lab.looks import LensLook
+from transformer_lab.lab.subjects import Open
+from transformer_lab.ui import ids
+from transformer_lab.ui.charts import predictions as charts
+from transformer_lab.ui.look.parts import (
+    chart,
+    choice,
+    is_dark,
+    named,
+    note,
+    number,
+    opened,
+    pieces_of,
+    place_in,
+    quoted,
+    tried,
+    trouble,
+)
+
+NAME = "Predictions"
+KINDS = {"attention": "attention writes", "feedforward": "feed-forward writes"}
+ADDS_UP = 2e-3  # of the largest part: what rounding may leave between the sum and the logit
+TOKEN_HELP = (
+    "Whose logit is split among the parts of the model: one of the likeliest next tokens, or the "
+    "one of a cell you click above."
+)
+
+
+def layout() -> html.Div:
+    """The lens, the lengths of vectors, and the parts of one logit."""
+    return html.Div(
+        [
+            trouble(ids.PREDICTIONS_PROBLEM),
+            html.Section(
+                [
+                    html.Div(
+                        chart(ids.LENS, "What each layer would predict", "lens heat pick"),
+                        className="wide-box",
+                        tabIndex=0,
+                        role="region",
+                        **named("Logit lens, scrolls sideways"),
+                    ),
+                    note(ids.LENS_NOTE),
+                ],
+                className="card",
+            ),
+            html.Div(
+                [
+                    html.Section(
+                        [
+                            html.H2("Which part spoke for a token?"),
+                            choice("Next token", ids.EXPLAINED, {}, "", TOKEN_HELP),
+                            trouble(ids.ATTRIBUTION_PROBLEM),
+                            html.Div(id=ids.ATTRIBUTION_SUM, className="sum", role="status"),
+                            html.Div(
+                                chart(ids.ATTRIBUTION, "Parts of a logit", "tall"),
+                                id="attribution-body",
+                                className="tall-box",
+                                tabIndex=0,
+                                role="region",
+                                **named("Parts of the logit, scrolls"),
+                            ),
+                        ],
+                        className="card",
+                    ),
+                    chart(ids.NORMS, "Length of the stream", "middling"),
+                ],
+                className="two-cards",
+            ),
+        ],
+        className="look-part",
+    )
+
+
+def register(app: Dash, lab: Lab) -> None:
+    """The callbacks of this part."""
+    _register_lens(app, lab)
+    _register_attribution(app, lab)
+
+
+def _register_lens(app: Dash, lab: Lab) -> None:
+    @app.callback(
+        Output(ids.LENS, "figure"),
+        Output(ids.LENS, "style"),
+        Output(ids.NORMS, "figure"),
+        Output(ids.LENS_NOTE, "children"),
+        Output(ids.PREDICTIONS_PROBLEM, "children"),
+        Input(ids.LOOK_OPEN, "data"),
+        Input(ids.LOOK_PLACE, "data"),
+        Input(ids.LOOK_TABS, "active_tab"),
+        Input(ids.LOOK_THEME, "data"),
+        prevent_initial_call=True,
+    )
+    def lens(data: Any, place: Any, sub_tab: Any, theme: Any) -> tuple[Any, ...]:
+        """What every layer would predict, at every token."""
+        what = opened(data, sub_tab, NAME)
+        look, problem = tried(lambda: lab.inspector.lens(what))
+        if look is None:
+            return no_update, no_update, no_update, "", problem
+        at, dark = place_in(place, what.tokens), is_dark(theme)
+        pieces = pieces_of(lab.inspector.pieces(what, what.tokens))
+        predicted = pieces_of(lab.inspector.pieces(what, look.tokens.ravel()))
+        width = len(pieces)
+        rows = [predicted[begin : begin + width] for begin in range(0, len(predicted), width)]
+        figure = charts.lens_figure(
+            rows, look.probabilities, look.divergences, pieces, at, dark=dark
+        )
+        norms = charts.norms_figure(look.stream, look.writes, _parts(look), at, dark=dark)
+        style = {
+            "width": f"max(100%, {140 + charts.lens_cell(rows) * width}px)",
+            "height": f"{130 + 28 * len(rows)}px",
+        }
+        return figure, style, norms, look.note, ""
+
+    @app.callback(
+        Output(ids.LOOK_PLACE, "data"),
+        Input(ids.LENS, "clickData"),
+        State(ids.LOOK_OPEN, "data"),
+        State(ids.LOOK_TABS, "active_tab"),
+        prevent_initial_call=True,
+    )
+    def picked(click: Any, data: Any, sub_tab: Any) -> dict[str, Any]:
+        """A cell of the lens was clicked: its token is the one in question."""
+        what = opened(data, sub_tab, NAME)
+        look, _ = tried(lambda: lab.inspector.lens(what))
+        layer, place = _cell(click)
+        if look is None or not (layer < len(look.tokens) and place < len(what.tokens)):
+            raise PreventUpdate
+        return {"place": place, "token": int(look.tokens[layer, place])}
+
+
+def _parts(look: LensLook) -> list[tuple[int, str]]:
+    return [
+        (layer_of(path) or 0, KINDS.get(path.split(".")[-1], path.split(".")[-1]))
+        for path in look.parts
+    ]
+
+
+def _cell(click: Any) -> tuple[int, int]:
+    """Row and column of a clicked cell, from 0."""
+    try:
+        point = click["points"][0]
+        row, column = point["pointNumber"] if "pointNumber" in point else (point["y"], point["x"])
+        found = int(row), int(column)
+    except (TypeError, KeyError, IndexError, ValueError, OverflowError):
+        raise PreventUpdate from None
+    if min(found) < 0:
+        raise PreventUpdate
+    return found
+
+
+def _register_attribution(app: Dash, lab: Lab) -> None:
+    @app.callback(
+        Output(ids.EXPLAINED, "options"),
+        Output(ids.EXPLAINED, "value"),
+        Output(ids.ATTRIBUTION, "figure"),
+        Output(ids.ATTRIBUTION, "style"),
+        Output(ids.ATTRIBUTION_SUM, "children"),
+        Output(ids.ATTRIBUTION_PROBLEM, "children"),
+        Output("attribution-body", "hidden"),
+        Input(ids.LOOK_OPEN, "data"),
+        Input(ids.LOOK_PLACE, "data"),
+        Input(ids.EXPLAINED, "value"),
+        Input(ids.LOOK_TABS, "active_tab"),
+        Input(ids.LOOK_THEME, "data"),
+        prevent_initial_call=True,
+    )
+    def explain(data: Any, place: Any, chosen: Any, sub_tab: Any, theme: Any) -> tuple[Any, ...]:
+        """Split the logit of a token, as the next one after the chosen place, among the parts."""
+        what = opened(data, sub_tab, NAME)
+        at = place_in(place, what.tokens)
+        likely, problem = tried(lambda: lab.inspector.likeliest(what, at))
+        if likely is None:
+            return *([no_update] * 4), "", problem, True
+        token = _wanted(lab, what, place, chosen, int(likely.tokens[0]))
+        options = _options(lab, what, likely, token)
+        found, problem = tried(lambda: lab.inspector.attribution(what, at, token))
+        if found is None:
+            return options, str(token), no_update, no_update, "", problem, True
+        names = [part.label for part in found.parts]
+        (piece,) = pieces_of(lab.inspector.pieces(what, [token]))
+        title = f"Parts of the logit of {quoted(piece)}, largest first"
+        figure = charts.attribution_figure(names, _values(found), title, dark=is_dark(theme))
+        style = {"height": f"{figure.layout.height}px"}
+        return options, str(token), figure, style, _sum(found, piece, at), "", False
+
+
+def _wanted(lab: Lab, what: Open, place: Any, chosen: Any, likeliest: int) -> int:
+    """The token in question: the one chosen, or that of the cell just clicked, or the likeliest."""
+    if ctx.triggered_id == ids.LOOK_PLACE:
+        chosen = place.get("token") if isinstance(place, dict) else None
+    token = number(chosen, likeliest)
+    known, _ = tried(lambda: lab.inspector.pieces(what, [token]))
+    return token if known else likeliest
+
+
+def _options(lab: Lab, what: Open, likely: Any, token: int) -> list[dict[str, str]]:
+    """The likeliest next tokens with their probabilities, and the one in question."""
+    shown = dict(zip(likely.tokens.tolist(), likely.probabilities.tolist(), strict=True))
+    tokens: Sequence[int] = [*shown, *([] if token in shown else [token])]
+    pieces = pieces_of(lab.inspector.pieces(what, tokens))
+    return [
+        {
+            "value": str(each),
+            "label": f"{quoted(piece)}  {shown[each]:.1%}" if each in shown else quoted(piece),
+        }
+        for each, piece in zip(tokens, pieces, strict=True)
+    ]
+
+
+def _values(found: Attribution) -> Any:
+    return np.array([part.value for part in found.parts])
+
+
+def _sum(found: Attribution, piece: str, at: int) -> str:
+    """That the parts add up, in numbers."""
+    total = sum(part.value for part in found.parts)
+    largest = max(abs(part.value) for part in found.parts)
+    same = abs(total - found.logit) <= ADDS_UP * max(1.0, largest)
+    return (
+        f"After token {at + 1}: {len(found.parts)} parts add up to {total:.3f}; the logit of "
+        f"{quoted(piece)} is {found.logit:.3f}"
+        + (", the same." if same else f": they differ by {total - found.logit:.3f}.")
+    )

@@ -1,0 +1,209 @@
+"""The text that the model reads, and its tokens: what all of Look inside is about."""
+
+from typing import Any
+
+import dash_bootstrap_components as dbc
+from dash import ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
+from dash.exceptions import PreventUpdate
+
+from transformer_lab.lab.inspector import Reading
+from transformer_lab.lab.lab import Lab, LabError
+from transformer_lab.settings import ConfigError
+from transformer_lab.text.tokenizers import UnknownTextError
+from transformer_lab.ui import ids, moment_bar
+from transformer_lab.ui.look.parts import TITLE, button, field, named, pieces_of
+
+LONGEST = 20_000  # characters
+HELP = "Any text: what the model reads while you watch. It may be as long as the model can see."
+KEYS = "Tokens of the text: arrow keys move, the page follows"
+
+
+def layout() -> html.Section:
+    """The text, its tokens, and who looks at whom in a sentence."""
+    text = dbc.Textarea(
+        id=ids.LOOK_TEXT, value=None, rows=3, size="sm", maxLength=LONGEST, debounce=400
+    )
+    return html.Section(
+        [
+            html.Div(
+                [
+                    field("Text", text, HELP),
+                    html.Div(id=ids.LOOK_PROBLEM, className="message", role="alert"),
+                    html.Div(
+                        [
+                            button(
+                                "Text of this run",
+                                ids.LOOK_AGAIN,
+                                "The beginning of the text that this run is judged on",
+                            ),
+                            button(
+                                "Drop them",
+                                ids.LOOK_DROP,
+                                "Read the text without what the model does not know",
+                                "primary",
+                                hidden=True,
+                            ),
+                        ],
+                        className="look-buttons",
+                    ),
+                    html.Div(id=ids.LOOK_NOTE, className="quiet", role="status"),
+                ],
+                className="card look-text",
+            ),
+            html.Div(
+                [
+                    html.Div(
+                        [
+                            html.Div(id="look-lines"),  # the script draws there
+                            html.Div(
+                                id=ids.LOOK_TOKENS,
+                                className="tokens look-tokens",
+                                role="listbox",
+                                **named(KEYS),
+                            ),
+                        ],
+                        className="look-strip",
+                    ),
+                    html.Div(id=ids.LOOK_CAPTION, className="look-caption", role="status"),
+                ],
+                className="card",
+            ),
+        ],
+        className="column look-reading",
+        **named("Text"),
+    )
+
+
+def stores() -> list[Any]:
+    """What the page remembers of it."""
+    names = (
+        ids.LOOK_THEME,
+        ids.LOOK_OPEN,
+        ids.LOOK_GIVEN,
+        ids.LOOK_PLACE,
+        ids.LOOK_LINKS,
+        ids.LOOK_ECHO,
+    )
+    return [dcc.Store(id=name) for name in names]
+
+
+def register(app: Dash, lab: Lab) -> None:
+    """What the text answers to."""
+
+    @app.callback(
+        Output(ids.LOOK_OPEN, "data"),
+        Output(ids.LOOK_TOKENS, "children"),
+        Output(ids.LOOK_NOTE, "children"),
+        Output(ids.LOOK_PROBLEM, "children"),
+        Output(ids.LOOK_DROP, "hidden"),
+        Output(ids.LOOK_TEXT, "value"),
+        Output(ids.LOOK_GIVEN, "data"),
+        Output(ids.LOOK_BODY, "hidden"),
+        Input(ids.MOMENT_AT, "data"),
+        Input(ids.LOOK_TEXT, "value"),
+        Input(ids.TABS, "active_tab"),
+        Input(ids.LOOK_DROP, "n_clicks"),
+        Input(ids.LOOK_AGAIN, "n_clicks"),
+        State(ids.LOOK_GIVEN, "data"),
+        State(ids.LOOK_OPEN, "data"),
+        prevent_initial_call=True,
+    )
+    def read(
+        at: Any, text: Any, tab: Any, drop: Any, again: Any, given: Any, known: Any
+    ) -> tuple[Any, ...]:
+        """Another moment, another text: what the model reads now, or why it cannot."""
+        if tab != TITLE:
+            raise PreventUpdate
+        run, step = moment_bar.chosen(at)
+        shown: Any = no_update
+        try:
+            run = lab.writer_named(run)
+            text, given, shown = _text(lab, run, text, given)
+            reading = lab.inspector.read(run, step, text)
+        except UnknownTextError as error:
+            return *([no_update] * 3), str(error), False, shown, given, no_update
+        except ConfigError as error:
+            return *([no_update] * 3), str(error), True, shown, given, no_update
+        except LabError as error:
+            return None, [], "", str(error), True, no_update, no_update, True
+        fresh = _store(reading)
+        same = isinstance(known, dict) and all(
+            known.get(name) == fresh[name] for name in ("run", "tokens")
+        )
+        tokens = no_update if same else _tokens(reading)
+        return fresh, tokens, _note(reading), "", True, shown, given, False
+
+    app.clientside_callback(
+        ClientsideFunction("look", "theme"),
+        Output(ids.LOOK_THEME, "data"),
+        Input(ids.TABS, "active_tab"),
+        State(ids.LOOK_THEME, "data"),
+        prevent_initial_call=True,
+    )
+    app.clientside_callback(
+        ClientsideFunction("look", "linked"),
+        Output(ids.LOOK_ECHO, "data"),
+        Input(ids.LOOK_LINKS, "data"),
+        Input(ids.LOOK_TOKENS, "children"),
+        Input(ids.LOOK_PLACE, "data"),
+        Input(ids.LOOK_TABS, "active_tab"),
+        Input(ids.LENS, "style"),  # as wide as it is now, the chosen column has to be in sight
+        prevent_initial_call=True,
+    )
+    app.clientside_callback(
+        ClientsideFunction("look", "hovered"),
+        Output(ids.LOOK_ECHO, "data", allow_duplicate=True),
+        Input(ids.HEAD_CHART, "hoverData"),
+        prevent_initial_call=True,
+    )
+
+
+def _text(lab: Lab, run: str, text: Any, given: Any) -> tuple[str, Any, Any]:
+    """The text to read, what was put there for the learner, and what the control is to show."""
+    given = given if isinstance(given, dict) else {}
+    untouched = text is None or text == given.get("text")
+    asked = ctx.triggered_id == ids.LOOK_AGAIN
+    if asked or (untouched and given.get("run") != run):
+        text = lab.inspector.opening(run)
+        return text, {"run": run, "text": text}, text
+    text = str(text or "")
+    if ctx.triggered_id == ids.LOOK_DROP:
+        text = lab.inspector.without_unknown(run, text)
+        return text, given, text
+    return text[:LONGEST], given, no_update
+
+
+def _store(reading: Reading) -> dict[str, Any]:
+    opened = reading.open
+    return {
+        "run": opened.run,
+        "step": opened.step,
+        "weights": opened.weights,
+        "tokens": list(opened.tokens),
+        "after": reading.step,
+    }
+
+
+def _note(reading: Reading) -> str:
+    count = len(reading.open.tokens)
+    return f"{count:,} token{'s' * (count != 1)}. {reading.note}"
+
+
+def _tokens(reading: Reading) -> list[Any]:
+    """Each token as a thing to point at; a line of the text ends where it does."""
+    drawn: list[Any] = []
+    for place, (piece, raw) in enumerate(
+        zip(pieces_of(reading.pieces), reading.pieces, strict=True)
+    ):
+        drawn.append(
+            html.Span(
+                piece,
+                className=f"token token-{place % 6}",
+                role="option",
+                tabIndex=0 if place + 1 == len(reading.pieces) else -1,  # the script moves it on
+                **{"data-place": str(place), "data-id": f"{place + 1}"},
+            )
+        )
+        if raw.endswith(b"\n"):
+            drawn.append(html.Br())
+    return drawn
