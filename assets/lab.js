@@ -17,6 +17,7 @@
       lastTick = Date.now();
       window.dash_clientside.set_props("tick", { disabled: false });
       window.dash_clientside.set_props("runs-tick", { disabled: false });
+      window.dash_clientside.set_props("experiment-tick", { disabled: false });
     }
   }, 500);
 })();

@@ -52,12 +52,16 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """Everything a chart needs; the page adds only colours. Pictures stand in rows by `columns`."""
+    """Everything a chart needs; the page adds only colours. Pictures stand in rows by `columns`.
+
+    `x_log` is for numbers that are spread over orders of magnitude.
+    """
 
     title: str
     kind: Literal["line", "bar", "image"]
     x_label: str = ""
     y_label: str = ""
+    x_log: bool = False
     series: list[Series] = field(default_factory=list)
     references: list[Reference] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)

@@ -1,6 +1,6 @@
 """What the comparison of gradients measured, and how it is shown."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from transformer_lab.experiments.experiment import Plot, Reference, Table
@@ -10,6 +10,7 @@ from transformer_lab.settings import Config, knob
 MOMENTS = {"initial": "at initialization", "trained": "after training"}
 EXACT = {"zero_divergence": "Z-IL", "fixed_prediction": "fixed predictions"}
 PRECISIONS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
+FIRST = 8  # steps that are also drawn by themselves
 SHOWN = (0, 1, 2, 5, 20)  # steps the table shows, beside the last
 
 
@@ -76,8 +77,9 @@ class GradientResult:
         ]
 
     def plots(self) -> list[Plot]:
-        """Cosines against T at both moments, the energy, and the cosines against the precision."""
+        """Cosines against T, the first steps by themselves; energy; cosines by the precision."""
         drawn = [
+            first_steps(cosine_lines(self, "initial")),
             *(cosine_lines(self, moment) for moment in MOMENTS),
             energy_lines(self),
             precision_lines(self),
@@ -99,6 +101,24 @@ def cosine_lines(result: GradientResult, moment: str) -> Plot:
             for series in over_seeds(f"layer {layer + 1}", (one.cosines[layer] for one in looks))
         ],
         references=[Reference(name="the same direction", y=1.0)],
+    )
+
+
+def first_steps(plot: Plot, count: int = FIRST) -> Plot:
+    """The beginning of a plot, where the error comes down one layer a step."""
+    return replace(
+        plot,
+        title="The first steps, at initialization",
+        series=[
+            replace(
+                one,
+                x=one.x[: count + 1],
+                y=one.y[: count + 1],
+                low=one.low[: count + 1],
+                high=one.high[: count + 1],
+            )
+            for one in plot.series
+        ],
     )
 
 
@@ -127,6 +147,7 @@ def precision_lines(result: GradientResult) -> Plot:
         title="The less the label weighs, the nearer to backpropagation (at initialization)",
         kind="line",
         x_label="precision of the label",
+        x_log=True,
         y_label=f"cosine after {result.settings.steps} steps",
         series=[
             series

@@ -7,6 +7,7 @@ marks, the part of docs/pcn_executive_summary.md that holds results.
 """
 
 import csv
+import io
 import platform
 import sys
 import time
@@ -145,19 +146,25 @@ def line(cells: Sequence[str]) -> str:
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Rows with the same keys, as a CSV file; numbers with six digits."""
+    """Rows with the same keys, as a CSV file."""
+    path.write_text(csv_text(rows), encoding="utf-8", newline="")
+
+
+def csv_text(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows with the same keys as comma-separated values; numbers with six digits."""
     found = list(rows)
     names = list(found[0]) if found else []
-    with path.open("w", newline="", encoding="utf-8") as file:
-        out = csv.DictWriter(file, names, lineterminator="\n")
-        out.writeheader()
-        for row in found:
-            out.writerow(
-                {
-                    key: f"{value:.6g}" if isinstance(value, float) else value
-                    for key, value in row.items()
-                }
-            )
+    text = io.StringIO()
+    out = csv.DictWriter(text, names, lineterminator="\n")
+    out.writeheader()
+    for row in found:
+        out.writerow(
+            {
+                key: f"{value:.6g}" if isinstance(value, float) else value
+                for key, value in row.items()
+            }
+        )
+    return text.getvalue()
 
 
 def put_between_marks(path: Path, body: str) -> bool:

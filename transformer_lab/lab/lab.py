@@ -23,8 +23,10 @@ from transformer_lab.lab.queue import Queue
 from transformer_lab.lab.run import RunNotFoundError
 from transformer_lab.lab.runs import RunStore
 from transformer_lab.lab.sampling import Sampling
+from transformer_lab.lab.settlings import Settlings
 from transformer_lab.lab.snapshot import Snapshot
 from transformer_lab.lab.stored_models import NoWeightsError, StoredModels
+from transformer_lab.lab.studies import Studies
 from transformer_lab.lab.texts import Texts
 from transformer_lab.lab.trainings import Trainings
 from transformer_lab.lab.views import View, live_view, stored_view
@@ -69,6 +71,8 @@ class Lab(Trainings):
         self._pace = Pace(self._worker.submit, lambda: not self._busy())
         self._sampling = Sampling(self.jobs, store)
         self.writings = Writings(self.jobs)
+        self.studies = Studies(self)
+        self.settlings = Settlings(self)
 
     def close(self) -> None:
         """Save what runs, to be resumed later, and end all threads."""

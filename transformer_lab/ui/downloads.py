@@ -1,5 +1,6 @@
 """Taking runs away and bringing them in: downloads are plain GETs, uploads are streamed."""
 
+import io
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from transformer_lab.exchange import (
     write_huggingface,
     write_metrics_csv,
 )
+from transformer_lab.experiments.catalogue import EXPERIMENTS
+from transformer_lab.experiments.report import csv_text
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.run import Run, RunNotFoundError
 from transformer_lab.settings import ConfigError
@@ -49,7 +52,10 @@ DOWNLOADS: dict[str, Writer] = {
 
 
 def serve_downloads(server: Flask, lab: Lab) -> None:
-    """Answer GET /download/<run>/<file>, and POST /bring-in?name=... with {"id"} or {"error"}."""
+    """Answer GET /download/<run>/<file>, and POST /bring-in?name=... with {"id"} or {"error"}.
+
+    And GET /download-experiment/<key>.csv, with every number of its last trial.
+    """
 
     @server.get("/download/<run_id>/<name>")
     def download(run_id: str, name: str) -> Response:
@@ -68,6 +74,8 @@ def serve_downloads(server: Flask, lab: Lab) -> None:
             download_name=f"{run_id}.zip" if name == "run.zip" else f"{run_id}-{name}",
         )
 
+    _serve_experiments(server, lab)
+
     @server.post(BRING_IN)
     def bring_in() -> tuple[Response, int]:
         name = request.args.get("name", "")
@@ -80,6 +88,21 @@ def serve_downloads(server: Flask, lab: Lab) -> None:
                 return jsonify(id=lab.bring_in(file, name.removesuffix(".zip"))), 200
             except ImportRefusedError as error:
                 return jsonify(error=str(error)), 400
+
+
+def _serve_experiments(server: Flask, lab: Lab) -> None:
+    @server.get("/download-experiment/<key>.csv")
+    def download_experiment(key: str) -> Response:
+        trial = lab.studies.find(key)
+        if key not in EXPERIMENTS or trial is None or trial.latest is None:
+            abort(404, "Nothing has been measured yet: start the experiment first.")
+        rows = EXPERIMENTS[key].rows(trial.latest.result)
+        return send_file(
+            io.BytesIO(csv_text(rows).encode()),
+            mimetype="text/csv",
+            as_attachment=True,
+            download_name=f"{key}.csv",
+        )
 
 
 def _written(run: Run, write: Writer) -> BinaryIO:

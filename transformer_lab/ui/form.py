@@ -1,15 +1,16 @@
 """Settings to controls, and controls back to settings."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import dash_bootstrap_components as dbc
 from dash import html
 
 from transformer_lab.recipes import SETTINGS, Setup
-from transformer_lab.settings import ConfigError, Setting, checked, plain
+from transformer_lab.settings import Config, ConfigError, Setting, checked, plain
 from transformer_lab.ui import ids
 
+ConfigT = TypeVar("ConfigT", bound=Config)
 FORM = [setting for setting in SETTINGS.values() if setting.group != "sample"]
 
 
@@ -20,10 +21,20 @@ def written(setting: Setting, value: Any) -> Any:
     return value
 
 
-def control(setting: Setting, value: Any, *, choices: Mapping[str, str] | None = None) -> html.Div:
-    """A labelled control with its sentence of help and room for its error."""
+def control(
+    setting: Setting,
+    value: Any,
+    *,
+    choices: Mapping[str, str] | None = None,
+    control_id: Any = None,
+    problem_id: Any = None,
+) -> html.Div:
+    """A labelled control with its sentence of help and room for its error.
+
+    The ids are those of the Train and the Generate tab unless others are given.
+    """
     is_sample = setting.group == "sample"
-    control_id = (
+    control_id = control_id or (
         ids.sample_setting(setting.name) if is_sample else ids.setting(setting.group, setting.name)
     )
     return html.Div(
@@ -36,7 +47,9 @@ def control(setting: Setting, value: Any, *, choices: Mapping[str, str] | None =
             ),
             html.Div(_help(setting), className="field-help", role="note"),
             html.Div(
-                id=ids.problem(setting.group, setting.name), className="field-error", role="alert"
+                id=problem_id or ids.problem(setting.group, setting.name),
+                className="field-error",
+                role="alert",
             ),
         ],
         className=" ".join(["field", *_kinds(setting)]),
@@ -79,6 +92,29 @@ def read(values: Iterable[tuple[Setting, Any]], base: Setup) -> tuple[Setup | No
 
     `base` gives the settings that have no control in this form.
     """
+    given, problems = _checked(values)
+    try:
+        setup = base.with_values(given)
+    except ConfigError as error:
+        return None, {error.field: str(error)} | problems
+    return (None if problems else setup), problems
+
+
+def read_config(
+    config: type[ConfigT], values: Iterable[tuple[Setting, Any]]
+) -> tuple[ConfigT | None, dict[str, str]]:
+    """One group of settings from its controls, and what is wrong with it by dotted name."""
+    given, problems = _checked(values)
+    if problems:
+        return None, problems
+    try:
+        return config(**{key.partition(".")[2]: value for key, value in given.items()}), {}
+    except ConfigError as error:
+        return None, {error.field: str(error)}
+
+
+def _checked(values: Iterable[tuple[Setting, Any]]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Values that are right and problems of those that are not, both by dotted name."""
     given: dict[str, Any] = {}
     problems: dict[str, str] = {}
     for setting, value in values:
@@ -86,8 +122,4 @@ def read(values: Iterable[tuple[Setting, Any]], base: Setup) -> tuple[Setup | No
             given[setting.key] = checked(setting, value)
         except ConfigError as error:
             problems[error.field] = str(error)
-    try:
-        setup = base.with_values(given)
-    except ConfigError as error:
-        return None, {error.field: str(error)} | problems
-    return (None if problems else setup), problems
+    return given, problems

@@ -265,6 +265,80 @@ def block_button(index: str) -> dict[str, str]:
     """The button that opens a part of the drawing of the model."""
     return {"type": "block-button", "index": index}
 
+EXPERIMENT = "experiment"  # the key of the one that is shown
+EXPERIMENT_QUESTION = "experiment-question"
+EXPERIMENT_TITLE = "experiment-title"
+EXPERIMENT_PROMPT = "experiment-prompt"
+EXPERIMENT_OPTIONS = "experiment-options"
+EXPERIMENT_GUESS = "experiment-guess"
+EXPERIMENT_SHOW = "experiment-show"
+EXPERIMENT_AGAIN = "experiment-again"
+EXPERIMENT_GUESSED = "experiment-guessed"
+GUESSES = "guesses"  # by experiment: the option that was guessed, -1 for shown without guessing
+EXPERIMENT_DEFAULTS = "experiment-defaults"
+EXPERIMENT_START = "experiment-start"
+EXPERIMENT_STOP = "experiment-stop"
+EXPERIMENT_MESSAGE = "experiment-message"
+EXPERIMENT_STATE = "experiment-state"
+EXPERIMENT_RESULT = "experiment-result"
+EXPERIMENT_HINT = "experiment-hint"
+EXPERIMENT_VERDICT = "experiment-verdict"
+EXPERIMENT_PLOTS = "experiment-plots"
+EXPERIMENT_TABLES = "experiment-tables"
+EXPERIMENT_AWAY = "experiment-away"
+EXPERIMENT_EQUATIONS = "experiment-equations"
+EXPERIMENT_LEAK = "experiment-leak"
+EXPERIMENT_LEAK_BOX = "experiment-leak-box"
+EXPERIMENT_TICK = "experiment-tick"
+EXPERIMENT_SEEN = "experiment-seen"
+EXPERIMENT_REFRESH = "experiment-refresh"
+
+SETTLING_CARD = "settling-card"
+SETTLING_CHART = "settling-chart"
+SETTLING_STEP = "settling-step"
+SETTLING_TICK = "settling-tick"
+SETTLING_SEEN = "settling-seen"
+
+
+def experiment_button(experiment: str) -> dict[str, str]:
+    """The entry of one experiment in the list."""
+    return {"type": "experiment-button", "experiment": experiment}
+
+
+def experiment_badge(experiment: str) -> dict[str, str]:
+    """How an experiment stands, in the list."""
+    return {"type": "experiment-badge", "experiment": experiment}
+
+
+def experiment_fields(experiment: str) -> dict[str, str]:
+    """The controls of one experiment."""
+    return {"type": "experiment-fields", "experiment": experiment}
+
+
+def experiment_setting(experiment: str, name: str) -> dict[str, str]:
+    """The control of one setting of an experiment."""
+    return {"type": "experiment-setting", "experiment": experiment, "name": name}
+
+
+def experiment_problem(experiment: str, name: str) -> dict[str, str]:
+    """Where the error of one setting of an experiment is shown."""
+    return {"type": "experiment-problem", "experiment": experiment, "name": name}
+
+
+def experiment_plot(place: int) -> dict[str, str]:
+    """A place for a chart and its note."""
+    return {"type": "experiment-plot", "place": str(place)}
+
+
+def experiment_chart(place: int) -> dict[str, str]:
+    """The chart in a place."""
+    return {"type": "experiment-chart", "place": str(place)}
+
+
+def experiment_note(place: int) -> dict[str, str]:
+    """The note below a chart."""
+    return {"type": "experiment-note", "place": str(place)}
+
 
 def queue_button(what: str, item: str) -> dict[str, str]:
     """A button of one training in the queue: up, down or remove."""

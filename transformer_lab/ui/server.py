@@ -193,11 +193,11 @@ def is_callback(app: Dash, body: Any) -> bool:
     if known is None or "callback" not in known:  # those in the browser have none
         return False
     changed = body.get("changedPropIds", [])
-    outputs = body.get("outputs")
+    outputs = body.get("outputs") if body["output"].startswith("..") else [body.get("outputs")]
     return (
         _are(body.get("inputs"), known["inputs"])
         and _are(body.get("state", []), known["state"])
-        and _are(outputs if isinstance(outputs, list) else [outputs], _outputs(body["output"]))
+        and _are(outputs, _outputs(body["output"]))
         and isinstance(changed, list)
         and all(isinstance(item, str) and "." in item for item in changed)
     )

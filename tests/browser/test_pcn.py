@@ -1,0 +1,92 @@
+"""PCN experiments, as a person meets them: guess, run, look, take the numbers along."""
+
+import csv
+import io
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from transformer_lab.lab.lab import Lab
+
+SMALL = {"Inference Steps": "10", "Epochs": "1", "Seeds": "1", "Top Width": "16"}
+PATIENCE = 30_000
+SHOWN = ".experiment-plot:not([hidden]) .js-plotly-plot"
+
+
+def control(page: Page, label: str):
+    shown = page.locator(".experiment-fields:not([hidden])")
+    return shown.locator(f"label:has(.field-label:text-is('{label}')) input")
+
+
+@pytest.fixture
+def tab(context: BrowserContext) -> Page:
+    opened = context.new_page()
+    opened.goto("/")
+    opened.get_by_role("tab", name="PCN Experiments").click()
+    opened.locator(".experiment-entry", has_text="Leak microscope").click()
+    expect(opened.locator("#experiment-title")).to_have_text("Leak microscope", timeout=PATIENCE)
+    return opened
+
+
+def test_the_leak_microscope_is_guessed_run_looked_at_and_taken_along(tab: Page, lab: Lab):
+    for label, value in SMALL.items():
+        control(tab, label).fill(value)
+    expect(tab.locator("#experiment-guess")).to_be_disabled()
+    tab.locator("#experiment-start").click()
+    expect(tab.locator("#experiment-hint")).to_contain_text("hidden until", timeout=PATIENCE)
+    expect(tab.locator(SHOWN)).to_have_count(0)
+    tab.locator("#experiment-options label").first.click()
+    tab.locator("#experiment-guess").click()
+    expect(tab.locator(SHOWN)).not_to_have_count(0, timeout=PATIENCE)
+    first = tab.locator(SHOWN).first.element_handle()
+    expect(tab.locator("#experiment-state")).to_contain_text("done", timeout=PATIENCE)
+    expect(tab.locator(SHOWN)).to_have_count(4, timeout=PATIENCE)
+    assert first.is_visible()  # charts are redrawn in place, not replaced
+    expect(tab.locator("#experiment-guessed")).to_contain_text("You guessed")
+    expect(tab.locator("#experiment-verdict")).to_contain_text("Guessing gives")
+    with tab.expect_download() as saved:
+        tab.locator("#experiment-away a").click()
+    rows = list(csv.DictReader(io.StringIO(saved.value.path().read_text())))
+    assert {row["network"] for row in rows} == {"untrained", "trained", "shuffled"}
+    tab.reload()
+    tab.get_by_role("tab", name="PCN Experiments").click()
+    expect(tab.locator(SHOWN)).to_have_count(4, timeout=PATIENCE)
+    expect(control(tab, "Top Width")).to_have_value("16")
+    tab.locator("#experiment-defaults").click()
+    expect(control(tab, "Top Width")).to_have_value("32", timeout=PATIENCE)
+
+
+def test_equations_are_rendered_and_the_code_is_shown_without_another_host(tab: Page):
+    tab.locator("summary", has_text="The equations").click()
+    equations = tab.locator("#experiment-equations")
+    expect(equations.locator("mjx-container")).to_have_count(4, timeout=PATIENCE)
+    expect(equations.locator("mjx-merror, .mjx-error")).to_have_count(0)
+    tab.locator("#experiment-leak-box summary").click()
+    expect(tab.locator("#experiment-leak")).to_contain_text("def infer_label(")
+
+
+def test_another_experiment_is_chosen_and_a_bad_value_marked_by_keyboard_alone(tab: Page):
+    tab.locator(".experiment-entry").first.focus()
+    tab.keyboard.press("Tab")
+    tab.keyboard.press("Enter")
+    expect(tab.locator(".experiment-entry").nth(1)).to_have_attribute(
+        "aria-current", "true", timeout=PATIENCE
+    )
+    expect(tab.locator(".experiment-entry[aria-current='true']")).to_have_count(1)
+    control(tab, "Width").focus()
+    tab.keyboard.press("Control+A")
+    tab.keyboard.type("1")
+    fields = tab.locator(".experiment-fields:not([hidden])")
+    expect(fields.locator(".field-error:not(:empty)")).to_contain_text(
+        "choose a number from 4 to 512", timeout=PATIENCE
+    )
+    tab.locator("#experiment-start").click()
+    expect(tab.locator("#experiment-message")).to_contain_text("Correct the marked settings")
+
+
+def test_on_a_telephone_nothing_reaches_beyond_the_page(tab: Page):
+    tab.set_viewport_size({"width": 390, "height": 844})
+    for place in range(tab.locator(".experiment-entry").count()):
+        tab.locator(".experiment-entry").nth(place).click()
+        tab.wait_for_timeout(500)
+        assert tab.evaluate("document.documentElement.scrollWidth") == 390
