@@ -8,7 +8,7 @@ from dash import dcc, html
 from transformer_lab.lab.device import has_gpu
 from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import SETTINGS, Recipe, Setup, load_recipes
-from transformer_lab.ui import form, ids, live
+from transformer_lab.ui import form, ids, live, settling_card
 from transformer_lab.ui.charts.training import blank
 
 GRAPH = {"displaylogo": False, "displayModeBar": False, "responsive": True}
@@ -89,7 +89,10 @@ def _corpora(lab: Lab, setup: Setup) -> dict[str, str]:
 
 
 def _recipe(recipes: dict[str, Recipe], recipe: Recipe) -> list[Any]:
-    options = [{"value": slug, "label": item.title} for slug, item in recipes.items()]
+    options = [
+        {"value": slug, "label": f"{item.group} · {item.title}" if item.group else item.title}
+        for slug, item in recipes.items()
+    ]
     return [
         html.Div(
             [
@@ -242,6 +245,7 @@ def _aside() -> list[Any]:
             ],
             className="card sample-card",
         ),
+        settling_card.layout(),
         html.Div(
             [
                 html.H2("Status"),

@@ -23,7 +23,7 @@ from transformer_lab.recipes import (
     setup_from,
 )
 from transformer_lab.settings import ConfigError
-from transformer_lab.ui import form, ids, live, words
+from transformer_lab.ui import form, ids, live, settling_card, words
 from transformer_lab.ui.train_layout import layout
 
 __all__ = ["TITLE", "layout", "register"]
@@ -51,6 +51,7 @@ def register(app: Dash, lab: Lab) -> None:
     _register_form(app, lab)
     _register_commands(app, lab)
     _register_poll(app, lab)
+    settling_card.register(app, lab, TITLE)
 
 
 def _register_form(app: Dash, lab: Lab) -> None:
