@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from transformer_lab.lab.jobs import Job
-from transformer_lab.lab.live_run import Snapshot
+from transformer_lab.lab.snapshot import Snapshot
 from transformer_lab.model.settling import settling_trace
 
 if TYPE_CHECKING:
