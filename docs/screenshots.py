@@ -2,7 +2,8 @@
 
     python docs/screenshots.py
 
-Serves the page on a temporary home, trains the Quick start recipe and takes pictures on the way.
+Serves the page on a temporary home, trains the Quick start recipe, runs an experiment and takes
+pictures on the way; a few minutes.
 Wants Tiny Shakespeare at hand (TRANSFORMER_LAB_DATA names a folder of corpora) or a network.
 """
 
@@ -52,6 +53,21 @@ def main() -> None:
             page.fill("#sentence", "To be, or not to be: that is the question.")
             page.wait_for_timeout(1500)
             page.screenshot(path=IMAGES / "data.png")
+            page.locator(".nav-link", has_text="Runs").click()
+            page.locator(".ag-center-cols-container .ag-row").first.click()
+            page.wait_for_timeout(3000)
+            page.screenshot(path=IMAGES / "runs.png")
+            page.locator(".nav-link", has_text="Look inside").click()
+            page.locator("#look-tokens [data-place]").nth(20).click()
+            page.wait_for_timeout(4000)
+            page.screenshot(path=IMAGES / "look.png")
+            page.locator(".nav-link", has_text="PCN Experiments").click()
+            page.locator("#experiment-options label").first.click()
+            page.click("#experiment-guess")
+            page.click("#experiment-start")
+            page.wait_for_selector("#experiment-state:has-text('done')", timeout=600_000)
+            page.wait_for_timeout(2000)
+            page.screenshot(path=IMAGES / "pcn.png")
         finally:
             server.terminate()
             server.wait()

@@ -1,6 +1,7 @@
 """One real server and a real headless browser for all browser tests."""
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from playwright.sync_api import (
 
 from chromium import find
 from transformer_lab.lab.lab import Lab
+from transformer_lab.recipes import Setup
 from transformer_lab.ui.server import create_app
 
 FLAGS = [
@@ -35,6 +37,20 @@ TINY = {
     "Batch Size": "4",
     "Steps": "5000",
 }
+
+SMALL_MODEL = Setup().with_values(
+    {
+        "data.corpus": "python_docs",
+        "model.layers": 2,
+        "model.heads": 2,
+        "model.embedding_dim": 32,
+        "model.sequence_length": 32,
+        "train.batch_size": 4,
+        "train.steps": 60,
+        "train.threads": 1,
+        "train.learning_rate": 0.01,
+    }
+)
 
 
 @pytest.fixture(scope="session")
@@ -86,6 +102,20 @@ def _wrong(message: ConsoleMessage) -> bool:
 
 def _ours(url: str, address: str) -> bool:
     return url.startswith((address, "data:", "blob:"))
+
+
+@pytest.fixture(scope="session")
+def model(lab: Lab) -> str:
+    """A model of two layers that has trained a little; the run's id."""
+    if lab.current and lab.current.busy:
+        lab.stop("Another test begins.")
+        lab.wait(30)
+    lab.start(SMALL_MODEL)
+    deadline = time.monotonic() + 60
+    while not lab.current.ended:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return lab.current.status.run_id
 
 
 @pytest.fixture

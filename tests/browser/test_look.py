@@ -1,29 +1,12 @@
 """Looking inside a model, by mouse and by keyboard."""
 
 import re
-import time
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from transformer_lab.lab.lab import Lab
-from transformer_lab.recipes import Setup
-
 PATIENCE = 20_000  # milliseconds
 SHARE = re.compile(r"([\d.]+)\u00a0%")
-SETUP = Setup().with_values(
-    {
-        "data.corpus": "python_docs",
-        "model.layers": 2,
-        "model.heads": 2,
-        "model.embedding_dim": 32,
-        "model.sequence_length": 32,
-        "train.batch_size": 4,
-        "train.steps": 60,
-        "train.threads": 1,
-        "train.learning_rate": 0.01,
-    }
-)
 
 
 def open_look(page: Page) -> None:
@@ -34,20 +17,6 @@ def open_look(page: Page) -> None:
 
 def tokens(page: Page) -> Locator:
     return page.locator("#look-tokens [data-place]")
-
-
-@pytest.fixture(scope="session")
-def model(lab: Lab) -> str:
-    """A model of two layers that has trained a little; the run's id."""
-    if lab.current and lab.current.busy:
-        lab.stop("Another test begins.")
-        lab.wait(30)
-    lab.start(SETUP)
-    deadline = time.monotonic() + 60
-    while not lab.current.ended:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return lab.current.status.run_id
 
 
 @pytest.fixture

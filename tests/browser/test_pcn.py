@@ -84,6 +84,33 @@ def test_another_experiment_is_chosen_and_a_bad_value_marked_by_keyboard_alone(t
     expect(tab.locator("#experiment-message")).to_contain_text("Correct the marked settings")
 
 
+def test_a_trained_model_passes_the_audit_which_catches_a_cheat(tab: Page, model: str):
+    tab.locator("#audit-model").select_option(model)
+    tab.locator("#audit-start").click()
+    expect(tab.locator(".audit-verdict")).to_contain_text("Passed.", timeout=PATIENCE)
+    proofs = tab.locator("#audit-proofs li")
+    expect(proofs).to_have_count(6)
+    expect(proofs.locator(".audit-mark.good")).to_have_count(6)
+    expect(proofs.nth(4)).to_contain_text("The cheat is caught")
+    expect(tab.locator("#audit-start")).to_be_enabled()
+
+
+def test_transformers_race_as_runs_and_their_time_is_told_before(tab: Page, lab: Lab):
+    tab.locator(".experiment-entry", has_text="PC-enhanced transformers").click()
+    expect(tab.locator("#experiment-cost")).to_contain_text("Will take about", timeout=PATIENCE)
+    for label, value in {"Training Steps": "10", "Seeds": "1", "Width": "16"}.items():
+        control(tab, label).fill(value)
+    control(tab, "PC Learning").uncheck()
+    tab.locator("#experiment-show").click()
+    tab.locator("#experiment-start").click()
+    expect(tab.locator("#experiment-state")).to_contain_text("done", timeout=2 * PATIENCE)
+    expect(tab.locator(SHOWN)).to_have_count(3, timeout=PATIENCE)
+    expect(tab.locator("#experiment-verdict")).to_contain_text("no clear difference")
+    expect(tab.locator(".plot-note").first).to_contain_text("bit for bit, in 1 of 1 seeds")
+    lab.refresh()
+    assert {run.lane for run in lab.runs() if run.race} >= {"standard", "pc_ffn", "matched"}
+
+
 def test_on_a_telephone_nothing_reaches_beyond_the_page(tab: Page):
     tab.set_viewport_size({"width": 390, "height": 844})
     for place in range(tab.locator(".experiment-entry").count()):

@@ -22,6 +22,13 @@ TINY = {
     "race": {"steps": "2", "epochs": "1", "seeds": "1", "width": "8"},
     "gradients": {"steps": "3", "epochs": "0", "seeds": "1", "width": "8"},
     "language_model": {"steps": "1", "sequences": "2", "longest": "8", "training_steps": "1"},
+    "transformers": {
+        "pc_learning": False,
+        "steps": "1",
+        "training_steps": "10",
+        "seeds": "1",
+        "width": "16",
+    },
     "latents": {"steps": "2", "epochs": "1", "seeds": "1", "learning_steps": "1"},
 }
 MOST_BYTES = 300_000

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import ttest_1samp
 from sklearn.datasets import load_digits
 
 from transformer_lab.experiments import evaluator, leak_microscope, report, statistics
@@ -46,6 +47,7 @@ from transformer_lab.experiments.pictures import (
     one_hot,
 )
 from transformer_lab.experiments.race_result import RaceSettings, is_clear
+from transformer_lab.experiments.transformer_variants import TransformerSettings
 from transformer_lab.pcn import classify
 from transformer_lab.settings import ConfigError, checked, settings_of
 
@@ -54,6 +56,7 @@ QUICK = {
     "race": RaceSettings(seeds=1, epochs=6, steps=5),
     "gradients": GradientSettings(seeds=1, steps=60, epochs=1),
     "language_model": LanguageModelLeakSettings(steps=20, training_steps=40, precision=10.0),
+    "transformers": TransformerSettings(seeds=1, training_steps=10, width=16, pc_learning=False),
     "latents": LatentSettings(seeds=1, epochs=1),
 }
 DOCS = Path(__file__).parents[2] / "docs"
@@ -188,11 +191,17 @@ def test_the_same_settings_give_the_same_result_and_leave_torchs_generator_alone
         "race": RaceSettings(seeds=1, epochs=1, steps=2),
         "gradients": GradientSettings(seeds=1, steps=5, epochs=0),
         "language_model": LanguageModelLeakSettings(steps=2, training_steps=2, longest=16),
+        "transformers": TransformerSettings(
+            seeds=1, training_steps=10, width=16, pc_learning=False
+        ),
         "latents": LatentSettings(seeds=1, epochs=1, steps=5, learning_steps=5),
     }[key]
     before = torch.get_rng_state()
     one, other = ([*EXPERIMENTS[key].run(short, ())][-1].result for _ in range(2))
-    assert EXPERIMENTS[key].rows(one) == EXPERIMENTS[key].rows(other)
+    measured, again = (EXPERIMENTS[key].rows(result) for result in (one, other))
+    for row in measured + again:
+        row.pop("seconds", None)  # the one thing that may differ
+    assert measured == again
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -446,6 +455,25 @@ def test_chance_is_the_exact_binomial_interval(trials, classes, level):
     assert [guess.low, guess.high] == [100 * k / trials for k in found]
 
 
+@pytest.mark.parametrize(
+    ("found", "clear"),
+    [
+        ([0.1, 0.11, 0.09], True),
+        ([-0.1, -0.11, -0.09], True),
+        ([0.1, 0.11, -0.09], False),
+        ([0.1, 0.01, 0.3], False),  # p = 0.26
+        ([0.1, 0.11], False),
+        ([0.0, 0.0, 0.0], False),
+        ([0.1, 0.01, 0.3] * 3, True),  # p = 0.006
+    ],
+)
+def test_paired_differences_are_clear_when_they_pass_the_t_test(found, clear):
+    assert statistics.clearly_apart(found) == clear
+    passes = ttest_1samp(found, 0.0).pvalue < 0.05 if any(found) else False
+    if len(found) >= 3 and len({one > 0 for one in found}) == 1:
+        assert passes == clear
+
+
 def test_chance_covers_as_many_guesses_as_it_says():
     guess = statistics.chance(450, 10)
     scores = np.random.default_rng(0).binomial(450, 0.1, 20_000) / 4.5
@@ -596,3 +624,5 @@ def test_the_presets_show_what_the_reference_measured():
     latents = found["latents"]
     assert latents.accuracy("trained", "all").mean > 80
     assert 45 < latents.accuracy("untrained", "all").mean < 75
+    assert found["transformers"].identical() == [True] * 3
+    assert all(not lane.failed for lane in found["transformers"].lanes)

@@ -8,6 +8,7 @@ from transformer_lab.experiments import (
     latents,
     leak_microscope,
     pc_against_backprop,
+    transformers,
 )
 from transformer_lab.experiments.experiment import Experiment
 
@@ -18,6 +19,7 @@ EXPERIMENTS: dict[str, Experiment[Any, Any]] = {
         pc_against_backprop.EXPERIMENT,
         gradient_agreement.EXPERIMENT,
         language_model_leak.EXPERIMENT,
+        transformers.EXPERIMENT,
         latents.EXPERIMENT,
     )
 }

@@ -4,8 +4,9 @@
 result so far, which draws its own plots. Whoever stops in the middle keeps what was measured.
 """
 
-import importlib
 import inspect
+import pkgutil
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -163,6 +164,8 @@ def paced(
 
 
 def source_of(function: str) -> str:
-    """The source text of the function an equation names. Raises AttributeError, ImportError."""
-    module, _, name = function.rpartition(".")
-    return inspect.getsource(getattr(importlib.import_module(module), name))
+    """The source text of the function or method an equation names.
+
+    Raises AttributeError and ImportError.
+    """
+    return textwrap.dedent(inspect.getsource(pkgutil.resolve_name(function)))

@@ -9,6 +9,7 @@ marks, the part of docs/pcn_executive_summary.md that holds results.
 import csv
 import io
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +20,7 @@ import torch
 
 from transformer_lab.experiments.catalogue import EXPERIMENTS
 from transformer_lab.experiments.experiment import Experiment, Result, Table
+from transformer_lab.experiments.transformer_variants import CHOSEN
 from transformer_lab.settings import Config, plain, settings_of
 
 SEEDS = 3
@@ -27,6 +29,8 @@ SUMMARY = "pcn_executive_summary.md"
 TABLES = "pcn_tables"
 BEGIN = "<!-- results: written by `make pcn-report`, do not edit -->"
 END = "<!-- end of results -->"
+# Other settings than the defaults, where a report can wait longer than a page.
+CHANGES: Mapping[str, Mapping[str, Any]] = {"transformers": dict.fromkeys(CHOSEN, True)}
 VARIANTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "leak": {"With the paper's top width": {"top_width": 10}},
 }
@@ -52,7 +56,7 @@ def write_report(
         tell(f"{experiment.title} ...\n")
         begun = time.monotonic()
         given = (settings or {}).get(key)
-        chosen = given or preset(experiment, seeds)
+        chosen = given or preset(experiment, seeds, CHANGES.get(key))
         result = final_result(experiment, chosen)
         sections.append(section(experiment, chosen, result))
         for title, changes in VARIANTS.get(key, {}).items() if given is None else ():
@@ -131,6 +135,8 @@ def measured(experiment: Experiment[Any, Any], settings: Config, result: Result)
 
 def shown(value: Any) -> str:
     """A setting's value as people write it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
     return plain(value) if isinstance(value, int | float) else str(value)
 
 
@@ -141,8 +147,9 @@ def markdown(table: Table) -> str:
 
 
 def line(cells: Sequence[str]) -> str:
-    """One row of a Markdown table."""
-    return f"| {' | '.join(cells)} |"
+    """One row of a Markdown table; what a model wrote may hold marks, which are only text here."""
+    escaped = (re.sub(r"([|*`_<])", r"\\\1", cell) for cell in cells)
+    return f"| {' | '.join(escaped)} |"
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import stdev
 
 from transformer_lab.experiments.experiment import Reference, Series
 
@@ -85,6 +86,26 @@ def clearly_above(one: Spread, other: Spread, tests: int) -> bool:
     """Whether one accuracy is above the other in three seeds or more, and by more than noise."""
     apart = one.low > other.high and min(one.count, other.count) >= 3
     return apart and one.mean - other.mean > noise(one.mean, tests)
+
+
+# 97.5 % of Student's t with 1, 2 ... degrees of freedom lie below these.
+STUDENT = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093,
+)  # fmt: skip
+
+
+def clearly_apart(differences: Sequence[float]) -> bool:
+    """Whether differences, one a seed, are more than luck.
+
+    They must be of one sign in three seeds or more, and pass a paired t-test (two-sided, 95 %).
+    """
+    count = len(differences)
+    same_sign = all(one > 0 for one in differences) or all(one < 0 for one in differences)
+    if count < 3 or not same_sign:
+        return False
+    error = stdev(differences) / math.sqrt(count)
+    return abs(spread(differences).mean) > STUDENT[min(count - 1, len(STUDENT)) - 1] * error
 
 
 def chance_reference(guess: Chance) -> Reference:

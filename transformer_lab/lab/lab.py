@@ -212,11 +212,11 @@ class Lab(Trainings):
         for run in [self.current, *self._lanes]:
             if run and run.snapshot:
                 key = run.status.run_id or UNTRAINED
-                words = f"{run.status.run_id or 'Untrained model'} · {run.status.state}"
-                found.setdefault(key, words)
+                name = run.status.run_id or "Untrained model"
+                found.setdefault(key, _called(name, run.lane, run.status.state))
         for summary in self.runs():
             if summary.id not in found and self._has_weights(summary.id):
-                found[summary.id] = f"{summary.name} · {summary.state}"
+                found[summary.id] = _called(summary.name, summary.lane, summary.state)
         return found
 
     def _has_weights(self, run_id: str) -> bool:
@@ -284,3 +284,8 @@ class Lab(Trainings):
         except UnknownTextError:
             return replace(config, prompt=tokenizer.known(config.prompt))
         return config
+
+
+def _called(name: str, lane: str, state: str) -> str:
+    """A model in a list: what it is called, in a race also there, and how its training stands."""
+    return f"{name} ({lane}) · {state}" if lane else f"{name} · {state}"

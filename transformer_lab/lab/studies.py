@@ -13,6 +13,7 @@ from transformer_lab.experiments.catalogue import EXPERIMENTS
 from transformer_lab.experiments.experiment import Partial
 from transformer_lab.lab.continuing import LabError
 from transformer_lab.lab.jobs import Job
+from transformer_lab.lab.transformer_race import estimated_seconds, race_transformers
 from transformer_lab.settings import Config, ConfigError
 from transformer_lab.text.corpora import corpus_folders
 
@@ -23,7 +24,9 @@ Runner = Callable[["Lab", Any], Iterator[Partial[Any]]]
 TrialState = Literal["running", "stopping", "done", "stopped", "failed"]
 
 # How an experiment runs that needs more of the lab than a job's thread, by its key.
-RUNNERS: dict[str, Runner] = {}
+RUNNERS: dict[str, Runner] = {"transformers": race_transformers}
+# How long an experiment will take here, in seconds, where that may be long; None if not yet known.
+ESTIMATES: dict[str, Callable[["Lab", Any], float | None]] = {"transformers": estimated_seconds}
 MOST_AT_ONCE = 2  # of the job threads; the others are for writing and for looking inside
 
 
@@ -107,6 +110,13 @@ class Studies:
             self._trials.pop(key, None)
             self._trials[key] = trial  # the one started last is the last of them
         return trial
+
+    def estimated_seconds(self, key: str, settings: Config) -> float | None:
+        """How long an experiment will take here, where that may be long and can be known.
+
+        Raises ConfigError.
+        """
+        return ESTIMATES[key](self._lab, settings) if key in ESTIMATES else None
 
     def _partials(self, key: str, settings: Config) -> Iterator[Partial[Any]]:
         if key in RUNNERS:

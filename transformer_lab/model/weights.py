@@ -19,12 +19,16 @@ STANDARD_DEVIATION = 0.02  # GPT-2's
 
 
 def build_model(config: ModelConfig, vocabulary_size: int, seed: int) -> GPT:
-    """A new model on the CPU, its weights drawn from `seed`."""
+    """A new model on the CPU, its weights drawn from `seed`.
+
+    What predicts while latents settle is drawn last, so that all the rest starts as it does in a
+    model without it.
+    """
     model = outline(config, vocabulary_size)
     generator = torch.Generator().manual_seed(seed)
+    named = sorted(model.named_parameters(), key=lambda item: "settling" in item[0])
     weights = {
-        name: initial_weight(name, parameter, config, generator)
-        for name, parameter in model.named_parameters()
+        name: initial_weight(name, parameter, config, generator) for name, parameter in named
     }
     model.load_state_dict(weights, assign=True)
     return model

@@ -127,13 +127,16 @@ def register(app: Dash, lab: Lab) -> None:
         job = lab.jobs.find(data["job"]) if isinstance(data, dict) and "job" in data else None
         if job is None:
             return no_update, no_update, True, False
+        over = job.done  # before what it has found is read, or the last could be missed
         found, _ = job.since()
         proofs = [one for one in found if isinstance(one, Proof)]
         verdicts = [one for one in found if isinstance(one, Verdict)]
-        state = job.error or ("" if job.done else f" · proof {len(proofs) + 1} of {PROOFS}")
+        state = job.error or (
+            "" if over else f" · proof {min(len(proofs) + 1, PROOFS)} of {PROOFS}"
+        )
         shown = [*map(_verdict, verdicts), html.Ol([_proof(proof) for proof in proofs])]
         lab.refresh()
-        return shown, f"{data['who']}{state}", job.done, not job.done
+        return shown, f"{data['who']}{state}", over, not over
 
 
 def _verdict(verdict: Verdict) -> html.Div:

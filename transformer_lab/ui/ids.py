@@ -265,6 +265,7 @@ def block_button(index: str) -> dict[str, str]:
     """The button that opens a part of the drawing of the model."""
     return {"type": "block-button", "index": index}
 
+
 EXPERIMENT = "experiment"  # the key of the one that is shown
 EXPERIMENT_QUESTION = "experiment-question"
 EXPERIMENT_TITLE = "experiment-title"
@@ -279,6 +280,7 @@ EXPERIMENT_DEFAULTS = "experiment-defaults"
 EXPERIMENT_START = "experiment-start"
 EXPERIMENT_STOP = "experiment-stop"
 EXPERIMENT_MESSAGE = "experiment-message"
+EXPERIMENT_COST = "experiment-cost"
 EXPERIMENT_STATE = "experiment-state"
 EXPERIMENT_RESULT = "experiment-result"
 EXPERIMENT_HINT = "experiment-hint"

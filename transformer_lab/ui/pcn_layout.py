@@ -12,7 +12,7 @@ from transformer_lab.experiments.catalogue import EXPERIMENTS
 from transformer_lab.experiments.experiment import Experiment
 from transformer_lab.lab.lab import Lab
 from transformer_lab.settings import Config, Setting, settings_of
-from transformer_lab.ui import form, ids
+from transformer_lab.ui import audit_card, form, ids
 from transformer_lab.ui.charts.training import blank
 from transformer_lab.ui.train_layout import GRAPH
 
@@ -21,7 +21,7 @@ FAST, SLOW = 500, 2000  # milliseconds between polls, while the one shown measur
 RESTING = 3_600_000  # while another tab is open
 
 # Cards below the experiments: modules with layout(lab) and register(app, lab).
-CARDS: tuple[Any, ...] = ()
+CARDS: tuple[Any, ...] = (audit_card,)
 
 
 def opening(lab: Lab) -> str:
@@ -149,6 +149,7 @@ def _settings(lab: Lab, shown: str) -> html.Section:
                 ],
                 className="experiment-buttons",
             ),
+            html.Div(id=ids.EXPERIMENT_COST, className="quiet experiment-cost"),
             html.Div(id=ids.EXPERIMENT_STATE, className="experiment-state", role="status"),
         ],
         className="card experiment-settings",

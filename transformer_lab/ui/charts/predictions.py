@@ -134,7 +134,7 @@ def attribution_figure(names: Sequence[str], values: Numbers, title: str, *, dar
     )
     low, high = (float(end) for end in (min(0.0, values.min()), max(0.0, values.max())))
     room = 0.16 * (high - low) + 1e-6  # for the numbers beside the bars
-    span = [low - room * (low < 0), high + room]
+    span = [low - 2 * room * (low < 0), high + room]
     figure.update_xaxes(
         fixedrange=True, zeroline=True, zerolinecolor=QUIET, title="to the logit", range=span,
         autorange=False,

@@ -7,6 +7,7 @@ Dash's `extendData`. The colour of text comes from the style sheet, so that it f
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import plotly.graph_objects as go
@@ -94,8 +95,12 @@ def loss_figure(
     return figure
 
 
+@lru_cache(maxsize=64)
 def blank(title: str) -> go.Figure:
-    """What stands there until the first answer comes: a title, and no made-up axes."""
+    """What stands there until the first answer comes: a title, and no made-up axes.
+
+    Always the same figure, since a page opens with many; nobody may change it.
+    """
     figure = figure_with_title(title)
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)

@@ -170,12 +170,13 @@ def _register_findings(app: Dash, lab: Lab) -> None:
             return "", no_update, no_update, no_update, True, None
         if job.stopped:  # another study has taken its place
             raise PreventUpdate
+        over = job.done  # before what it has found is read, or the last could be missed
         found, _ = job.since()
         last = found[-1] if found else "beginning"
         if job.error:
             return job.error, no_update, no_update, no_update, True, None
         if not isinstance(last, Study):
-            return f"{last} …", no_update, no_update, no_update, job.done, no_update
+            return f"{last} …", no_update, no_update, no_update, over, no_update
         if shown == begun:
             raise PreventUpdate
         return (

@@ -175,6 +175,8 @@ def _register_text(app: Dash, lab: Lab) -> None:
         """What is new of the text or texts, and who wrote them."""
         names = (wanted or {}).get("shown", [])
         found = [lab.writings.find(name) for name in names[:2]]
+        # Asked before the text is read: what is done then is read whole.
+        ended = [writing is None or writing.job.done for writing in found]
         if not found or found[0] is None:
             return (*[no_update] * 6, True, True)
         written = written if isinstance(written, dict) else {}
@@ -186,8 +188,8 @@ def _register_text(app: Dash, lab: Lab) -> None:
                 cursor = before.get("n", 0) if before.get("id") == writing.id else 0
                 text, count = _text(writing, cursor)
                 seen[str(place)] = {"id": writing.id, "n": count}
-                parts += [text, _caption(writing, count)]
-        done = all(writing is None or writing.job.done for writing in found)
+                parts += [text, _caption(writing, count, ended[place])]
+        done = all(ended)
         parts += [no_update, no_update] * (len(parts) < 4)
         return (*parts, len(found) < 2, seen, done, done)
 
@@ -216,12 +218,12 @@ def _text(writing: Writing, cursor: int) -> tuple[Any, int]:
     return added, count
 
 
-def _caption(writing: Writing, count: int) -> str:
+def _caption(writing: Writing, count: int, ended: bool) -> str:
     job = writing.job
-    if job.error:
+    if ended and job.error:
         return job.error
     run = writing.snapshot.run_id or "the untrained model"
-    how = "stopped" if job.stopped else "done" if job.done else "writing"
+    how = "stopped" if job.stopped else "done" if ended else "writing"
     return f"Written by {run} after step {writing.snapshot.step:,} · {count:,} tokens · {how}"
 
 

@@ -11,8 +11,8 @@ def layout(lab: Lab) -> html.Div:
     """One honest sentence."""
     return html.Div(
         html.P(
-            "Here a guided tour will lead through the parts of a transformer; it is not written "
-            "yet, and everything on the Train and Generate tabs already works."
+            "Here a guided tour will lead through the parts of a transformer. It is not written "
+            "yet; all other tabs work."
         ),
         className="pane lone",
     )

@@ -12,7 +12,7 @@ from transformer_lab.experiments.catalogue import EXPERIMENTS
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.lab.studies import Trial
 from transformer_lab.settings import ConfigError, settings_of
-from transformer_lab.ui import form, ids, live, pcn_parts
+from transformer_lab.ui import form, ids, live, pcn_parts, words
 from transformer_lab.ui.pcn_layout import CARDS, FAST, RESTING, SLOW, layout, places
 
 __all__ = ["TITLE", "layout", "register"]
@@ -222,7 +222,7 @@ def _at(problem: dict[str, Any], key: str, problems: dict[str, str]) -> str:
 
 
 def _register_poll(app: Dash, lab: Lab) -> None:
-    parts = tuple(_parts(lab, next(iter(EXPERIMENTS)), None))
+    parts = tuple(_parts(lab, next(iter(EXPERIMENTS)), None, ""))
 
     @app.callback(
         Output(ANY_PLOT, "hidden"),
@@ -238,11 +238,14 @@ def _register_poll(app: Dash, lab: Lab) -> None:
         Input(ids.GUESSES, "data"),
         Input(ids.TABS, "active_tab"),
         State(ids.EXPERIMENT_SEEN, "data"),
+        State(ANY_SETTING, "value"),
+        State(ANY_SETTING, "id"),
         running=[(Output(ids.EXPERIMENT_TICK, "disabled"), True, False)],
     )
     def poll(
-        tick: Any, refresh: Any, key: Any, guesses: Any, tab: Any, seen: Any
-    ) -> tuple[Any, ...]:
+        tick: Any, refresh: Any, key: Any, guesses: Any, tab: Any, seen: Any,
+        values: Any, control_ids: Any,
+    ) -> tuple[Any, ...]:  # fmt: skip
         """What changed since the last poll, and nothing else."""
         rooms, listed = len(ctx.outputs_list[0]), ctx.outputs_list[4]
         seen = seen if isinstance(seen, dict) else {}
@@ -252,7 +255,8 @@ def _register_poll(app: Dash, lab: Lab) -> None:
             pcn_parts.badge(lab.studies.find(item["id"].get("experiment"))) for item in listed
         ]
         trial = lab.studies.find(key)
-        stamp = live.digest([tab == TITLE, rooms, key, guess, badges, _stamp(trial)])
+        cost = _cost(lab, key, _read(key, values, control_ids)[0]) if tab == TITLE else ""
+        stamp = live.digest([tab == TITLE, rooms, key, guess, badges, cost, _stamp(trial)])
         if seen.get("stamp") == stamp:
             raise PreventUpdate
         if tab != TITLE:
@@ -260,7 +264,7 @@ def _register_poll(app: Dash, lab: Lab) -> None:
             nothing = [[no_update] * len(outputs) for outputs in ctx.outputs_list[:5]]
             return *nothing, *rest, seen | {"stamp": stamp}
         plots, drawn = _plots(key, trial if guess is not None else None, rooms, seen.get("plots"))
-        fresh = _parts(lab, key, guess)
+        fresh = _parts(lab, key, guess, cost)
         digests = [live.digest(value) for value in fresh.values()]
         outputs = _changed(list(fresh.values()), digests, seen.get("parts"))
         return *plots, badges, *outputs, {"stamp": stamp, "parts": digests, "plots": drawn}
@@ -299,7 +303,19 @@ def _plots(
     return [list(each) for each in zip(*drawn, strict=True)] or [[], [], [], []], digests
 
 
-def _parts(lab: Lab, key: str, guess: int | None) -> dict[tuple[str, str], Any]:
+def _cost(lab: Lab, key: str, settings: Any) -> str:
+    """How long an experiment will take, where that is known and may be long."""
+    trial = lab.studies.find(key)
+    if settings is None or (trial and trial.busy):
+        return ""
+    try:
+        seconds = lab.studies.estimated_seconds(key, settings)
+    except ConfigError as error:
+        return str(error)
+    return f"Will take about {words.duration(seconds)} on this computer." if seconds else ""
+
+
+def _parts(lab: Lab, key: str, guess: int | None, cost: str) -> dict[tuple[str, str], Any]:
     """Every part of the tab that may change besides charts and badges, by (id, property)."""
     one, trial = EXPERIMENTS[key], lab.studies.find(key)
     result = trial.latest.result if trial and trial.latest else None
@@ -307,6 +323,7 @@ def _parts(lab: Lab, key: str, guess: int | None) -> dict[tuple[str, str], Any]:
     busy = trial is not None and trial.busy
     return {
         (ids.EXPERIMENT_STATE, "children"): pcn_parts.state(trial),
+        (ids.EXPERIMENT_COST, "children"): cost,
         (ids.EXPERIMENT_GUESSED, "children"): pcn_parts.compared(one, trial, guess),
         (ids.EXPERIMENT_RESULT, "hidden"): not told,
         (ids.EXPERIMENT_HINT, "hidden"): told,

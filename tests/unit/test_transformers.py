@@ -1,0 +1,205 @@
+"""The race of transformers: its controls, what it concludes, and that the lab races the same."""
+
+import itertools
+import threading
+from dataclasses import replace
+
+import pytest
+
+from transformer_lab.experiments import transformers
+from transformer_lab.experiments.transformer_variants import (
+    CHOSEN,
+    IDENTITY,
+    MATCHED,
+    STANDARD,
+    VARIANTS,
+    TransformerSettings,
+)
+from transformer_lab.experiments.transformers import EXPERIMENT, run
+from transformer_lab.experiments.transformers_result import Lane, TransformerRace
+from transformer_lab.lab.lab import Lab
+from transformer_lab.lab.transformer_race import NAME
+from transformer_lab.settings import ConfigError
+from transformer_lab.text.corpora import corpus_folders
+from transformer_lab.training import NonFiniteLossError
+
+SMALL = {"training_steps": 10, "width": 16, "seeds": 1}
+EVERYBODY = TransformerSettings(**SMALL, **dict.fromkeys(CHOSEN, True))
+
+
+@pytest.fixture(scope="module")
+def everybody(tmp_path_factory):
+    """Every variant, raced to the end on this thread, on the text a lab would take."""
+    *_, last = run(EVERYBODY, corpus_folders(tmp_path_factory.mktemp("home")))
+    return last.result
+
+
+@pytest.fixture
+def lab(tmp_path):
+    made = Lab(tmp_path / "home")
+    yield made
+    made.close()
+
+
+def curve(lane):
+    return lane.steps, lane.losses
+
+
+def test_everyone_comes_to_the_end_with_a_loss_a_size_and_a_text(everybody):
+    assert [lane.variant for lane in everybody.lanes] == EVERYBODY.variants == list(VARIANTS)
+    for lane in everybody.lanes:
+        assert lane.last == 10
+        assert len(lane.losses) == len(lane.seconds) == 10
+        assert 1 < lane.losses[-1] < lane.losses[0]
+        assert lane.parameters > 1000
+        assert lane.text
+        assert not lane.failed
+
+
+def test_without_settling_it_is_the_standard_model_bit_for_bit(everybody):
+    identity, standard = everybody.of(IDENTITY)[0], everybody.of(STANDARD)[0]
+    assert curve(identity) == curve(standard)
+    assert identity.text == standard.text
+    assert everybody.identical() == [True]
+    for variant in CHOSEN:
+        assert everybody.of(variant)[0].losses != standard.losses
+
+
+def test_the_control_is_as_large_as_what_it_controls(everybody):
+    ours, theirs = (everybody.of(name)[0].parameters for name in ("pc_ffn", MATCHED))
+    assert theirs == pytest.approx(ours, rel=0.005)
+    assert ours > everybody.of(STANDARD)[0].parameters
+
+
+def test_everyone_has_the_same_batches_and_budget():
+    setups = EVERYBODY.setups("python_docs", seed=0)
+    common = {name: setup.values() for name, setup in setups.items()}
+    for name in common:
+        differing = {key for key in common[name] if common[name][key] != common[STANDARD][key]}
+        assert differing == set(VARIANTS[name].changes) - {
+            key for key, value in VARIANTS[name].changes.items() if common[STANDARD][key] == value
+        }
+    other = EVERYBODY.setups("python_docs", seed=1)
+    assert {setup.train.seed for setup in setups.values()} == {1}
+    assert {setup.train.seed for setup in other.values()} == {2}
+
+
+def lanes(**losses):
+    """A race with these last losses, one for each seed."""
+    return TransformerRace(
+        settings=TransformerSettings(training_steps=10, pc_learning=False),
+        corpus="a text",
+        lanes=[
+            Lane(variant=name, seed=seed, parameters=1, steps=[10], losses=[loss], seconds=[1.0])
+            for name, found in losses.items()
+            for seed, loss in enumerate(found)
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("ours", "answer", "words"),
+    [
+        ([1.8, 1.81, 1.82], 0, "clearly below"),
+        ([2.2, 2.21, 2.22], 2, "clearly above"),
+        ([2.01, 2.02, 1.99], 1, "no clear difference"),
+        ([1.8, 1.81], 1, "no clear difference"),  # two seeds never suffice
+    ],
+)
+def test_the_verdict_follows_from_the_numbers(ours, answer, words):
+    control = [2.0, 2.01, 2.015][: len(ours)]
+    found = lanes(standard=control, identity=control, matched=control, pc_ffn=ours)
+    assert EXPERIMENT.answer(found) == answer
+    assert words in EXPERIMENT.verdict(found)
+
+
+def test_a_race_whose_check_fails_is_not_believed():
+    three = [2.0, 2.1, 2.2]
+    found = lanes(standard=three, identity=[2.0, 2.1, 2.3], matched=three, pc_ffn=three)
+    assert EXPERIMENT.verdict(found).startswith("Do not believe this race")
+
+
+def test_who_diverges_is_named_and_has_no_result(monkeypatch):
+    whole = transformers.training
+
+    def training(model, setup, encoded):
+        steps = whole(model, setup, encoded)
+        yield from itertools.islice(steps, 5 if setup.model.feedforward == "gelu_matched" else None)
+        if setup.model.feedforward == "gelu_matched":
+            raise NonFiniteLossError(6, "loss", 1.0)
+
+    monkeypatch.setattr(transformers, "training", training)
+    *_, last = run(TransformerSettings(**SMALL, pc_learning=False))
+    failed = [lane.variant for lane in last.result.lanes if lane.failed]
+    assert failed == [MATCHED]
+    assert MATCHED not in [name for name in VARIANTS if last.result.ended(name)]
+    assert EXPERIMENT.answer(last.result) is None
+    assert "At step 6 the loss was no longer a finite number" in last.plots()[0].note
+
+
+def test_what_cannot_race_says_so_at_its_setting():
+    with pytest.raises(ConfigError, match="choose 48 or 52") as caught:
+        TransformerSettings(width=50)
+    assert caught.value.field == "pcn_transformers.width"
+    with pytest.raises(ConfigError, match="choose a variant"):
+        TransformerSettings(**dict.fromkeys(CHOSEN, False))
+
+
+def test_the_lab_races_the_same_as_runs_that_stay(lab, everybody):
+    trial = lab.studies.start("transformers", EVERYBODY)
+    assert trial.job.wait(120)
+    assert trial.state == "done", trial.error
+    lab.refresh()
+    runs = {run.lane: run for run in lab.runs()}
+    assert set(runs) == set(VARIANTS)
+    assert {run.race for run in runs.values()} == {f"{NAME}-1"}
+    assert {run.state for run in runs.values()} == {"finished"}
+    # Sums round by the number of threads, which is a lane's here and a test's there.
+    for ours, theirs in zip(trial.latest.result.lanes, everybody.lanes, strict=True):
+        assert ours.variant == theirs.variant
+        assert ours.steps == theirs.steps
+        assert ours.losses == pytest.approx(theirs.losses, rel=1e-3)
+    assert lab.writers()[runs["pc_learning"].id].endswith("(pc_learning) · finished")
+    assert trial.latest.result.identical() == [True]
+    assert all(lane.text for lane in trial.latest.result.lanes)
+
+
+def test_stop_ends_all_lanes_and_keeps_what_was_measured(lab):
+    long = replace(EVERYBODY, training_steps=5000)
+    trial = lab.studies.start("transformers", long)
+    for _ in range(6000):
+        if trial.latest and trial.latest.progress > 0:
+            break
+        threading.Event().wait(0.01)
+    lab.studies.stop("transformers")
+    assert trial.job.wait(60)
+    assert lab.wait(60)
+    assert trial.state == "stopped"
+    assert EXPERIMENT.verdict(trial.latest.result).startswith("Not yet enough")
+    assert {run.status.state for run in lab.racing(f"{NAME}-1")} == {"stopped"}
+
+
+def test_it_waits_while_something_else_is_training(lab):
+    busy = EVERYBODY.setups("python_docs", 0)[STANDARD].with_values({"train.steps": 100_000})
+    lab.start(busy, "busy")
+    trial = lab.studies.start("transformers", TransformerSettings(**SMALL, pc_learning=False))
+    for _ in range(6000):
+        if trial.latest and "waiting" in trial.latest.words:
+            break
+        threading.Event().wait(0.01)
+    assert trial.latest.words == "waiting until nothing else is training"
+    lab.stop()
+    assert trial.job.wait(120)
+    assert trial.state == "done", trial.error
+
+
+def test_its_time_is_known_beforehand(lab):
+    assert lab.wait(60)  # the speed of this computer is measured first
+    one = lab.studies.estimated_seconds("transformers", TransformerSettings(seeds=1))
+    three = lab.studies.estimated_seconds("transformers", TransformerSettings(seeds=3))
+    more = lab.studies.estimated_seconds(
+        "transformers", TransformerSettings(seeds=1, dual_stream=True)
+    )
+    assert 0 < one < more
+    assert three == pytest.approx(3 * one, rel=0.5)  # it may have learned more in between
+    assert lab.studies.estimated_seconds("leak", EVERYBODY) is None
