@@ -139,7 +139,7 @@ def test_a_poll_stays_small_however_long_the_run(lab, open_page):
     answer = page.post(first)
     figures = json.loads(answer.get_data())["response"]
     assert len(figures["loss-chart"]["figure"]["data"][0]["x"]) <= 401
-    assert len(answer.get_data()) < 60_000
+    assert len(answer.get_data()) < 50_000
 
 
 def test_the_cost_is_told_before_the_start_and_a_long_one_has_a_way_out(page, until):

@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 TRAIN = "#2a8bd0"
 VALIDATION = "#d9730d"
 QUIET = "#8a9099"
-MOST_POINTS = 360  # of one line, when a whole figure is drawn
+MOST_POINTS = 320  # of one line, when a whole figure is drawn
 
 AXIS = {"gridcolor": "rgba(128,128,128,0.18)", "zeroline": False, "autorange": True}
 
