@@ -130,8 +130,13 @@ def drawn(plot: Plot | None, key: str) -> tuple[bool, Any, Any, Any]:
 
 
 def tables(found: list[Table]) -> list[Any]:
-    """Tables under their titles, each scrolling by itself when it is wider than the page."""
-    return [html.Div([html.H2(one.title), _table(one)], className="card") for one in found]
+    """Tables under their titles, each scrolling by itself when it is wider than the page.
+
+    Those without a row yet are left out.
+    """
+    return [
+        html.Div([html.H2(one.title), _table(one)], className="card") for one in found if one.rows
+    ]
 
 
 def _table(one: Table) -> html.Div:
