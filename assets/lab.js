@@ -11,13 +11,16 @@
       lastTick = Date.now();
       return window.dash_clientside.no_update;
     },
+    only_on_runs: (tab) => (tab === "Runs" ? 2000 : 3600000), // milliseconds between two looks at the list
   };
   setInterval(() => {
     if (Date.now() - lastTick > PATIENCE && window.dash_clientside.set_props) {
       lastTick = Date.now();
       window.dash_clientside.set_props("tick", { disabled: false });
-      window.dash_clientside.set_props("runs-tick", { disabled: false });
-      window.dash_clientside.set_props("experiment-tick", { disabled: false });
+      // Those of tabs that have been opened: the others are not made yet.
+      for (const [tab, tick] of [[".runs", "runs-tick"], [".pcn", "experiment-tick"]]) {
+        if (document.querySelector(tab)) window.dash_clientside.set_props(tick, { disabled: false });
+      }
     }
   }, 500);
 })();

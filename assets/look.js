@@ -210,7 +210,8 @@
 
   // Charts with colours of their own are drawn anew in the other theme.
   new MutationObserver(() => {
-    if (window.dash_clientside.set_props) say("look-theme", { data: document.documentElement.dataset.bsTheme });
+    // The tab is made when it is first opened; it asks for the theme then.
+    if (document.querySelector(".look")) say("look-theme", { data: document.documentElement.dataset.bsTheme });
   }).observe(document.documentElement, { attributes: true, attributeFilter: ["data-bs-theme"] });
 
   const icon = (name, words) => [

@@ -12,6 +12,7 @@ from playwright.sync_api import (
     Browser,
     BrowserContext,
     ConsoleMessage,
+    Error,
     Page,
     expect,
     sync_playwright,
@@ -28,6 +29,7 @@ FLAGS = [
     "--disable-gpu",
     "--disable-background-networking",
 ]
+expect.set_options(timeout=15_000)  # milliseconds: what is waited for, not how fast it must be
 STEPS = "label:has(.field-label:text-is('Steps'))"
 TINY = {
     "Layers": "1",
@@ -86,13 +88,18 @@ def context(browser: Browser, address: str, lab: Lab) -> Iterator[BrowserContext
     made = browser.new_context(viewport={"width": 1366, "height": 768}, base_url=address)
     made.on("request", lambda r: None if _ours(r.url, address) else troubles.append(r.url))
     made.on("console", lambda m: troubles.append(m.text) if _wrong(m) else None)
-    made.on("weberror", lambda error: troubles.append(str(error.error)))
+    made.on("weberror", lambda error: troubles.append(_told(error.error)))
     yield made
     made.close()
     if lab.current and lab.current.status.state in ("running", "paused"):
         lab.stop("The test ended.")
         lab.wait(30)
     assert troubles == []
+
+
+def _told(error: Error) -> str:
+    """What the page complains of, and from where."""
+    return f"{error.message}\n{error.stack}"
 
 
 def _wrong(message: ConsoleMessage) -> bool:

@@ -106,7 +106,9 @@ def test_transformers_race_as_runs_and_their_time_is_told_before(tab: Page, lab:
     expect(tab.locator("#experiment-state")).to_contain_text("done", timeout=2 * PATIENCE)
     expect(tab.locator(SHOWN)).to_have_count(3, timeout=PATIENCE)
     expect(tab.locator("#experiment-verdict")).to_contain_text("no clear difference")
-    expect(tab.locator(".plot-note").first).to_contain_text("bit for bit, in 1 of 1 seeds")
+    expect(tab.locator(".experiment-plot .plot-note").first).to_contain_text(
+        "bit for bit, in 1 of 1 seeds"
+    )
     lab.refresh()
     assert {run.lane for run in lab.runs() if run.race} >= {"standard", "pc_ffn", "matched"}
 

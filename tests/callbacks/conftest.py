@@ -13,7 +13,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from transformer_lab.lab.lab import Lab
-from transformer_lab.ui.server import CALLBACKS, create_app
+from transformer_lab.ui import ids
+from transformer_lab.ui.server import CALLBACKS, LATE, TABS, create_app
 
 TINY = {
     "data.corpus": "python_docs",
@@ -44,8 +45,16 @@ class Page:
         served = self.client.get("/_dash-layout")
         assert served.status_code == 200
         self._keep(served.get_json())
+        for tab in LATE:  # as if each had been opened once
+            self.open_tab(tab.TITLE)
+        self.values["tabs", "active_tab"] = TABS[0].TITLE
         self.fire("plan.data", "recipe.value")
         self.fire("cursor.data", "plan.data")
+
+    def open_tab(self, title: str) -> None:
+        """Open a tab, which is made if it is one of the late ones."""
+        self.values["tabs", "active_tab"] = title
+        self.fire(f"{ids.late(title)}.children", "tabs.active_tab")
 
     def _keep(self, component: Any) -> None:
         if isinstance(component, list):

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from transformer_lab.ui import ids
+from transformer_lab.ui.server import LATE
+
 CALLBACKS = "/_dash-update-component"
 ODD: list[Any] = [None, True, -1, 1e308, "x", "\ud800", "../" * 40, [], [[]], {}, {"id": {}}]
 
@@ -145,7 +148,7 @@ def test_a_callback_that_runs_in_the_browser_cannot_be_asked_of_the_server(visit
         ("moment-bar.hidden", "tabs.active_tab"),
         ("experiment.data", "tabs.active_tab"),
         ("experiment-options.options", "experiment.data"),
-        ("experiment-plots.children", "tabs.active_tab"),
+        ("late-runs.children", "tabs.active_tab"),
         ("experiment-message.children", "experiment-stop.n_clicks"),
         (
             '{"experiment":["ALL"],"name":["ALL"],"type":"experiment-setting"}.value',
@@ -262,3 +265,23 @@ def test_the_page_names_no_other_host(visited):
     assert "//" not in served.replace("http://www.w3.org", "").replace("<!-- //", "") or not any(
         word in served for word in ("http://", "https://", 'src="//', 'href="//')
     )
+
+
+def test_every_part_a_callback_speaks_of_is_on_the_page(visited):
+    for key, known in visited.app.callback_map.items():
+        parts = key[2:-2].split("...") if key.startswith("..") else [key]
+        names = [part.rsplit(".", 1)[0] for part in parts]
+        names += [one["id"] for one in (*known["inputs"], *known["state"])]
+        for name in names:
+            if not name.startswith("{"):  # those are as many as there happen to be
+                assert name in visited.components, f"{name}, in {key[:80]}"
+
+
+def test_a_tab_that_is_made_late_is_made_once(visited):
+    title = LATE[0].TITLE
+    visited.values["tabs", "active_tab"] = title
+    assert visited.fire(f"{ids.late(title)}.children", "tabs.active_tab") == {}
+    visited.values["tabs", "active_tab"] = "Train"
+    first = visited.client.get("/_dash-layout").get_data(as_text=True)
+    assert ids.late(title) in first
+    assert ids.RUNS_SEARCH not in first

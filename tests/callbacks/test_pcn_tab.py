@@ -51,7 +51,6 @@ def open_tab(page):
     page.values["tabs", "active_tab"] = "PCN Experiments"
     page.fire("experiment.data", "tabs.active_tab")
     page.fire("experiment-options.options", "experiment.data")
-    page.fire("experiment-plots.children", "tabs.active_tab")
     return poll(page)
 
 

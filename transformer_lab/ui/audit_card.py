@@ -81,11 +81,11 @@ def register(app: Dash, lab: Lab) -> None:
         Output(ids.AUDIT_MODEL, "options"),
         Output(ids.AUDIT_MODEL, "value"),
         Input(ids.TABS, "active_tab"),
-        Input(ids.HEADLINE, "children"),
+        Input(ids.EXPERIMENT_TICK, "n_intervals"),
         State(ids.AUDIT_MODEL, "options"),
         State(ids.AUDIT_MODEL, "value"),
     )
-    def models(tab: Any, headline: Any, known: Any, value: Any) -> tuple[Any, Any]:
+    def models(tab: Any, tick: Any, known: Any, value: Any) -> tuple[Any, Any]:
         """The models there are now; the first one if none is chosen."""
         if tab != "PCN Experiments":
             return no_update, no_update

@@ -1,6 +1,13 @@
 """Names of the parts of the page that callbacks speak of."""
 
 TABS = "tabs"
+
+
+def late(title: str) -> str:
+    """Where a tab is put that is made when it is first opened."""
+    return f"late-{title.lower().replace(' ', '-')}"
+
+
 TICK = "tick"
 CURSOR = "cursor"
 REFRESH = "refresh"
@@ -285,7 +292,6 @@ EXPERIMENT_STATE = "experiment-state"
 EXPERIMENT_RESULT = "experiment-result"
 EXPERIMENT_HINT = "experiment-hint"
 EXPERIMENT_VERDICT = "experiment-verdict"
-EXPERIMENT_PLOTS = "experiment-plots"
 EXPERIMENT_TABLES = "experiment-tables"
 EXPERIMENT_AWAY = "experiment-away"
 EXPERIMENT_EQUATIONS = "experiment-equations"

@@ -205,7 +205,7 @@ def _results() -> html.Section:
                         className="card verdict-card",
                         role="status",
                     ),
-                    html.Div(id=ids.EXPERIMENT_PLOTS, className="experiment-plots"),
+                    html.Div(_places(), className="experiment-plots"),
                     html.Div(id=ids.EXPERIMENT_TABLES, className="experiment-tables"),
                 ],
                 id=ids.EXPERIMENT_RESULT,
@@ -217,8 +217,8 @@ def _results() -> html.Section:
     )
 
 
-def places() -> list[Any]:
-    """Where charts go; made when the tab is first opened, since each costs a page some time."""
+def _places() -> list[Any]:
+    """Where charts go."""
     return [
         html.Div(
             [

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import dash_bootstrap_components as dbc
-from dash import ClientsideFunction, Dash, Input, Output, dcc, html, set_props
-from dash.exceptions import DependencyException
+from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, set_props
+from dash.exceptions import DependencyException, PreventUpdate
 from flask import Flask, Response, abort, request, send_from_directory
 
 from transformer_lab.lab.lab import Lab
@@ -20,6 +20,11 @@ from transformer_lab.ui.tabs import data, generate, learn, look, pcn, runs, trai
 log = logging.getLogger(__name__)
 
 TABS = (train, runs, data, generate, look, pcn, learn)
+LATE = (
+    runs,
+    look,
+    pcn,
+)  # made when they are first opened, for a page that opens with less is faster
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 LARGEST_BODY = 2_000_000  # bytes
 CALLBACKS = "/_dash-update-component"
@@ -56,6 +61,7 @@ def create_app(lab: Lab, *, allowed_hosts: Sequence[str] = ()) -> Dash:
         index_string=PAGE,
         on_error=report,
         enable_mcp=False,
+        suppress_callback_exceptions=True,  # some parts are made late; a test looks for them
         meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
     )
     guard(app, [*LOOPBACK, *allowed_hosts])
@@ -66,6 +72,8 @@ def create_app(lab: Lab, *, allowed_hosts: Sequence[str] = ()) -> Dash:
     moment_bar.register(app, lab)
     for tab in TABS:
         tab.register(app, lab)
+    for tab in LATE:
+        _make_late(app, lab, tab)
     app.clientside_callback(
         ClientsideFunction("lab", "ticked"),
         Output(ids.TICK, "max_intervals"),
@@ -98,7 +106,13 @@ def layout(lab: Lab) -> html.Div:
                     moment_bar.layout(lab),
                     dbc.Tabs(
                         [
-                            dbc.Tab(tab.layout(lab), label=tab.TITLE, tab_id=tab.TITLE)
+                            dbc.Tab(
+                                html.Div(id=ids.late(tab.TITLE), className="late")
+                                if tab in LATE
+                                else tab.layout(lab),
+                                label=tab.TITLE,
+                                tab_id=tab.TITLE,
+                            )
                             for tab in TABS
                         ],
                         id=ids.TABS,
@@ -111,6 +125,21 @@ def layout(lab: Lab) -> html.Div:
             dcc.Interval(id=ids.TICK, interval=1000),
         ]
     )
+
+
+def _make_late(app: Dash, lab: Lab, tab: Any) -> None:
+    """Fill a tab when it is first opened. What is in it stays, whatever is opened then."""
+
+    @app.callback(
+        Output(ids.late(tab.TITLE), "children"),
+        Output(ids.late(tab.TITLE), "className"),
+        Input(ids.TABS, "active_tab"),
+        State(ids.late(tab.TITLE), "className"),
+    )
+    def make(opened: Any, empty: Any) -> tuple[Any, str]:
+        if opened != tab.TITLE or not empty:
+            raise PreventUpdate
+        return tab.layout(lab), ""
 
 
 def report(error: Exception) -> None:

@@ -13,7 +13,7 @@ from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.lab.studies import Trial
 from transformer_lab.settings import ConfigError, settings_of
 from transformer_lab.ui import form, ids, live, pcn_parts, words
-from transformer_lab.ui.pcn_layout import CARDS, FAST, RESTING, SLOW, layout, places
+from transformer_lab.ui.pcn_layout import CARDS, FAST, RESTING, SLOW, layout
 
 __all__ = ["TITLE", "layout", "register"]
 
@@ -79,17 +79,6 @@ def _register_choice(app: Dash) -> None:
             ["true" if other == key else "false" for other in listed],
             [other != key for other in fields],
         )
-
-    @app.callback(
-        Output(ids.EXPERIMENT_PLOTS, "children"),
-        Input(ids.TABS, "active_tab"),
-        State(ANY_PLOT, "id"),
-    )
-    def build(tab: Any, built: Any) -> Any:
-        """The tab is opened for the first time: make room for charts."""
-        if tab != TITLE or built:
-            raise PreventUpdate
-        return places()
 
 
 def _register_guess(app: Dash) -> None:
@@ -207,12 +196,17 @@ def _start(lab: Lab, key: str, settings: Any) -> None:
 def _read(key: str, values: Any, control_ids: Any) -> tuple[Any, dict[str, str]]:
     """The settings of an experiment as they stand in its controls, and what is wrong with them."""
     known = {setting.name: setting for setting in settings_of(EXPERIMENTS[key].settings)}
+    names = list(known)  # in which anything that a page may send can be looked for
     given = [
         (known[item["name"]], value)
-        for item, value in zip(control_ids, values, strict=True)
-        if item.get("experiment") == key and item.get("name") in known
+        for item, value in zip(_listed(control_ids), _listed(values), strict=False)
+        if isinstance(item, dict) and item.get("experiment") == key and item.get("name") in names
     ]
     return form.read_config(EXPERIMENTS[key].settings, given)
+
+
+def _listed(sent: Any) -> list[Any]:
+    return sent if isinstance(sent, list) else []
 
 
 def _at(problem: dict[str, Any], key: str, problems: dict[str, str]) -> str:
@@ -247,7 +241,10 @@ def _register_poll(app: Dash, lab: Lab) -> None:
         values: Any, control_ids: Any,
     ) -> tuple[Any, ...]:  # fmt: skip
         """What changed since the last poll, and nothing else."""
-        rooms, listed = len(ctx.outputs_list[0]), ctx.outputs_list[4]
+        rooms, *others = (len(places) for places in ctx.outputs_list[:4])
+        if any(other != rooms for other in others):
+            raise PreventUpdate
+        listed = ctx.outputs_list[4]
         seen = seen if isinstance(seen, dict) else {}
         key = _known(key)
         guess = pcn_parts.guess_of(guesses, key)

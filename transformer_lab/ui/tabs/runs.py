@@ -6,7 +6,7 @@ Its layout is in `ui/runs_layout.py`, one run opened in `ui/run_detail.py`.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dash import ALL, Dash, Input, Output, Patch, State, ctx, html, no_update
+from dash import ALL, ClientsideFunction, Dash, Input, Output, Patch, State, ctx, html, no_update
 from dash.exceptions import PreventUpdate
 
 from transformer_lab.lab.continuing import LabError, extension, resumption
@@ -36,6 +36,11 @@ def register(app: Dash, lab: Lab) -> None:
     _register_actions(app, lab)
     _register_comparison(app, lab)
     _register_queue(app, lab)
+    app.clientside_callback(
+        ClientsideFunction("lab", "only_on_runs"),
+        Output(ids.RUNS_TICK, "interval"),
+        Input(ids.TABS, "active_tab"),
+    )
 
 
 def _register_list(app: Dash, lab: Lab) -> None:
@@ -165,7 +170,8 @@ def _describe(lab: Lab, change: Mapping[str, Any]) -> None:
 
 
 def _imported(answer: Any) -> Any:
-    answer = answer if isinstance(answer, dict) else {}
+    if not isinstance(answer, dict):  # the tab was made just now
+        raise PreventUpdate
     if answer.get("error"):
         return html.Span(str(answer["error"]), className="warn")
     return html.Span(f"Brought in as {answer.get('id', '')}. ", className="done")
