@@ -180,3 +180,51 @@ def test_jobs_compute_on_one_thread_and_leave_others_theirs(jobs):
     assert job.wait(10)
     assert job.since()[0] == [1]
     assert torch.get_num_threads() == before
+
+
+def test_a_short_job_is_done_while_many_long_ones_are_not(jobs):
+    rest = threading.Event()
+
+    def long():
+        while not rest.wait(0.01):
+            yield threading.get_ident()
+
+    held = [jobs.start("Long", long()) for _ in range(8)]  # for two places
+    until(lambda: all(job.since()[1] for job in held))  # they take turns
+    for _ in range(3):
+        assert jobs.start("Short", iter(range(3))).wait(10)
+    assert not any(job.done for job in held)
+    before = [job.since()[1] for job in held]
+    until(lambda: all(job.since()[1] > so_far for job, so_far in zip(held, before, strict=True)))
+    rest.set()
+    assert all(job.wait(10) for job in held)
+    assert all(len(set(job.since()[0])) == 1 for job in held)  # each stays on its thread
+
+
+def test_as_many_jobs_compute_at_once_as_there_are_places(jobs):
+    lock, now, most = threading.Lock(), 0, 0
+
+    def counted():
+        nonlocal now, most
+        for _ in range(5):
+            with lock:
+                now, most = now + 1, max(most, now + 1)
+            time.sleep(0.02)
+            with lock:
+                now -= 1
+            yield None
+
+    assert all(job.wait(30) for job in [jobs.start("Counted", counted()) for _ in range(6)])
+    assert most == 2
+
+
+def test_a_job_is_stopped_while_it_waits_for_its_turn(jobs):
+    rest = threading.Event()
+    held = [jobs.start("Long", iter(lambda: rest.wait(10), True)) for _ in range(2)]
+    waiting = jobs.start("Waiting", iter(range(3)))
+    waiting.stop()
+    assert waiting.wait(10)
+    assert not any(job.done for job in held)
+    rest.set()
+    assert all(job.wait(10) for job in held)
+    assert jobs.start("After", iter(range(3))).wait(10)  # no place was lost

@@ -1,11 +1,14 @@
-"""Interactive work: generators that a small pool of threads advances while the page reads along.
+"""Interactive work: generators that threads of their own advance while the page reads along.
 
-A job collects what its generator yields. Readers come with a cursor; `stop` closes it. What takes
-no longer than a page can wait is asked instead: a function, and its answer.
+A job collects what its generator yields. Readers come with a cursor; `stop` closes it. A few jobs
+compute at once and the others wait; between two items a job gives way, so that a short one, begun
+after many long ones, is soon done. What takes no longer than a page can wait is asked instead: a
+function, and its answer.
 """
 
 import logging
 import threading
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -16,6 +19,8 @@ import torch
 
 log = logging.getLogger(__name__)
 KEPT = 64  # finished jobs that can still be read
+BEGUN = 64  # jobs under way or waiting for their turn; more wait to be begun
+SLICE = 0.05  # seconds that a job computes before it gives way
 Answer = TypeVar("Answer")
 
 
@@ -30,6 +35,8 @@ class Job:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._done = threading.Event()
+        self.called = threading.Event()  # it is this job's turn, or it was stopped while it waited
+        self.spent = 0.0  # seconds of its turns
 
     @property
     def done(self) -> bool:
@@ -44,6 +51,7 @@ class Job:
     def stop(self) -> None:
         """Ask it to end; what it has so far stays."""
         self._stopped.set()
+        self.called.set()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is done; False when the time ran out."""
@@ -54,28 +62,92 @@ class Job:
         with self._lock:
             return self._items[cursor:], len(self._items)
 
-    def run(self, items: Iterator[Any]) -> None:
-        """Advance the generator to its end, or until stopped."""
+    def run(self, items: Iterator[Any], turns: "Turns") -> None:
+        """Advance the generator to its end, or until stopped, in turn with other jobs."""
+        try:
+            while turns.take(self) and self._advance(items):
+                turns.give(self)
+        except Exception as error:
+            log.exception("%s failed", self.label)
+            self.error = f"{self.label} failed: {error}"
+        finally:
+            turns.give(self)
+            if hasattr(items, "close"):
+                items.close()
+            self._done.set()
+
+    def _advance(self, items: Iterator[Any]) -> bool:
+        """Compute for one turn; False when nothing more is to come."""
+        began = time.monotonic()
         try:
             for item in items:
                 with self._lock:
                     self._items.append(item)
                 if self.stopped:
-                    break
-        except Exception as error:
-            log.exception("%s failed", self.label)
-            self.error = f"{self.label} failed: {error}"
+                    return False
+                if time.monotonic() - began > SLICE:
+                    return True
+            return False
         finally:
-            if hasattr(items, "close"):
-                items.close()
-            self._done.set()
+            self.spent += time.monotonic() - began
+
+
+class Turns:
+    """Which jobs compute: `places` at once.
+
+    The one that has computed the least goes next, so that a short one is soon done; every fourth
+    turn is for the one that has waited the longest, so that none waits for ever.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._free = places
+        self._waiting: list[Job] = []  # the longest waiting first
+        self._computing: set[Job] = set()
+        self._given = 0
+        self._lock = threading.Lock()
+
+    def take(self, job: Job) -> bool:
+        """Wait for a turn; False when the job was stopped before it came."""
+        with self._lock:
+            job.called.clear()
+            if job.stopped:
+                return False
+            self._waiting.append(job)
+            self._hand_out()
+        job.called.wait()
+        with self._lock:
+            if job in self._waiting:
+                self._waiting.remove(job)
+        return job in self._computing
+
+    def give(self, job: Job) -> None:
+        """End a job's turn, if it has one."""
+        with self._lock:
+            if job in self._computing:
+                self._computing.remove(job)
+                self._free += 1
+                self._hand_out()
+
+    def _hand_out(self) -> None:
+        while self._free and self._waiting:
+            self._given += 1
+            longest = self._given % 4 == 0
+            job = self._waiting[0] if longest else min(self._waiting, key=lambda one: one.spent)
+            self._waiting.remove(job)
+            self._computing.add(job)
+            self._free -= 1
+            job.called.set()
 
 
 class Jobs:
-    """A pool of job threads, each computing on one CPU thread so that training keeps its own."""
+    """Job threads, `places` of them at work, each on one CPU thread: training keeps its own.
 
-    def __init__(self, threads: int = 4, questions: int = 2) -> None:
-        self._pool = _one_thread_each(threads, "job")
+    A job stays on its thread: what a generator enters, such as a mode of torch, holds there only.
+    """
+
+    def __init__(self, places: int = 4, questions: int = 2) -> None:
+        self._pool = _one_thread_each(BEGUN, "job")
+        self._turns = Turns(places)
         self._questions = _one_thread_each(questions, "question")  # never wait behind long jobs
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._futures: set[Future[None]] = set()
@@ -88,7 +160,7 @@ class Jobs:
             self._jobs[job.id] = job
             for old in [key for key, kept in self._jobs.items() if kept.done][:-KEPT]:
                 del self._jobs[old]
-            future = self._pool.submit(job.run, items)
+            future = self._pool.submit(job.run, items, self._turns)
             self._futures.add(future)
             future.add_done_callback(self._futures.discard)
         return job
