@@ -18,7 +18,7 @@ from transformer_lab.lab.trials import ImportanceLook, Trial
 from transformer_lab.model import ModelConfig
 from transformer_lab.recipes import Setup
 from transformer_lab.settings import ConfigError, settings_of
-from transformer_lab.text.cache import BytesDisk, open_cache
+from transformer_lab.text.cache import ByteCache, BytesDisk, open_cache
 
 SETUP = Setup().with_values(
     {
@@ -165,7 +165,7 @@ def test_a_look_is_read_back_from_disk_by_another_lab(lab, home):
         if np.array_equal(unpacked(looks.AttentionLook, data).tiles, first.tiles)
     ]
     marked = dataclasses.replace(first, tiles=first.tiles + 1)  # so that it cannot be computed
-    cache = open_cache(home / "cache" / "inspection")
+    cache = ByteCache(home / "cache" / "inspection")
     cache.set(key, packed(marked))
     again = Inspector(lab, home / "cache" / "inspection")
     assert np.array_equal(again.attention(what).tiles, marked.tiles)

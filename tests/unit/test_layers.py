@@ -22,7 +22,7 @@ ROOMS: dict[str, set[str]] = {
     "recipes": set(),
     "experiments": {"torch", "numpy"},
     "exchange": {"torch", "safetensors"},
-    "lab": {"torch", "numpy", "filelock", "psutil", "diskcache"},
+    "lab": {"torch", "numpy", "filelock", "psutil"},
     "ui": {"dash", "dash_bootstrap_components", "dash_ag_grid", "plotly", "flask", "numpy"},
     "cli": {"torch", "waitress", "platformdirs"},
 }

@@ -5,8 +5,6 @@ but arrays: what would have to be unpickled is neither written nor read.
 """
 
 import io
-import logging
-import sqlite3
 import threading
 import typing
 import zipfile
@@ -16,17 +14,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-import diskcache
 import numpy as np
 
-from transformer_lab.text.cache import open_cache
+from transformer_lab.text.cache import ByteCache
 
-log = logging.getLogger(__name__)
 VERSION = 1  # of what is stored: another one when a look comes to mean something else
 ROOM = 200_000_000  # bytes in memory
 ROOM_ON_DISK = 500_000_000
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
-UNUSABLE = (*UNREADABLE, sqlite3.Error, diskcache.Timeout)  # what a cache may raise
 
 Look = TypeVar("Look")
 
@@ -35,7 +30,7 @@ class LookCache:
     """Looks by their kind and a key that names weights, tokens and what else was asked for."""
 
     def __init__(self, folder: Path) -> None:
-        self._disk = open_cache(folder, ROOM_ON_DISK)
+        self._disk = ByteCache(folder, ROOM_ON_DISK)
         self._memory: OrderedDict[str, tuple[Any, int]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -61,10 +56,7 @@ class LookCache:
         name = _name(type(look), key)
         self._remember(name, look)
         if on_disk:
-            try:
-                self._disk.set(name, packed(look))
-            except UNUSABLE as error:  # a full disk, say: it can be computed again
-                log.warning("a look could not be kept: %s", error)
+            self._disk.set(name, packed(look))
         return look
 
     def close(self) -> None:
@@ -80,10 +72,10 @@ class LookCache:
                 total -= self._memory.popitem(last=False)[1][1]
 
     def _read(self, kind: type[Look], key: str) -> Look | None:
+        data = self._disk.get(key)
         try:
-            data = self._disk.get(key)
-            return None if data is None else unpacked(kind, data)
-        except UNUSABLE:
+            return None if data is None else unpacked(kind, bytes(data))
+        except UNREADABLE:
             return None
 
 

@@ -1,8 +1,6 @@
 """The texts of a home folder: what is on offer, what is known of each, and their tokens."""
 
 import json
-import logging
-import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -10,13 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import diskcache
 import numpy as np
 
 from transformer_lab.recipes import Setup
 from transformer_lab.settings import ConfigError
 from transformer_lab.text import DataConfig
-from transformer_lab.text.cache import open_cache
+from transformer_lab.text.cache import ByteCache
 from transformer_lab.text.corpora import (
     ALWAYS_THERE,
     CORPORA,
@@ -41,8 +38,6 @@ from transformer_lab.text.split import (
 )
 from transformer_lab.text.tokenizers import Tokenizer, UnknownTextError, tokenizer_from_json
 
-log = logging.getLogger(__name__)
-UNUSABLE = (OSError, ValueError, sqlite3.Error, diskcache.Timeout)  # what a cache may raise
 KEPT_TEXTS = 4
 KEPT_ENCODED = 3
 KEPT_TOKENIZERS = 12
@@ -70,7 +65,7 @@ class Texts:
     def __init__(self, home: Path) -> None:
         self._home = home
         self.library = Library(home / "corpora")
-        self._cache = open_cache(home / "cache" / "texts")
+        self._cache = ByteCache(home / "cache" / "texts")
         self._lock = threading.Lock()
         self._corpora: OrderedDict[Any, Corpus] = OrderedDict()
         self._facts: OrderedDict[Any, int] = OrderedDict()
@@ -234,19 +229,19 @@ class Texts:
         """The share of the validation text that stands in the training text too, see overlap.py."""
         corpus = self.corpus(name)
         key = f"overlap {corpus.sha256} {validation_share}"
-        known = self._read(key)
+        known = self._cache.get(key)
         if known is not None:
-            return float(known)
+            return float(bytes(known))
         share = overlap(*parts(corpus, validation_share))
-        self._write({key: repr(share).encode()})
+        self._cache.set(key, repr(share).encode())
         return share
 
     def _encode(
         self, key: str, corpus: Corpus, config: DataConfig, progress: Progress
     ) -> EncodedCorpus:
-        about = self._read(f"{key} about")
+        about = self._cache.get(f"{key} about")
         if about is not None:
-            stored = json.loads(about)
+            stored = json.loads(bytes(about))
             training, validation = (
                 self._tokens(f"{key} {part}") for part in ("training", "validation")
             )
@@ -268,37 +263,14 @@ class Texts:
             "validation_bytes": encoded.validation_bytes,
             "unknown_share": encoded.unknown_share,
         }
-        self._write(
-            {
-                f"{key} training": encoded.training.tobytes(),
-                f"{key} validation": encoded.validation.tobytes(),
-                f"{key} about": json.dumps(about).encode(),  # last: then the others are there
-            }
-        )
-
-    def _write(self, values: Mapping[str, bytes]) -> None:
-        try:
-            for key, value in values.items():
-                self._cache.set(key, value)
-        except UNUSABLE as error:  # a full disk, say: it can be computed again
-            log.warning("nothing could be cached: %s", error)
-
-    def _read(self, key: str) -> bytes | None:
-        try:
-            return self._cache.get(key)
-        except UNUSABLE:
-            return None
+        self._cache.set(f"{key} training", encoded.training.tobytes())
+        self._cache.set(f"{key} validation", encoded.validation.tobytes())
+        self._cache.set(f"{key} about", json.dumps(about).encode())  # then the others are there
 
     def _tokens(self, key: str) -> Tokens | None:
-        """Tokens from the cache; a large file is mapped into memory, not read."""
-        try:
-            found = self._cache.get(key, read=True)
-            if found is None or isinstance(found, bytes):
-                return None if found is None else np.frombuffer(found, dtype=np.int32)
-            with found as file:
-                return np.memmap(file.name, dtype=np.int32, mode="c")
-        except UNUSABLE:
-            return None
+        """Tokens from the cache."""
+        found = self._cache.get(key)
+        return None if found is None else np.frombuffer(found, dtype=np.int32)
 
     def _kept(
         self, shelf: "OrderedDict[Any, Kept]", key: Any, most: int, make: Callable[[], Kept]
