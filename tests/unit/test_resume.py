@@ -23,6 +23,7 @@ from transformer_lab.recipes import Setup
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.tokenizers import TOKENIZERS
 from transformer_lab.training import Change, LiveSettings
+from transformer_lab.training.batches import Batches
 from transformer_lab.training.checkpoint import (
     CheckpointError,
     load_checkpoint,
@@ -160,6 +161,33 @@ def test_a_run_stopped_and_resumed_equals_one_that_never_was(lab, monkeypatch, c
     assert ended(lab).state == "finished"
     assert curve(lab, again) == curve(lab, whole)
     assert same_weights(weights(lab, whole), weights(lab, again))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_run_stopped_while_a_device_runs_ahead_is_saved_as_what_it_is(
+    lab, monkeypatch, optimizer
+):
+    setup = SETUP.with_values({"train.optimizer": optimizer, "train.evaluate_every": 6})
+    whole = uninterrupted(lab, setup)
+    computed = Batches.__call__
+
+    def stopping(self, step):
+        if step == 5 and self.seed:
+            lab.current.live.stop = True
+            lab.stop()
+        return computed(self, step)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("transformer_lab.training.trainer.runs_ahead", lambda device: True)
+        patched.setattr("transformer_lab.training.trainer.READ_SECONDS", 60.0)
+        patched.setattr(Batches, "__call__", stopping)
+        lab.start(setup, "ahead")
+        status = ended(lab)
+    assert (status.state, status.step) == ("stopped", 4)
+    lab.resume(status.run_id)
+    assert ended(lab).state == "finished"
+    assert curve(lab, status.run_id) == curve(lab, whole)
+    assert same_weights(weights(lab, whole), weights(lab, status.run_id))
 
 
 def test_an_evaluation_that_stopping_cut_short_is_made_up_for(lab, monkeypatch):

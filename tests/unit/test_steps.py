@@ -1,5 +1,6 @@
 """How a step is computed: in parts, ahead of the reader, in other precisions, in little memory."""
 
+import contextlib
 import math
 from dataclasses import replace
 
@@ -22,7 +23,8 @@ NUMBERS = ("step", "train_loss", "learning_rate", "gradient_norm", "validation_l
 def training(config, model=None, live=None):
     model = model or build_model(TINY, 32, seed=1)
     batches = Batches(TOKENS, config.batch_size, 16, config.seed)
-    return train(model, OPTIMIZERS[config.optimizer](model, config), batches, batches, config, live)
+    model.optimizer = OPTIMIZERS[config.optimizer](model, config)
+    return train(model, model.optimizer, batches, batches, config, live)
 
 
 def numbers(steps):
@@ -118,6 +120,65 @@ def test_stop_is_heeded_between_two_parts_of_a_batch(monkeypatch):
     before = [parameter.clone() for parameter in model.parameters()]
     assert list(training(replace(CONFIG, micro_batch=2), model, live)) == []
     assert all(map(torch.equal, before, model.parameters()))
+
+
+def running_ahead(monkeypatch):
+    monkeypatch.setattr("transformer_lab.training.trainer.runs_ahead", lambda device: True)
+    monkeypatch.setattr("transformer_lab.training.trainer.READ_SECONDS", 60.0)
+
+
+def told_and_held(steps, model):
+    """The last step of which the reader heard, and how many steps have changed the weights."""
+    told = 0
+    with contextlib.suppress(torch.OutOfMemoryError, OutOfMemoryError, RuntimeError):
+        for metrics in steps:
+            told = metrics.step
+    counts = {int(state["step"]) for state in model.optimizer.state.values()}
+    assert len(counts) == 1
+    return told, counts.pop()
+
+
+@pytest.mark.parametrize("micro_batch", [0, 2])
+@pytest.mark.parametrize("at", [2, 4, 7])
+def test_stopped_while_ahead_it_tells_every_step_that_changed_the_weights(
+    at, micro_batch, monkeypatch
+):
+    running_ahead(monkeypatch)
+    live, computed = LiveSettings(), Batches.__call__
+
+    def stopping(self, step):
+        live.stop = live.stop or step == at
+        return computed(self, step)
+
+    monkeypatch.setattr(Batches, "__call__", stopping)
+    model = build_model(TINY, 32, seed=1)
+    config = replace(CONFIG, evaluate_every=100, micro_batch=micro_batch)
+    assert told_and_held(training(config, model, live), model) == (at - 1, at - 1)
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("where", ["step", "compiling", "evaluation"])
+def test_a_step_that_fails_loses_none_of_those_before_it(where, ahead, monkeypatch):
+    if ahead:
+        running_ahead(monkeypatch)
+    computed, calls = GPT.loss, []
+
+    def failing(self, tokens, targets):
+        calls.append(self.training)
+        if (where == "step" and len(calls) == 4) or (where == "evaluation" and not self.training):
+            raise RuntimeError("CUDA error: the device is gone")
+        return computed(self, tokens, targets)
+
+    def compiler(*args, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(GPT, "loss", failing)
+    monkeypatch.setattr(torch, "compile", compiler)
+    monkeypatch.setattr(how, "COMPILE_AFTER", 4)
+    model = build_model(TINY, 32, seed=1)
+    config = replace(CONFIG, compile="on" if where == "compiling" else "off")
+    config = replace(config, evaluate_every=3 if where == "evaluation" else 100)
+    assert told_and_held(training(config, model), model) == (3, 3)
 
 
 def test_bfloat16_learns_and_keeps_its_weights_in_float32():

@@ -6,8 +6,10 @@ both in turn; to test it, take the first three steps.
 
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +25,7 @@ from transformer_lab.training.optimizers import Optimizer
 from transformer_lab.training.precision import compiled, compiles_at, repeatable
 from transformer_lab.training.schedule import phases_of, rate_factor
 
+Answer = TypeVar("Answer")
 READ_SECONDS = 0.05  # how long a GPU runs ahead before its losses are read
 
 
@@ -104,14 +107,50 @@ def train(
     """
     live = live or LiveSettings()
     live.micro_batch = live.micro_batch or config.micro_batch or config.batch_size
+    device = batches.tokens.device
+    updates = _updates(model, optimizer, batches, config, live, begin)
+    pending: list[Taken] = []
+    seconds, begun, ended = begin.seconds, time.perf_counter(), False
+
+    while not ended:
+        taken, failed = _attempted(partial(next, updates, None))
+        ended = taken is None
+        due = taken is not None and evaluation_due(taken.step, config)
+        if taken:
+            pending.append(taken)
+            if not due and runs_ahead(device) and time.perf_counter() - begun < READ_SECONDS:
+                continue
+        metrics, trouble = read_back(pending, seconds, begun, batches)
+        failed = trouble or failed
+        if due and taken and not failed:
+            look = partial(validate, model, validation, config, live, taken.step)
+            loss_now, failed = _attempted(look)
+            spent = seconds + time.perf_counter() - begun
+            metrics[-1] = replace(metrics[-1], validation_loss=loss_now, seconds=spent)
+        seconds += time.perf_counter() - begun
+        for number, one in enumerate(metrics, start=1):
+            live.ahead = len(metrics) - number
+            yield one
+        if failed:  # only now: the steps before it have changed the weights, so they are told first
+            raise failed
+        pending, begun = [], time.perf_counter()
+
+
+def _updates(
+    model: GPT,
+    optimizer: Optimizer,
+    batches: Batches,
+    config: TrainConfig,
+    live: LiveSettings,
+    begin: Begin,
+) -> Iterator[Taken]:
+    """Take one step after another, without waiting for what it shows; ends early when stopped."""
     phases = phases_of(config, begin.seam)
     loss_of = LEARNING_RULES[config.learning_rule](model, config, live)
     device = batches.tokens.device
     # Becomes 1 with the first loss that is not finite, and from then on no step changes a weight.
     # Fused optimizers look for it under this name, on the device and without waiting for it.
     spoiled = optimizer.found_inf = torch.zeros((), device=device)
-    pending: list[Taken] = []
-    seconds, begun = begin.seconds, time.perf_counter()
 
     for step in range(begin.step + 1, config.steps + 1):
         live.before(step)
@@ -129,23 +168,15 @@ def train(
             norm = clipped_norm(model, config.gradient_clip)
             spoiled.copy_(torch.maximum(spoiled, (~torch.isfinite(loss + norm)).float()))
             optimizer.step()
-        pending.append(Taken(step, rate, loss, norm))
+        yield Taken(step, rate, loss, norm)
 
-        due = evaluation_due(step, config)
-        if not due and runs_ahead(device) and time.perf_counter() - begun < READ_SECONDS:
-            continue
-        metrics, trouble = read_back(pending, seconds, begun, batches)
-        if due and not trouble:
-            loss_now = validate(model, validation, config, live, step)
-            spent = seconds + time.perf_counter() - begun
-            metrics[-1] = replace(metrics[-1], validation_loss=loss_now, seconds=spent)
-        seconds += time.perf_counter() - begun
-        for number, one in enumerate(metrics, start=1):
-            live.ahead = len(metrics) - number
-            yield one
-        if trouble:
-            raise trouble
-        pending, begun = [], time.perf_counter()
+
+def _attempted(work: Callable[[], Answer]) -> tuple[Answer | None, Exception | None]:
+    """What it gives, or what it raised."""
+    try:
+        return work(), None
+    except Exception as error:  # noqa: BLE001 - the caller raises it, a little later
+        return None, error
 
 
 def evaluation_due(step: int, config: TrainConfig) -> bool:
@@ -240,6 +271,8 @@ def read_back(
     pending: list[Taken], seconds: float, begun: float, batches: Batches
 ) -> tuple[list[StepMetrics], NonFiniteLossError | None]:
     """What the steps taken since `begun` showed, and the error at the first that is not finite."""
+    if not pending:
+        return [], None
     numbers = torch.stack([number for taken in pending for number in (taken.loss, taken.norm)])
     read = numbers.float().tolist()  # this waits for the device
     pace = (time.perf_counter() - begun) / len(pending)
