@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transformer_lab.model import ModelConfig, build_model
+from transformer_lab.model.feedforward import FEEDFORWARDS
+from transformer_lab.model.predictive import ARCHITECTURES
 from transformer_lab.training import LiveSettings, NonFiniteLossError, TrainConfig, train
 from transformer_lab.training.batches import Batches
 from transformer_lab.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from transformer_lab.training.optimizers import OPTIMIZERS, orthogonalized
+from transformer_lab.training.optimizers import OPTIMIZERS, matrices_in, orthogonalized
 from transformer_lab.training.schedule import SCHEDULES, rate_factor
 
 TINY = ModelConfig(layers=1, heads=2, embedding_dim=16, sequence_length=16, dropout=0.2)
@@ -86,6 +89,41 @@ def test_muon_makes_directions_nearly_orthogonal():
     sizes = torch.linalg.svdvals(orthogonalized(matrices))
     assert sizes.min() > 0.4
     assert sizes.max() < 1.6
+
+
+@pytest.mark.parametrize("feedforward", FEEDFORWARDS)
+@pytest.mark.parametrize("multiple", [2, 3])
+def test_muon_takes_apart_only_what_the_model_says_is_several_matrices(
+    feedforward, multiple, monkeypatch
+):
+    config = replace(TINY, feedforward=feedforward, feedforward_multiple=multiple, pc_steps=1)
+    model = build_model(config, 32, seed=1)
+    named = model.named_parameters()
+    inside = {n: p for n, p in named if n.startswith("blocks.") and p.dim() == 2}
+    seen = []
+
+    def watched(matrices):
+        seen.extend(tuple(matrix.shape) for matrix in matrices)
+        return orthogonalized(matrices)
+
+    monkeypatch.setattr("transformer_lab.training.optimizers.orthogonalized", watched)
+    optimizer = OPTIMIZERS["muon"](model, TrainConfig())
+    tokens = TOKENS[None, :16]
+    model.loss(tokens, tokens).backward()
+    optimizer.step()
+    expected = []
+    for name, matrix in inside.items():
+        expected += 3 * [(16, 16)] if "query_key_value" in name else [tuple(matrix.shape)]
+    assert sorted(seen) == sorted(expected)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_what_is_said_to_be_several_matrices_is_in_the_model_and_can_be_parted(architecture):
+    model = build_model(replace(TINY, architecture=architecture, layers=2), 32, seed=1)
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    said = matrices_in(model)
+    assert len(said) == sum(name.endswith("query_key_value.weight") for name in shapes) > 0
+    assert all(shapes[name][0] % count == 0 for name, count in said.items())
 
 
 @given(

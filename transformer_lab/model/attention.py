@@ -3,6 +3,8 @@
 Shapes: B batch, T time, D width, H heads, K head width (D = H K).
 """
 
+from types import MappingProxyType
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -40,6 +42,8 @@ class MultiHeadAttention(nn.Module):
 
     Source: arXiv:1706.03762, eq. 1 and section 3.2.2.
     """
+
+    several = MappingProxyType({"query_key_value.weight": 3})  # matrices, one above the other
 
     def __init__(
         self, width: int, heads: int, dropout: float, bias: bool, qk_norm: bool = False

@@ -4,7 +4,7 @@ Every parameter group carries a `share`: its learning rate in multiples of the s
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -80,11 +80,17 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], momentum: float, weight_decay: float, share: float
+        self,
+        matrices: Mapping[nn.Parameter, int],
+        momentum: float,
+        weight_decay: float,
+        share: float,
     ) -> None:
+        """`matrices` says of each parameter how many matrices stand in it, one above the other."""
         self.found_inf = torch.zeros(())
         defaults = {"lr": 0.0, "momentum": momentum, "weight_decay": weight_decay, "share": share}
-        super().__init__(parameters, defaults)
+        super().__init__(list(matrices), defaults)
+        self._matrices = dict(matrices)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -106,9 +112,9 @@ class Muon(torch.optim.Optimizer):
                     weight.mul_(decay).sub_(direction)
 
     def _squares(
-        self, parameter: Tensor, momentum: float, sound: Tensor
+        self, parameter: nn.Parameter, momentum: float, sound: Tensor
     ) -> list[tuple[Tensor, Tensor]]:
-        """The matrix and its Nesterov update; (3D, D) of query, key and value is three matrices."""
+        """The matrix and its Nesterov update; several where several stand in the parameter."""
         state = self.state[parameter]
         if not state:
             state["momentum"] = torch.zeros_like(parameter)
@@ -116,8 +122,7 @@ class Muon(torch.optim.Optimizer):
         gradient = torch.where(sound.bool(), parameter.grad, 0.0)
         average = state["momentum"].lerp_(gradient, (1 - momentum) * sound)
         update = gradient.lerp(average, momentum)
-        rows, columns = parameter.shape
-        parts = 3 if rows == 3 * columns else 1
+        parts = self._matrices[parameter]
         return list(zip(parameter.chunk(parts), update.chunk(parts), strict=True))
 
 
@@ -183,8 +188,21 @@ def muon(model: nn.Module, config: "TrainConfig") -> Optimizer:
     parameters = _named(model)
     inside = {n: p for n, p in parameters.items() if n.startswith("blocks.") and p.dim() == 2}
     rest = {name: p for name, p in parameters.items() if name not in inside}
-    matrices = Muon(inside.values(), config.momentum, config.weight_decay, config.matrix_rate)
-    return Together(matrices, _adamw(rest, config))
+    several = matrices_in(model)
+    matrices = {parameter: several.get(name, 1) for name, parameter in inside.items()}
+    return Together(
+        Muon(matrices, config.momentum, config.weight_decay, config.matrix_rate),
+        _adamw(rest, config),
+    )
+
+
+def matrices_in(model: nn.Module) -> dict[str, int]:
+    """Parameters of the model that hold several matrices, and how many, as its parts say it."""
+    return {
+        f"{path}.{name}" if path else name: count
+        for path, part in model.named_modules()
+        for name, count in getattr(part, "several", {}).items()
+    }
 
 
 OPTIMIZERS: dict[str, Callable[[nn.Module, Any], Optimizer]] = {
