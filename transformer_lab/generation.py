@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from transformer_lab.model import GPT
-from transformer_lab.settings import Config, ConfigError, knob, text
+from transformer_lab.settings import Config, ConfigError, exact, knob, shown, text
 from transformer_lab.text.pieces import Tokens
 from transformer_lab.text.tokenizers import Tokenizer, UnknownTextError
+
+LEAST_TEMPERATURE = 1e-6  # besides 0: logits divided by it are still far from what float32 can hold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,17 @@ class SampleConfig(Config):
         "Draw only from the fewest most likely tokens that together have this share; 1 is off.",
     )
     seed: int = knob(1, 0, 2**31 - 1, "Seed", "The same seed writes the same text.")
+
+    def __post_init__(self) -> None:
+        """Check bounds, and that logits can be divided by the temperature."""
+        super().__post_init__()
+        if 0 < self.temperature < LEAST_TEMPERATURE:
+            raise ConfigError(
+                "sample.temperature",
+                f"Temperature is {shown(self.temperature)}, too low to divide by: choose 0, which "
+                "always takes the most likely token, or at least "
+                f"{exact(LEAST_TEMPERATURE)}.",
+            )
 
 
 class Reader:

@@ -6,7 +6,8 @@ and help on the page, its command-line name and its key in a recipe.
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, TypeVar
 
@@ -133,7 +134,8 @@ def checked(setting: Setting, value: Any) -> Any:
     """The value as the setting's own type, within its bounds.
 
     Text such as "3e-4", "10,000" or "true" is read as a number or a switch, so a form, a command
-    line and a recipe file all pass through here. Raises ConfigError.
+    line and a recipe file all pass through here. Text that may mean two numbers, such as "0,001",
+    is refused with what to write instead. Raises ConfigError.
     """
     if setting.kind is bool:
         return _switch(setting, value)
@@ -164,41 +166,90 @@ def _words(setting: Setting, value: Any) -> str:
 
 def _number(setting: Setting, value: Any) -> float:
     number = _as_number(setting, value)
-    low, high = setting.low, setting.high
-    limits = f"{plain(low)} to {plain(high)}"
-    if low is None or high is None or not math.isfinite(number) or not low <= number <= high:
+    limits = f"{plain(setting.low)} to {plain(setting.high)}"
+    whole = setting.kind is int
+    if whole and not math.isinf(number) and (math.isnan(number) or number != int(number)):
+        raise ConfigError(
+            setting.key, f"{setting.label} is {shown(value)}: choose a whole number, {limits}."
+        )
+    if not _within(setting, number):
         raise ConfigError(
             setting.key, f"{setting.label} is {shown(value)}: choose a number from {limits}."
         )
-    if setting.kind is int:
-        if number != int(number):
-            raise ConfigError(
-                setting.key, f"{setting.label} is {shown(value)}: choose a whole number, {limits}."
-            )
-        return int(number)
-    return number
+    return int(number) if whole else number
+
+
+def _within(setting: Setting, number: float) -> bool:
+    low, high = setting.low, setting.high
+    return low is not None and high is not None and low <= number <= high  # never for nan
 
 
 def _as_number(setting: Setting, value: Any) -> float:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise ConfigError(
+            setting.key,
+            f"{setting.label} is empty: choose a number "
+            f"from {plain(setting.low)} to {plain(setting.high)}.",
+        )
     if isinstance(value, str):
-        if not value.strip():
-            raise ConfigError(
-                setting.key,
-                f"{setting.label} is empty: choose a number "
-                f"from {plain(setting.low)} to {plain(setting.high)}.",
-            )
-        try:
-            return float(value.replace(",", "").replace("_", "").strip())
-        except ValueError:
-            return math.nan
+        return _written_number(setting, value.strip())
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:
             return float(value)
         except OverflowError:
             return math.inf
-    if value is None:
-        return _as_number(setting, "")
     return math.nan
+
+
+# Half of the world writes 0,5 and 1.000 where the other half writes 0.5 and 1,000. Here a point is
+# the decimal mark and a comma groups three digits; what could be meant otherwise is refused.
+THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
+ONE_GROUP = re.compile(r"[+-]?[1-9]\d{0,2}([.,])\d{3}")
+ANY_GROUPS = re.compile(r"[+-]?[1-9]\d{0,2}([.,'\u2019\s])\d{3}(\1\d{3})*")
+ANY_DECIMAL = re.compile(r"([+-]?[\d.,'\u2019\s]*)([.,])(\d+(?:[eE][+-]?\d+)?)?")
+
+
+def _written_number(setting: Setting, words: str) -> float:
+    """The number that stands there, nan where there is none. Raises ConfigError for two of them."""
+    number = _unmistakable(words, whole=setting.kind is int)
+    if number is not None:
+        return number
+    likely = dict.fromkeys(
+        exact(number)
+        for number in _readings(words)
+        if _within(setting, number) and (setting.kind is float or number == int(number))
+    )
+    if likely:
+        raise ConfigError(
+            setting.key, f"{setting.label} is {shown(words)}: write {' or '.join(likely)}."
+        )
+    return math.nan
+
+
+def _unmistakable(words: str, *, whole: bool) -> float | None:
+    """The number, where it can be read in one way only: 1,000 for a whole one, 1.000 for others."""
+    group = ONE_GROUP.fullmatch(words)
+    if group and group[1] == ("." if whole else ","):
+        return None
+    try:
+        return float(words.replace(",", "") if THOUSANDS.fullmatch(words) else words)
+    except ValueError:
+        return None
+
+
+def _readings(words: str) -> Iterator[float]:
+    """What a number may mean that is written in the way of another country."""
+    if ANY_GROUPS.fullmatch(words):
+        yield float(re.sub(r"[^\d+-]", "", words))
+    decimal = ANY_DECIMAL.fullmatch(words)
+    if decimal and decimal[2] not in decimal[1] and re.search(r"\d", words):
+        yield float(re.sub(r"[^\d+-]", "", decimal[1]) + "." + (decimal[3] or "0"))
+
+
+def exact(number: float) -> str:
+    """A number as it is typed: without commas, and with every digit that it has."""
+    written = plain(number).replace(",", "")
+    return written if float(written) == number else repr(number)
 
 
 def plain(number: float | None) -> str:
@@ -216,6 +267,6 @@ def plain(number: float | None) -> str:
 def shown(value: Any, limit: int = 60) -> str:
     """A value as it stands in an error message, cut when it is long."""
     if isinstance(value, float) and math.isfinite(value):
-        return plain(value)
+        return plain(value) if float(plain(value).replace(",", "")) == value else repr(value)
     words = repr(value) if not isinstance(value, int) or isinstance(value, bool) else f"{value:,}"
     return words if len(words) <= limit else words[: limit - 1] + "…"

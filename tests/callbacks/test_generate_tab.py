@@ -51,6 +51,8 @@ def test_the_same_seed_writes_the_same_and_zero_is_greedy(trained, until):
         ("prompt", "", "Prompt is empty"),
         ("length", "0", "choose a number from 1"),
         ("temperature", "hot", "choose a number from 0 to 5"),
+        ("temperature", "0,5", "write 0.5"),
+        ("temperature", "1e-40", "choose 0, which always"),
         ("seed", "-1", "choose a number from 0"),
     ],
 )

@@ -253,6 +253,7 @@ def test_a_guess_at_one_experiment_reveals_no_other(tab, lab):
         ("steps", "0", "choose a number from 1 to 1,000"),
         ("seeds", "1.5", "whole number"),
         ("step_size", "", "is empty"),
+        ("step_size", "0,05", "write 0.05"),
         ("pictures", "faces", "choose one of"),
     ],
 )

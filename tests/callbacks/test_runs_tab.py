@@ -131,12 +131,27 @@ def test_runs_are_deleted_and_brought_back(two, lab):
     assert two.get("run-undo", "hidden") is True
 
 
+def test_a_loss_of_exactly_nothing_is_drawn(page, lab, until):
+    page.set({"data.corpus": lab.texts.library.add(b"a" * 2000, "a.txt", "pasted").id})
+    for name in ("quick-start-1", "quick-start-2"):
+        page.click("start")
+        until(lambda name=name: lab.current.status.run_id == name and lab.current.ended)
+    lab.refresh()
+    listed(page)
+    choose(page, "quick-start-1", "quick-start-2")
+    page.fire("overlay.figure", "runs-picked.data")
+    assert [trace["y"] for trace in page.get("overlay", "figure")["data"][:2]] == [[0, 0]] * 2
+
+
 def test_a_finished_run_is_extended_from_the_list(two, lab, until):
     listed(two)
     choose(two, "quick-start-2")
     two.values["run-more", "value"] = "none"
     press(two, "run-extend", "branch.data")
     assert "Steps is 'none'" in two.get("runs-message", "children")
+    two.values["run-more", "value"] = "1.000"
+    press(two, "run-extend", "branch.data")
+    assert "write 1000 or 1." in two.get("runs-message", "children")
     two.values["run-more", "value"] = "5"
     press(two, "run-extend", "branch.data")
     assert two.get("tabs", "active_tab") == "Train"

@@ -229,6 +229,19 @@ def test_the_best_weights_are_kept_and_written_with_when_asked(lab):
     assert read_again(lab.home, status.run_id).step == 10
 
 
+def test_a_loss_of_exactly_nothing_is_a_loss(lab):
+    entry = lab.texts.library.add(b"a" * 2000, "one letter.txt", "pasted")
+    lab.start(SETUP.with_values({"data.corpus": entry.id, "sample.prompt": "a"}))
+    ended(lab)
+    (found,) = lab.runs()
+    assert (lab.current.validation_loss, found.best_loss, found.bits_per_byte) == (0, 0, 0)
+    lab.extend(
+        found.id, "5"
+    )  # in which no loss is lower, so the best weights stay those of step 10
+    until(lambda: lab.current.status.run_id != found.id and lab.current.ended)
+    assert lab.store.open(lab.current.status.run_id).checkpoint("best-00000010")
+
+
 def test_a_full_disk_gives_a_note_and_training_goes_on(lab, monkeypatch):
     def full(*args, **options):
         raise OSError(28, "No space left on device")

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transformer_lab.generation import SampleConfig
 from transformer_lab.model import ModelConfig
 from transformer_lab.recipes import GROUPS, SETTINGS, Setup
-from transformer_lab.settings import ConfigError, checked, from_mapping, plain
+from transformer_lab.settings import ConfigError, checked, exact, from_mapping, plain
+from transformer_lab.training import TrainConfig
 
 NUMBERS = [setting for setting in SETTINGS.values() if setting.kind in (int, float)]
 by_key = pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
@@ -79,6 +81,68 @@ def test_any_value_is_allowed_or_refused_in_a_sentence(setting, value):
 )
 def test_values_are_read_as_people_write_them(key, given, found):
     assert checked(SETTINGS[key], given) == found
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "way_out"),
+    [
+        ("train.learning_rate", "0,001", "write 0.001"),
+        ("train.learning_rate", "1,5e-4", "write 1.5e-4"),
+        ("sample.temperature", "0,5", "write 0.5"),
+        ("sample.temperature", "1,000", "write 1."),
+        ("train.gradient_clip", "1,000", "write 1000 or 1."),
+        ("model.layers", "2,5", "choose a whole number, 1 to 48"),
+        ("train.steps", "1.000", "write 1000 or 1."),
+        ("train.steps", "1.000.000", "write 1000000"),
+        ("train.steps", "1,00,000", "choose a whole number"),
+        ("train.steps", "10\N{NARROW NO-BREAK SPACE}000", "write 10000"),
+        ("train.steps", "10'000", "write 10000"),
+        ("data.vocabulary_size", "2.048", "write 2048"),
+        ("data.vocabulary_size", "20.000", "choose a whole number, 300 to 16,384"),
+        ("train.save_minutes", "1.000,5", "write 1000.5"),
+        (
+            "train.learning_rate",
+            "'\N{ARABIC-INDIC DIGIT THREE},\N{ARABIC-INDIC DIGIT ONE}",
+            "choose a number",
+        ),
+    ],
+)
+def test_a_number_that_may_be_two_is_refused_with_what_to_write(key, given, way_out):
+    with pytest.raises(ConfigError) as caught:
+        checked(SETTINGS[key], given)
+    assert way_out in str(caught.value)
+
+
+@given(st.sampled_from(NUMBERS), st.from_regex(r"[+-]?[\d.,' ]{1,9}(e-?\d)?", fullmatch=True))
+def test_what_a_refusal_tells_to_write_is_allowed(setting, given):
+    try:
+        checked(setting, given)
+    except ConfigError as error:
+        for written in str(error).partition(": write ")[2].rstrip(".").split(" or "):
+            assert not written or checked(setting, written) is not None
+
+
+@given(st.sampled_from(NUMBERS), st.floats(0, 1))
+def test_a_value_stands_in_its_control_with_all_its_digits(setting, share):
+    value = checked(setting, setting.kind(setting.low + share * (setting.high - setting.low)))
+    assert checked(setting, exact(value)) == value
+
+
+def test_a_value_just_out_of_bounds_is_not_rounded_into_them():
+    with pytest.raises(ConfigError, match=r"is 5\.0000001: choose a number from 0 to 5"):
+        checked(SETTINGS["sample.temperature"], 5.0000001)
+
+
+@pytest.mark.parametrize("temperature", [1e-40, "1e-40", 5e-324, "0.0000001"])
+def test_a_temperature_that_cannot_be_divided_by_is_refused(temperature):
+    with pytest.raises(ConfigError, match="choose 0, which always"):
+        SampleConfig(temperature=temperature)
+
+
+def test_shares_of_a_schedule_say_what_is_left():
+    with pytest.raises(ConfigError, match=r"choose at most 0\.2\."):
+        TrainConfig(warmup_share=0.8, final_share=0.3)
+    assert TrainConfig(warmup_share=0.1234561, final_share=0.8765439).final_share == 0.8765439
 
 
 def test_half_a_head_is_refused():

@@ -268,6 +268,15 @@ def test_what_cannot_be_trained_on_is_said_before(texts, tmp_path, setting, fiel
     assert caught.value.field == field
 
 
+@pytest.mark.parametrize(("length", "way_out"), [(200, "choose a longer"), (1000, "at most 99,")])
+def test_no_shorter_sequence_is_proposed_than_there_can_be(texts, tmp_path, length, way_out):
+    (tmp_path / "short.txt").write_text("abcdefghij" * (length // 10))
+    changes = {"data.corpus": str(tmp_path / "short.txt"), "data.validation_share": 0.1}
+    changes |= {"data.validation_share": 0.03} if length == 200 else {}
+    with pytest.raises(ConfigError, match=way_out):
+        texts.facts(Setup().with_values(changes))
+
+
 def test_overlap_counts_the_windows_that_occur_twice():
     assert overlap("abcdefgh", "xxabcdxx", window=4) == pytest.approx(1 / 5)
     assert overlap("abcd" * 100, "abcd" * 20) == 1.0

@@ -45,7 +45,8 @@ def serve(arguments: argparse.Namespace) -> int:
         raise ConfigError(
             "port",
             f"{arguments.host}:{arguments.port} cannot be used ({error.strerror or error}): "
-            f"end the program that holds it, or choose another with --port {arguments.port + 1}.",
+            "end the program that holds it, or choose another with --port "
+            f"{arguments.port % 65535 + 1}.",
         ) from None
     finally:
         lab.close()

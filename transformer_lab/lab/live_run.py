@@ -273,7 +273,8 @@ class LiveRun:
         """One step, or as many as a GPU is ahead; the last one's metrics, None when none came."""
         for metrics in self._steps:
             self.stream.append(metrics)
-            self.validation_loss = metrics.validation_loss or self.validation_loss
+            if metrics.validation_loss is not None:  # 0.0 is a loss
+                self.validation_loss = metrics.validation_loss
             self.status = replace(self.status, step=metrics.step)
             if trouble := self.writer.append(metrics):
                 self.status = replace(self.status, note=trouble)

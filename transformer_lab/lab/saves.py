@@ -104,7 +104,8 @@ class Saves:
         """The best weights of earlier, which only lower ones replace."""
         step, weights = saved.progress.step, dict(saved.weights)
         self.best = Snapshot(self._run.id, step, config, tokenizer, weights)
-        self.best_loss = saved.progress.best_loss or math.inf
+        loss = saved.progress.best_loss
+        self.best_loss = math.inf if loss is None else loss
 
     def remember_best(self, snapshot: Snapshot | None, validation_loss: float | None) -> None:
         """A snapshot is the best so far, if its validation loss is the lowest."""

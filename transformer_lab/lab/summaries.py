@@ -117,7 +117,7 @@ def summarize(run: "Run") -> RunSummary:
         parameters=int(manifest.get("parameters", 0)),
         validation_loss=loss,
         best_loss=min(losses, default=None),
-        bits_per_byte=bits_per_byte(loss, length) if loss and length else None,
+        bits_per_byte=None if loss is None or length is None else bits_per_byte(loss, length),
         spark=tuple(spark),
         audit=_badge(audited, last[0] if last else 0),
         elsewhere=state in UNFINISHED,

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from transformer_lab.recipes import Setup
+from transformer_lab.recipes import SETTINGS, Setup
 from transformer_lab.settings import ConfigError
 from transformer_lab.text import DataConfig
 from transformer_lab.text.cache import ByteCache
@@ -43,6 +43,7 @@ KEPT_ENCODED = 3
 KEPT_TOKENIZERS = 12
 # In English prose; only to tell beforehand about how many tokens there will be.
 CHARACTERS_PER_TOKEN = {"characters": 1.0, "bytes": 1.0, "bpe": 3.0, "gpt2": 3.5, "words": 2.3}
+SHORTEST = int(SETTINGS["model.sequence_length"].low or 1)
 Kept = TypeVar("Kept")
 
 
@@ -131,7 +132,7 @@ class Texts:
         )
         if config.tokenizer == "characters":  # for others it shows once there are tokens
             halves = parts(corpus, config.validation_share)
-            check_length(*halves, corpus.title, setup.model.sequence_length)
+            check_length(*halves, corpus.title, setup.model.sequence_length, SHORTEST)
         tokens = corpus.characters / CHARACTERS_PER_TOKEN[config.tokenizer]
         return TextFacts(corpus, size, tokens)
 
@@ -290,7 +291,7 @@ class Texts:
 
 def _long_enough(corpus: Corpus, encoded: EncodedCorpus, setup: Setup) -> Corpus:
     length = setup.model.sequence_length
-    check_length(encoded.training, encoded.validation, corpus.title, length)
+    check_length(encoded.training, encoded.validation, corpus.title, length, SHORTEST)
     return corpus
 
 

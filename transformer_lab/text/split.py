@@ -97,13 +97,18 @@ def check_length(
     validation: Sequence[object] | Tokens,
     title: str,
     sequence_length: int,
+    least: int,
 ) -> None:
-    """Raise ConfigError when a part is too short for one sequence and the token after it."""
+    """Raise ConfigError when a part is too short for one sequence and the token after it.
+
+    `least` is the shortest sequence there can be: no shorter one is proposed.
+    """
     shortest = min(len(training), len(validation))
     if shortest <= sequence_length:
         part = "validation" if len(validation) == shortest else "training"
+        fits = f"choose at most {shortest - 1:,}, or " if shortest > least else "choose "
         raise ConfigError(
             "model.sequence_length",
             f"Sequence Length is {sequence_length:,}, but the {part} part of {title} has "
-            f"only {shortest:,} tokens: choose at most {shortest - 1:,}, or a longer text.",
+            f"only {shortest:,} tokens: {fits}a longer text.",
         )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from transformer_lab.settings import Config, ConfigError, choice, flag, knob
+from transformer_lab.settings import Config, ConfigError, choice, exact, flag, knob
 from transformer_lab.training.learning_rules import LEARNING_RULES
 from transformer_lab.training.optimizers import OPTIMIZERS
 from transformer_lab.training.schedule import SCHEDULES
@@ -10,6 +10,7 @@ from transformer_lab.training.schedule import SCHEDULES
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
 COMPILE = ("auto", "on", "off")
+LEAST_RATE = 1e-7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class TrainConfig(Config):
     )
     learning_rate: float = knob(
         3e-4,
-        1e-7,
+        LEAST_RATE,
         1.0,
         "Learning Rate",
         "How far each step moves the weights: too high is unstable, too low is slow.",
@@ -247,9 +248,10 @@ class TrainConfig(Config):
                 "Compile is on, but only backpropagation can be compiled: choose auto or off, or "
                 "the learning rule backprop.",
             )
-        if self.warmup_share + self.final_share > 1:
+        left = round(1 - self.warmup_share, 9)
+        if self.final_share > left + 1e-9:
             raise ConfigError(
                 "train.final_share",
                 f"Warm-up Share {self.warmup_share:g} and Fine-tuning Share {self.final_share:g} "
-                f"are more than the whole: choose at most {1 - self.warmup_share:g}.",
+                f"are more than the whole: choose at most {exact(left)}.",
             )

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from transformer_lab.model import GPT
 from transformer_lab.training.batches import Batches
-from transformer_lab.training.config import TrainConfig
+from transformer_lab.training.config import LEAST_RATE, TrainConfig
 from transformer_lab.training.evaluate import evaluate
 from transformer_lab.training.learning_rules import LEARNING_RULES
 from transformer_lab.training.live import Change, LiveSettings
@@ -68,11 +68,11 @@ class NonFiniteLossError(ArithmeticError):
 
     def __init__(self, step: int, what: str, learning_rate: float) -> None:
         self.step = step
+        lower = f"{learning_rate / 3:.1g} or less, " if learning_rate / 3 > LEAST_RATE else ""
         super().__init__(
             f"At step {step:,} the {what} was no longer a finite number, so the step was not "
             f"taken: the weights of step {step - 1:,} are kept. The learning rate was "
-            f"{learning_rate:.3g}; try {learning_rate / 3:.1g} or less, a longer warm-up, or a "
-            "gradient clip of 1."
+            f"{learning_rate:.3g}; try {lower}a longer warm-up, or a gradient clip of 1."
         )
 
 

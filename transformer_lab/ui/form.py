@@ -7,7 +7,7 @@ import dash_bootstrap_components as dbc
 from dash import html
 
 from transformer_lab.recipes import SETTINGS, Setup
-from transformer_lab.settings import Config, ConfigError, Setting, checked, plain
+from transformer_lab.settings import Config, ConfigError, Setting, checked, exact, plain
 from transformer_lab.ui import ids
 
 ConfigT = TypeVar("ConfigT", bound=Config)
@@ -17,7 +17,7 @@ FORM = [setting for setting in SETTINGS.values() if setting.group != "sample"]
 def written(setting: Setting, value: Any) -> Any:
     """A value as its control shows it."""
     if setting.kind in (int, float):
-        return plain(value).replace(",", "")
+        return exact(value)
     return value
 
 

@@ -12,9 +12,9 @@ from transformer_lab.generation import SampleConfig
 from transformer_lab.lab.lab import UNTRAINED, Lab, LabError
 from transformer_lab.lab.writing import Writing
 from transformer_lab.recipes import SETTINGS
-from transformer_lab.settings import ConfigError, checked
+from transformer_lab.settings import ConfigError
 from transformer_lab.text.tokenizers import UnknownTextError
-from transformer_lab.ui import ids, moment_bar, xray
+from transformer_lab.ui import form, ids, moment_bar, xray
 from transformer_lab.ui.generate_layout import NOTHING, layout
 
 __all__ = ["TITLE", "layout", "register"]
@@ -283,14 +283,8 @@ def _register_against(app: Dash, lab: Lab) -> None:
 
 def config_of(given: dict[str, Any]) -> tuple[SampleConfig | None, dict[str, str]]:
     """What stands in the controls, and what is wrong with it by dotted name."""
-    values: dict[str, Any] = {}
-    problems: dict[str, str] = {}
-    for name, value in given.items():
-        try:
-            values[name] = checked(SETTINGS[f"sample.{name}"], value)
-        except ConfigError as error:
-            problems[error.field] = str(error)
-    return (None if problems else SampleConfig(**values)), problems
+    values = [(SETTINGS[f"sample.{name}"], value) for name, value in given.items()]
+    return form.read_config(SampleConfig, values)
 
 
 def _stop(lab: Lab, shown: Any) -> None:

@@ -312,7 +312,7 @@ def _curve(run: Run, summary: RunSummary, axis: Any) -> RunCurve:
         x=[place(point) for point in points],
         train=[point.train_loss for point in points],
         validation_x=[place(point) for point in evaluated],
-        validation=[point.validation_loss for point in evaluated if point.validation_loss],
+        validation=[p.validation_loss for p in evaluated if p.validation_loss is not None],
         seam=at_seam[0] if at_seam else None,
     )
 
