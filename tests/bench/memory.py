@@ -2,6 +2,7 @@
 
     python tests/bench/memory.py          # three to five minutes
     python tests/bench/memory.py check    # only the points the formula was not fitted to
+    python tests/bench/memory.py whole    # large batches, evaluations included
 
 Each point is a training of two steps through the lab, in a process of its own, whose peak is read
 from the system. Half of the error's square is relative, so that small models count too.
@@ -22,7 +23,7 @@ import psutil
 from transformer_lab.lab import estimate
 from transformer_lab.lab.lab import Lab
 from transformer_lab.model import ModelConfig, parameter_breakdown
-from transformer_lab.recipes import setup_from
+from transformer_lab.recipes import Setup, setup_from
 
 # layers, heads, width, sequence, micro-batch, dropout, vocabulary, feed-forward multiple
 FITTED = [
@@ -53,12 +54,18 @@ HELD_OUT = [
     (8, 8, 384, 128, 16, 0.0, 300, 4),
     (4, 4, 128, 256, 32, 0.1, 65, 8),
 ]
+WHOLE = [  # the same with a batch of so many sequences, computed as the lab chooses
+    (1, 2, 16, 256, 2048, 0.0, 65, 4),
+    (1, 2, 16, 256, 256, 0.0, 4096, 4),
+]
 NAMES = ("PER_PARAMETER", "PER_WIDTH", "PER_HIDDEN", "PER_LOOK", "PER_SCORE", "CONSTANT")
 
 
 def main() -> None:
     if sys.argv[1:] == ["check"]:
         check()
+    elif sys.argv[1:] == ["whole"]:
+        whole()
     elif sys.argv[1:]:
         print(peak_of(json.loads(sys.argv[1])))
     else:
@@ -95,6 +102,19 @@ def check() -> None:
     """The formula as it stands against points it was not fitted to."""
     print("held out:")
     table(HELD_OUT, np.array([measured(point) for point in HELD_OUT]))
+
+
+def whole() -> None:
+    """What is promised for large batches, and the peak of a training with its evaluations."""
+    for point in WHOLE:
+        model, setup = model_of(point), setup_of(point, micro_batch=0)
+        said = estimate.estimate(setup, point[6], "cpu", speed=None)
+        assert said.memory
+        print(
+            f"{point[4]} x {model.sequence_length}, vocabulary {point[6]:,}: computed "
+            f"{said.micro_batch} at a time, promised {said.memory / 1e6:,.0f} MB, "
+            f"measured {measured((*point, 0)) / 1e6:,.0f} MB"
+        )
 
 
 def table(points: list[tuple[Any, ...]], peaks: Any) -> None:
@@ -136,22 +156,39 @@ def measured(point: tuple[Any, ...]) -> int:
     return int(done.stdout)
 
 
+def setup_of(point: tuple[Any, ...], micro_batch: int, folder: str = "") -> Setup:
+    """A training of that size; its text is not there yet."""
+    model = model_of(point[:8])
+    return setup_from(
+        {
+            "data": {"corpus": str(Path(folder, "letters.txt"))},
+            "model": {name: getattr(model, name) for name in model.__dataclass_fields__},
+            "train": {
+                "batch_size": point[4],
+                "micro_batch": micro_batch,
+                "steps": 3,
+                "evaluation_batches": 2,
+            },
+            "sample": {"prompt": letters(point[6])[0], "length": 20},
+        }
+    )
+
+
+def letters(vocabulary: int) -> str:
+    """So many different ones."""
+    return "".join(chr(0x100 + n) for n in range(vocabulary))
+
+
 def peak_of(point: list[Any]) -> int:
-    """Bytes a training of this size adds to the process at its peak."""
-    model = model_of(tuple(point))
+    """Bytes a training of this size adds to the process at its peak.
+
+    Batches are computed whole, unless a ninth number says in which micro-batches.
+    """
     batch, vocabulary = point[4], point[6]
     with tempfile.TemporaryDirectory() as home:
-        letters = [chr(0x100 + n) for n in range(vocabulary)]
-        text = "".join(letters) * max(2, 40_000 // vocabulary)
+        text = letters(vocabulary) * max(2, 40_000 // vocabulary)
         Path(home, "letters.txt").write_text(text, encoding="utf-8")
-        setup = setup_from(
-            {
-                "data": {"corpus": str(Path(home, "letters.txt"))},
-                "model": {name: getattr(model, name) for name in model.__dataclass_fields__},
-                "train": {"batch_size": batch, "micro_batch": batch, "steps": 3},
-                "sample": {"prompt": letters[0], "length": 20},
-            }
-        )
+        setup = setup_of(tuple(point), point[8] if point[8:] else batch, home)
         lab = Lab(Path(home))
         before = psutil.Process().memory_info().rss
         lab.start(setup)

@@ -194,7 +194,7 @@ def test_an_evaluation_that_stopping_cut_short_is_made_up_for(lab, monkeypatch):
     setup = SETUP.with_values({"train.keep_best": True})
     whole = uninterrupted(lab, setup)
     with monkeypatch.context() as short:
-        short.setattr("transformer_lab.training.trainer.evaluate", lambda *_: None)
+        short.setattr("transformer_lab.training.trainer.evaluate", lambda *_, **__: None)
         again = cut_off(lab, setup, monkeypatch, at=3)
     assert lab.store.open(again).latest_validation_loss() is None
     lab.resume(again)

@@ -11,8 +11,8 @@ from transformer_lab.model import GPT, ModelConfig, build_model
 from transformer_lab.training import LiveSettings, NonFiniteLossError, TrainConfig, train
 from transformer_lab.training import precision as how
 from transformer_lab.training.batches import Batches
+from transformer_lab.training.micro_batches import OutOfMemoryError
 from transformer_lab.training.optimizers import OPTIMIZERS
-from transformer_lab.training.trainer import OutOfMemoryError
 
 TINY = ModelConfig(layers=1, heads=2, embedding_dim=16, sequence_length=16, dropout=0.0)
 TOKENS = torch.tensor([ord(c) % 32 for c in "to be or not to be, that is the question. " * 40])

@@ -24,6 +24,8 @@ from transformer_lab.inspection.capture import (
 from transformer_lab.inspection.taps import layer_of
 from transformer_lab.model import GPT
 from transformer_lab.settings import ConfigError
+from transformer_lab.training import micro_batches
+from transformer_lab.training.micro_batches import at_once, in_parts
 
 Batch = tuple[Tensor, Tensor]  # inputs and targets, (B, T) each
 
@@ -117,7 +119,7 @@ def ablated(model: GPT, sites: Iterable[Site], means: Mapping[Site, Tensor] | No
 
 def mean_writes(model: GPT, sites: Sequence[Site], batches: Iterable[Batch]) -> dict[Site, Tensor]:
     """What each part gives on average over all positions of some batches: (K,) or (D,) by site."""
-    sums: dict[Site, Tensor] = {}
+    sums: dict[Site, Tensor] = {}  # of the sequences that are being read
     observed, count = twin(model), 0
 
     def listen(site: Site) -> None:
@@ -129,11 +131,18 @@ def mean_writes(model: GPT, sites: Sequence[Site], batches: Iterable[Batch]) -> 
 
     for site in sites:
         listen(site)
+
+    def read(some: Tensor) -> dict[Site, Tensor]:
+        sums.clear()
+        observed(some)
+        return dict(sums)
+
+    found: list[dict[Site, Tensor]] = []
     for inputs, _ in batches:
         with torch.no_grad():
-            observed(inputs)
+            found += in_parts(model, read, inputs)
         count += inputs.numel()
-    return {site: total / count for site, total in sums.items()}
+    return {site: torch.stack([each[site] for each in found]).sum(0) / count for site in sites}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -289,5 +298,8 @@ def importance(
 
 def mean_loss(model: GPT, batches: Sequence[Batch]) -> float:
     """The loss in nats per token, the mean over batches."""
-    with torch.no_grad():
-        return sum(model.loss(*batch).item() for batch in batches) / len(batches)
+    losses = [
+        micro_batches.mean_loss(model, batch, at_once(model, batch[0].shape[1]))
+        for batch in batches
+    ]
+    return sum(loss for loss in losses if loss is not None) / len(losses)

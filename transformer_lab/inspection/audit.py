@@ -8,8 +8,9 @@ Shapes: B batch, T time, D width, V vocabulary.
 
 import inspect
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -20,6 +21,7 @@ from transformer_lab.inspection.bound import Bound
 from transformer_lab.inspection.capture import twin
 from transformer_lab.inspection.clamped import clamped_target_loss, honest_loss
 from transformer_lab.model import GPT
+from transformer_lab.training.micro_batches import in_parts
 
 EDITS = 4  # batches whose future is edited
 SEQUENCES = 16  # in a batch, each with a place of its own where the future begins
@@ -126,10 +128,15 @@ def edited(model: GPT, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     before = torch.arange(T, device=tokens.device) < places[:, None]  # (B, T)
     others = torch.randint(1, model.vocabulary_size, (B, T), generator=generator)
     replaced = (tokens + others.to(tokens.device)) % model.vocabulary_size
+
+    def change_of(some: Tensor, other: Tensor) -> Tensor:
+        change = (model(some) - model(other)).abs()  # (b, T, V)
+        return change.nan_to_num(nan=math.inf).amax(-1)
+
     with torch.no_grad():
-        logits = model(tokens)
-        changed = model(torch.where(before, tokens, replaced))
-    change = (logits - changed).abs().nan_to_num(nan=math.inf).amax(-1)  # (B, T)
+        change = torch.cat(
+            in_parts(model, change_of, tokens, torch.where(before, tokens, replaced))
+        )  # (B, T)
     return change.where(before, 0).amax(1), change.where(~before, 0).amax(1)
 
 
@@ -140,23 +147,9 @@ def future_gradient(model: GPT, generator: torch.Generator) -> Proof:
     places = torch.linspace(0, T - 2, B).long().to(tokens.device)  # whose logits are asked about
     later = torch.arange(T, device=tokens.device) > places[:, None]  # (B, T)
     weights = torch.randn(B, model.vocabulary_size, generator=generator)
-    leaves: list[Tensor] = []
-
-    def replace(module: nn.Module, inputs: Any, embedded: Tensor) -> Tensor:
-        leaves.append(embedded.detach().requires_grad_())
-        return leaves[-1]
-
-    handle = model.embedding.register_forward_hook(replace)
-    try:
-        with torch.enable_grad():
-            asked = model(tokens)[torch.arange(B, device=tokens.device), places]  # (B, V)
-            total = (asked * weights.to(asked)).sum()
-    finally:
-        handle.remove()
-    gradient = torch.zeros(B, T, 1)
-    if leaves and total.requires_grad:
-        gradient = torch.autograd.grad(total, leaves[0], allow_unused=True)[0].float()
-    length = gradient.abs().amax(-1).to(tokens.device)  # (B, T)
+    with torch.enable_grad():
+        gradients = in_parts(model, partial(embedding_gradient, model), tokens, places, weights)
+    length = torch.cat(gradients).to(tokens.device)  # (B, T)
     ahead, behind = float(length[later].max()), float(length[~later].max())
     return Proof(
         key="future_gradient",
@@ -168,17 +161,43 @@ def future_gradient(model: GPT, generator: torch.Generator) -> Proof:
     )
 
 
+def embedding_gradient(model: GPT, tokens: Tensor, places: Tensor, weights: Tensor) -> Tensor:
+    """How steeply what is predicted after a place of each sequence depends on its tokens: (B, T)
+
+    `tokens` are (B, T), `places` (B,), and `weights` (B, V) add the logits up.
+    """
+    leaves: list[Tensor] = []
+
+    def replace(module: nn.Module, inputs: Any, embedded: Tensor) -> Tensor:
+        leaves.append(embedded.detach().requires_grad_())
+        return leaves[-1]
+
+    handle = model.embedding.register_forward_hook(replace)
+    try:
+        asked = model(tokens)[torch.arange(len(tokens), device=tokens.device), places]  # (B, V)
+        total = (asked * weights.to(asked)).sum()
+    finally:
+        handle.remove()
+    if not (leaves and total.requires_grad):
+        return torch.zeros(tokens.shape)
+    return torch.autograd.grad(total, leaves[0], allow_unused=True)[0].float().abs().amax(-1)
+
+
 def determinism(model: GPT, generator: torch.Generator) -> Proof:
     """The same tokens twice must give the same logits, bit for bit: no hidden noise."""
     tokens = some_tokens(model, SEQUENCES, generator)
+
+    def compared(some: Tensor) -> tuple[float, bool, bool]:
+        first, second = model(some), model(some)
+        return float((first - second).abs().max()), torch.equal(first, second), constant(first)
+
     with torch.no_grad():
-        first, second = model(tokens), model(tokens)
-    gap = float((first - second).abs().max())
-    same = torch.equal(first, second)
+        gaps, equal, alike = zip(*in_parts(model, compared, tokens), strict=True)
+    gap, same = max(gaps), all(equal)
     return Proof(
         key="determinism",
         title="The same twice",
-        passed=None if same and constant(first) else same,
+        passed=None if same and all(alike) else same,
         numbers={"sequences": len(tokens), "largest_difference": gap},
         sentence=f"The same {len(tokens)} sequences read twice gave logits that differ by at most "
         f"{gap:.2g}.",
@@ -189,13 +208,18 @@ def random_tokens(model: GPT, generator: torch.Generator) -> Proof:
     """On uniform random tokens nobody can do better than ln V in the mean."""
     losses: list[Tensor] = []
     varied = False
+
+    def guessed(inputs: Tensor, targets: Tensor) -> tuple[Tensor, bool]:
+        logits = model(inputs)
+        exact = logits.to(torch.promote_types(logits.dtype, torch.float32)).transpose(1, 2)
+        return F.cross_entropy(exact, targets, reduction="none"), not constant(logits)
+
     while sum(map(len, losses)) < GUESSED:
         tokens = some_tokens(model, SEQUENCES, generator, extra=1)
         with torch.no_grad():
-            logits = model(tokens[:, :-1])
-        varied = varied or not constant(logits)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32)).transpose(1, 2)
-        losses.append(F.cross_entropy(logits, tokens[:, 1:], reduction="none"))
+            for found, told in in_parts(model, guessed, tokens[:, :-1], tokens[:, 1:]):
+                losses.append(found)
+                varied = varied or told
     together = torch.cat(losses)  # (B, T)
     bound = Bound.of(together, model.vocabulary_size)
     return Proof(
@@ -214,16 +238,17 @@ def positive_control(model: GPT, generator: torch.Generator) -> Proof:
     """
     tokens = some_tokens(model, CHEATED, generator, extra=1, longest=64)
     inputs, targets = tokens[:, :-1], tokens[:, 1:]
-    honest = Bound.of(
-        honest_loss(model, inputs, targets, step_size=CHEAT_SIZE), model.vocabulary_size
-    )
+
+    def bound(evaluator: Callable[..., Tensor], **settings: float) -> Bound:
+        losses = partial(evaluator, model, step_size=CHEAT_SIZE, **settings)
+        return Bound.of(torch.cat(in_parts(model, losses, inputs, targets)), model.vocabulary_size)
+
+    honest = bound(honest_loss)
     with torch.no_grad():
-        varied = not constant(model(inputs))
+        alike = in_parts(model, lambda some: constant(model(some)), inputs)
+    varied = not all(alike)
     for steps, precision in CHEATS if varied else CHEATS[:1]:
-        losses = clamped_target_loss(
-            model, inputs, targets, steps=steps, step_size=CHEAT_SIZE, precision=precision
-        )
-        clamped = Bound.of(losses, model.vocabulary_size)
+        clamped = bound(clamped_target_loss, steps=steps, precision=precision)
         if not clamped.kept:
             break
     caught = honest.kept and not clamped.kept

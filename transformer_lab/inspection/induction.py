@@ -32,10 +32,10 @@ from transformer_lab.model import GPT
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.tasks import Problem
 from transformer_lab.text.tokenizers import Tokenizer
+from transformer_lab.training.micro_batches import NOT_COUNTED
 
 LOOKS_BACK = 0.25  # of its attention: from here on a head counts as an induction head
 MISSED = 0.1  # nats by which the loss must rise before a head counts as missed
-NOT_COUNTED = -100  # as a target, to PyTorch's cross-entropy
 TEXTS = 32
 
 

@@ -18,9 +18,9 @@ from transformer_lab.recipes import Setup
 from transformer_lab.settings import ConfigError
 from transformer_lab.training import LiveSettings
 from transformer_lab.training.learning_rules import LEARNING_RULES, passes
+from transformer_lab.training.micro_batches import TOKENS
 from transformer_lab.training.optimizers import OPTIMIZERS
 
-CACHE_TOKENS = 4096  # computed at once on a CPU: more fall out of its caches, fewer are slower
 MARGIN = 1.2  # over the formula, which errs by up to this much
 PROBE_SECONDS = 0.5
 EFFICIENCY = 0.5  # of the speed of one large product, which a whole step reaches
@@ -34,6 +34,7 @@ PER_LOOK = 9.9  # per token, layer, head and token of the sequence, with dropout
 PER_SCORE = 11.0  # per token and token of the vocabulary
 PER_SETTLED = 19.0  # per token, step and number of what settles in the model
 PER_LATENT = 100.0  # per token, layer and number of its vector, with predictive-coding learning
+PER_BATCHED = 28.0  # per token of the whole batch, and of one for evaluation
 CONSTANT = 108e6
 
 
@@ -73,7 +74,10 @@ def flops_per_step(setup: Setup, vocabulary_size: int) -> float:
 
 
 def peak_memory(model: ModelConfig, vocabulary_size: int, parameters: int, sequences: int) -> float:
-    """Bytes a training takes at its peak on a CPU, on top of what the process has before it."""
+    """Bytes a training takes at its peak on a CPU, on top of what the process has before it.
+
+    The peak is in a step: an evaluation computes as many `sequences` at a time, only forward.
+    """
     tokens = sequences * model.sequence_length
     hidden = model.feedforward_multiple * model.embedding_dim
     look = PER_LOOK * model.heads * model.sequence_length if model.dropout else 0.0
@@ -93,7 +97,7 @@ def choose_micro_batch(setup: Setup, vocabulary_size: int, device: str, free: fl
     if device != "cpu":
         return wanted
     if not setup.train.micro_batch:
-        wanted = min(wanted, max(1, CACHE_TOKENS // setup.model.sequence_length))
+        wanted = min(wanted, max(1, TOKENS // setup.model.sequence_length))
     parameters = sum(parameter_breakdown(setup.model, vocabulary_size).values())
     sequences = wanted
     while _needed(setup, vocabulary_size, parameters, sequences) > free:
@@ -109,6 +113,7 @@ def _needed(setup: Setup, vocabulary_size: int, parameters: int, sequences: int)
     if setup.train.learning_rule == "pc":
         tokens = sequences * model.sequence_length
         needed += PER_LATENT * tokens * model.layers * model.embedding_dim
+    needed += PER_BATCHED * setup.train.batch_size * model.sequence_length
     return MARGIN * needed
 
 

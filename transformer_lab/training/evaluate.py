@@ -8,23 +8,32 @@ from transformer_lab.model import GPT
 from transformer_lab.text.tasks import Problem
 from transformer_lab.text.tokenizers import Tokenizer
 from transformer_lab.training.batches import Batches
+from transformer_lab.training.live import LiveSettings
+from transformer_lab.training.micro_batches import mean_loss
 
 
 def evaluate(
-    model: GPT, batches: Batches, count: int, stopped: Callable[[], bool] = lambda: False
+    model: GPT,
+    batches: Batches,
+    count: int,
+    live: LiveSettings,
+    *,
+    after: int = 0,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> float | None:
     """Mean loss over batches 0 .. count - 1, in nats per token, without dropout.
 
     The batches are the same at every call, so two values differ only by what the model has learned.
-    None when `stopped()` becomes true in between.
+    Like in training, `live.micro_batch` sequences are computed at a time; `after` is the step it is
+    done after. None when `stopped()` becomes true in between.
     """
     model.eval()
     total = 0.0
-    with torch.no_grad():
-        for number in range(count):
-            if stopped():
-                return None
-            total += model.loss(*batches(number)).item()
+    for number in range(count):
+        loss = mean_loss(model, batches(number), live, after=after, stopped=stopped)
+        if loss is None:
+            return None
+        total += loss
     return total / count
 
 

@@ -20,7 +20,8 @@ from transformer_lab.training.batches import Batches
 from transformer_lab.training.config import LEAST_RATE, TrainConfig
 from transformer_lab.training.evaluate import evaluate
 from transformer_lab.training.learning_rules import LEARNING_RULES
-from transformer_lab.training.live import Change, LiveSettings
+from transformer_lab.training.live import LiveSettings
+from transformer_lab.training.micro_batches import parts, within_memory
 from transformer_lab.training.optimizers import Optimizer
 from transformer_lab.training.precision import compiled, compiles_at, repeatable
 from transformer_lab.training.schedule import phases_of, rate_factor
@@ -74,10 +75,6 @@ class NonFiniteLossError(ArithmeticError):
             f"taken: the weights of step {step - 1:,} are kept. The learning rate was "
             f"{learning_rate:.3g}; try {lower}a longer warm-up, or a gradient clip of 1."
         )
-
-
-class OutOfMemoryError(MemoryError):
-    """Not even one sequence fits."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +157,8 @@ def _updates(
         optimizer.zero_grad(set_to_none=True)
         batch = batches(step)
         if compiles_at(step, begin.step + 1, config, device):
-            loss_of = compiled(loss_of, model, live, batch, step)
+            program = partial(compiled, loss_of, model, live, batch, step)
+            loss_of = within_memory(live, step - 1, program)
         with repeatable(config):
             loss = add_gradients(model, loss_of, batch, live, (config.seed, step))
             if loss is None:  # stopped in the middle of it
@@ -193,7 +191,9 @@ def validate(
             model,
             validation,
             config.evaluation_batches,
-            lambda: live.stop and step != config.steps,
+            live,
+            after=step,
+            stopped=lambda: live.stop and step != config.steps,
         )
 
 
@@ -230,22 +230,12 @@ def add_gradients(
     room for that many, it is halved and the batch begun again. None when stopped in between.
     Raises OutOfMemoryError when there is no room for one.
     """
-    while True:
-        try:
-            return _accumulated(loss_of, batch, live, seeds)
-        except torch.OutOfMemoryError:
-            pass  # what the failed attempt holds is let go only outside of this clause
-        model.zero_grad(set_to_none=True)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        if live.micro_batch == 1:
-            raise OutOfMemoryError("There is not enough memory for even one sequence.")
-        live.micro_batch = math.ceil(live.micro_batch / 2)
-        live.made.append(Change(seeds[1] - 1, "micro_batch", live.micro_batch))
-        live.notes.append(
-            f"Memory ran out at step {seeds[1]:,}, so batches are now computed "
-            f"{live.micro_batch} sequences at a time: the same result, a little slower."
-        )
+
+    def attempt() -> Tensor | None:
+        model.zero_grad(set_to_none=True)  # what a failed attempt has left
+        return _accumulated(loss_of, batch, live, seeds)
+
+    return within_memory(live, seeds[1] - 1, attempt)
 
 
 def _accumulated(
@@ -256,8 +246,7 @@ def _accumulated(
 ) -> Tensor | None:
     inputs, targets = batch
     total = torch.zeros((), device=inputs.device)
-    parts = zip(inputs.split(live.micro_batch), targets.split(live.micro_batch), strict=True)
-    for number, (some, wanted) in enumerate(parts):
+    for number, (some, wanted) in enumerate(parts(live, inputs, targets)):
         if live.stop:
             return None
         torch.manual_seed(dropout_seed(*seeds, number))  # so dropout, too, repeats exactly
