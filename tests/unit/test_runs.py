@@ -281,7 +281,9 @@ def test_sweeping_leaves_a_save_that_is_still_being_written(store):
 
 def test_steps_wait_in_memory_while_the_database_is_locked(store, monkeypatch):
     connect = sqlite3.connect
-    monkeypatch.setattr("sqlite3.connect", lambda path, timeout: connect(path, timeout=0.01))
+    monkeypatch.setattr(
+        "sqlite3.connect", lambda path, **rest: connect(path, **rest | {"timeout": 0.01})
+    )
     writer = store.create("mine", MANIFEST)
     blocker = connect(writer.folder / "metrics.sqlite", isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")

@@ -36,12 +36,24 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as with Ctrl-C: save first
     try:
+        _check_working_folder()
         return arguments.run(arguments)
     except ConfigError as error:
         print(f"transformer-lab: {error.field}: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _check_working_folder() -> None:
+    """Libraries end the program without a word where there is none. Raises ConfigError."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise ConfigError(
+            "working folder",
+            f"The folder you are in is gone ({error.strerror}): change to another one (cd ~).",
+        ) from None
 
 
 def _run(module: str, command: str, arguments: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ import torch._dynamo  # noqa: F401
 import waitress
 
 from transformer_lab.cli.common import home_folder
+from transformer_lab.lab.home import writing_problem
 from transformer_lab.lab.lab import Lab
 from transformer_lab.settings import ConfigError
 from transformer_lab.ui.server import create_app
@@ -26,6 +27,8 @@ def serve(arguments: argparse.Namespace) -> int:
         address = "localhost" if arguments.host in ("127.0.0.1", "0.0.0.0") else arguments.host
         where = f"Transformer Lab is at http://{address}:{arguments.port} - Ctrl-C ends it. "
         ready = f"{where}Runs are kept in {lab.home}."
+        if problem := writing_problem(lab.home):
+            ready += f" They can be looked at only: {problem}"
         if arguments.debug:
             print(ready, flush=True)
             app.run(

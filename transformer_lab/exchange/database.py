@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from transformer_lab.exchange.errors import ExportRefusedError, ImportRefusedError
+from transformer_lab.exchange.opening import opened_to_read
 from transformer_lab.exchange.run_folder import flush_file
 from transformer_lab.recipes import SETTINGS
 from transformer_lab.settings import checked
@@ -45,16 +46,16 @@ PLAIN_TABLE = re.compile(rf"CREATE TABLE (\w+) ?\({COLUMN}(?:, ?{COLUMN})*\)")
 
 @contextlib.contextmanager
 def reading(path: Path, *, foreign: bool = False) -> Iterator[sqlite3.Connection]:
-    """A connection that makes no new database. A foreign one is trusted in nothing.
-
-    Of the lab's own, the last reader to leave tidies up the files beside it, so it may write.
-    """
-    wishes = "mode=ro&immutable=1" if foreign else "mode=rw"
+    """A connection that makes no new database. A foreign one is trusted in nothing."""
+    if not foreign:
+        with opened_to_read(path) as database:
+            yield database
+        return
+    wishes = "mode=ro&immutable=1"
     database = sqlite3.connect(f"{path.absolute().as_uri()}?{wishes}", uri=True, timeout=5.0)
     try:
-        if foreign:
-            database.execute("PRAGMA trusted_schema = OFF")
-            database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
+        database.execute("PRAGMA trusted_schema = OFF")
+        database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
         yield database
     finally:
         database.close()
@@ -71,7 +72,7 @@ def copy_database(run_folder: Path, target: Path) -> None:
         ):
             source.backup(copy)
             copy.execute("PRAGMA journal_mode = DELETE")  # no files beside it
-    except sqlite3.Error as error:
+    except (OSError, sqlite3.Error) as error:
         raise ExportRefusedError(
             f"The metrics of {run_folder.name} cannot be read: {error}."
         ) from error

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -14,6 +15,7 @@ from transformer_lab.lab.run import RunNotFoundError
 from transformer_lab.lab.runs import RunStore
 from transformer_lab.lab.snapshot import Snapshot
 
+log = logging.getLogger(__name__)
 SEED = 1
 
 
@@ -25,8 +27,11 @@ def audit_model(store: RunStore, snapshot: Snapshot) -> Iterator[Proof | Verdict
         yield proof
     conclusion = verdict(proofs)
     facts = asdict(conclusion) | {"proofs": [_plain(proof) for proof in proofs]}
-    with contextlib.suppress(RunNotFoundError, sqlite3.Error):  # untrained, or deleted meanwhile
-        store.open(snapshot.run_id).add_event("audit", snapshot.step, json.dumps(facts))
+    with contextlib.suppress(RunNotFoundError):  # untrained, or deleted meanwhile
+        try:
+            store.open(snapshot.run_id).add_event("audit", snapshot.step, json.dumps(facts))
+        except (OSError, sqlite3.Error) as error:
+            log.warning("the verdict is not kept with %s: %s", snapshot.run_id, error)
     yield conclusion
 
 

@@ -5,6 +5,7 @@ samples   what the model wrote: step, time, prompt, text
 events    time, step, kind, detail: what happened after that step; docs/run_format.md has the kinds
 """
 
+import contextlib
 import json
 import logging
 import sqlite3
@@ -25,6 +26,7 @@ State = Literal[
 ]
 UNFINISHED = ("running", "paused")
 CHANGES = ("learning_rate", "micro_batch", "uncompiled")  # kinds of events that are made again
+METRICS = "metrics.sqlite"
 COLUMNS = [item.name for item in fields(StepMetrics)]
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS steps ({COLUMNS[0]} INTEGER PRIMARY KEY, {", ".join(COLUMNS[1:])});
@@ -50,9 +52,10 @@ class Sample:
 
 
 def connect(folder: Path) -> sqlite3.Connection:
-    """The metrics of a run's folder."""
-    database = sqlite3.connect(folder / "metrics.sqlite", timeout=5.0)
-    database.execute("PRAGMA journal_mode = WAL")
+    """The metrics of a run's folder, to be written. Raises sqlite3.Error."""
+    database = sqlite3.connect(folder / METRICS, timeout=5.0)
+    with contextlib.suppress(sqlite3.OperationalError):  # some shares know no such log
+        database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = NORMAL")
     return database
 

@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from transformer_lab.exchange import read_archive, sweep_arrivals
+from transformer_lab.exchange import ImportRefusedError, read_archive, sweep_arrivals
 from transformer_lab.generation import SampleConfig, encode_prompt, write
 from transformer_lab.lab.audits import audit_model
 from transformer_lab.lab.continuing import LabError
 from transformer_lab.lab.estimate import Estimate
+from transformer_lab.lab.home import writing_problem
 from transformer_lab.lab.inspector import Inspector
 from transformer_lab.lab.jobs import Job, Jobs
 from transformer_lab.lab.live_run import LiveRun
@@ -46,21 +47,15 @@ UNTRAINED = "untrained"  # the name of the model that is initialized but has no 
 class Lab(Trainings):
     """The worker, the jobs and the runs of one home folder.
 
-    Raises ConfigError("home") when the folder cannot be written to.
+    In a folder that cannot be written to, what is there can be read, and nothing can be started.
+    Raises ConfigError("home") when there is no such folder and none can be made.
     """
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        try:
-            home.mkdir(parents=True, exist_ok=True)
-            (home / ".writable").touch()
-            (home / ".writable").unlink()
-        except OSError as error:
-            raise ConfigError(
-                "home",
-                f"The folder {home} cannot be written to ({error.strerror}): "
-                "name another one with --home.",
-            ) from error
+        problem = writing_problem(home)
+        if problem and not home.is_dir():
+            raise ConfigError("home", problem)
         store = RunStore(home)
         store.sweep()
         sweep_arrivals(store.folder)
@@ -151,6 +146,8 @@ class Lab(Trainings):
 
     def bring_in(self, file: BinaryIO, name: str) -> str:
         """Take a run in that another lab exported; gives its id. Raises ImportRefusedError."""
+        if problem := writing_problem(self.home):
+            raise ImportRefusedError(problem)
         self.store.folder.mkdir(exist_ok=True)
         with self._lock:
             folder = read_archive(file, self.store.folder, self.store.free_id(name))

@@ -1,5 +1,6 @@
 """Trainings that wait for their turn: a list in the home folder that survives a restart."""
 
+import contextlib
 import json
 import logging
 import threading
@@ -128,4 +129,5 @@ class Queue:
             return
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.warning("the queue cannot be read: %s", error)
-            self._path.replace(self._path.with_name("queue.damaged.json"))
+            with contextlib.suppress(OSError):  # where nothing can be written, it stays
+                self._path.replace(self._path.with_name("queue.damaged.json"))

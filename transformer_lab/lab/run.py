@@ -30,10 +30,12 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+from transformer_lab.exchange.opening import opened_to_read
 from transformer_lab.lab.database import (
     CHANGES,
     INSERT_EVENT,
     INSERT_SAMPLE,
+    METRICS,
     UNFINISHED,
     Sample,
     State,
@@ -208,6 +210,8 @@ class Run:
             return False
         except (Timeout, BlockingIOError):
             return True
+        except OSError:  # of a person who lets nobody look, or on a disk that knows no locks
+            return False
         return False
 
     def checkpoints(self) -> list[Path]:
@@ -268,11 +272,8 @@ class Run:
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Its metrics, to be asked in SQL."""
-        database = connect(self.folder)
-        try:
+        with opened_to_read(self.folder / METRICS) as database:
             yield database
-        finally:
-            database.close()
 
 
 def _modified(path: Path) -> float:

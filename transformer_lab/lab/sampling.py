@@ -1,9 +1,14 @@
 """What models write while they learn: samples, and how many problems of a task they solve."""
 
+import logging
 import math
+import sqlite3
+import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 from transformer_lab.generation import encode_prompt, write
 from transformer_lab.lab.database import Sample
@@ -21,6 +26,8 @@ from transformer_lab.training.evaluate import accuracy
 SAMPLE_SECONDS = 10.0  # between two samples while training, besides those at evaluations
 SAMPLE_SHARE = 10  # writing them may take at most this fraction of the time: it slows the training
 LONGEST_SAMPLE = 300  # tokens
+MOST_UNKEPT = 200  # samples that wait for room on the disk
+log = logging.getLogger(__name__)
 
 
 class Sampling:
@@ -34,6 +41,8 @@ class Sampling:
         self._writing: Job | None = None
         self._begun = -math.inf
         self._took = 0.0
+        self._unkept: deque[Callable[[], None]] = deque(maxlen=MOST_UNKEPT)
+        self._lock = threading.Lock()
 
     def observe(self, run: LiveRun, evaluated: bool) -> None:
         """A snapshot was published: let it write a sample if it is time for one."""
@@ -61,12 +70,24 @@ class Sampling:
         solved = accuracy(snapshot.model(), snapshot.tokenizer, problems)
         if solved is not None:
             self.accuracies[snapshot.run_id] = solved
-            stored.add_event("accuracy", snapshot.step, repr(solved))
+            self._keep(partial(stored.add_event, "accuracy", snapshot.step, repr(solved)))
         self._took = time.monotonic() - self._begun
         sample = Sample(snapshot.step, config.prompt, text)
         self.samples[snapshot.run_id] = sample
-        stored.add_sample(sample)
+        self._keep(partial(stored.add_sample, sample))
         yield sample
+
+    def _keep(self, write_down: Callable[[], None]) -> None:
+        """Put something on disk, after what a full disk did not take before."""
+        with self._lock:
+            self._unkept.append(write_down)
+            while self._unkept:
+                try:
+                    self._unkept[0]()
+                except (OSError, sqlite3.Error) as error:
+                    log.warning("a sample waits in memory, for the disk refuses it: %s", error)
+                    return
+                self._unkept.popleft()
 
 
 def _problems(run: LiveRun) -> list[Problem]:

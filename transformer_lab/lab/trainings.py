@@ -14,6 +14,7 @@ from transformer_lab.lab.continuing import LabError, branching, extension, resum
 from transformer_lab.lab.database import State
 from transformer_lab.lab.device import choose_device, memory_free
 from transformer_lab.lab.estimate import choose_micro_batch
+from transformer_lab.lab.home import writing_problem
 from transformer_lab.lab.live_run import LiveRun
 from transformer_lab.lab.origins import Offspring, Origin, Resumed
 from transformer_lab.lab.queue import Queue, QueueFullError, Waiting
@@ -228,6 +229,8 @@ class Trainings:
         return [run for run in self._lanes if run.busy]
 
     def _refuse_if_full(self) -> None:
+        if problem := writing_problem(self.store.folder.parent):
+            raise ConfigError("home", problem)
         busy = self._busy()
         if len(busy) >= self.queue.at_once:
             run = busy[-1]

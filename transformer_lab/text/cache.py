@@ -118,7 +118,9 @@ class ByteCache:
 
     def _note(self, what: str, error: BaseException) -> None:
         """Say why it goes on without; of a folder that can only be read, that is no news."""
-        level = logging.INFO if getattr(error, "errno", None) in READ_ONLY else logging.WARNING
+        codes = getattr(error, "errno", None), getattr(error, "sqlite_errorcode", 0) & 0xFF
+        read_only = codes[0] in READ_ONLY or codes[1] == sqlite3.SQLITE_READONLY
+        level = logging.INFO if read_only else logging.WARNING
         why = str(error) or "another program holds it"
         log.log(level, "the cache %s %s: %s", self._folder, what, why)
 

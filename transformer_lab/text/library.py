@@ -97,14 +97,22 @@ class Library:
         )
 
     def rename(self, entry: Entry, name: str) -> Entry:
-        """Give a text another name."""
+        """Give a text another name. Raises CorpusError."""
         changed = Entry(**(asdict(entry) | {"name": clean_name(name)}))
-        self._write(self.folder / entry.sha256, changed)
+        try:
+            self._write(self.folder / entry.sha256, changed)
+        except OSError as error:
+            raise CorpusError(f"{entry.name} keeps its name: {error.strerror or error}.") from error
         return changed
 
     def delete(self, entry: Entry) -> None:
-        """Remove a text from this computer."""
-        shutil.rmtree(self.folder / entry.sha256)
+        """Remove a text from this computer. Raises CorpusError."""
+        try:
+            shutil.rmtree(self.folder / entry.sha256)
+        except OSError as error:
+            raise CorpusError(
+                f"{entry.name} could not be deleted: {error.strerror or error}."
+            ) from error
 
     def sweep(self) -> None:
         """Remove what interrupted additions left behind more than an hour ago."""

@@ -6,6 +6,7 @@ because a flipped bit in a weight would otherwise go unseen.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -25,6 +26,8 @@ TOKENIZER = "tokenizer.json"
 OPTIMIZER = "optimizer.safetensors"
 PROGRESS = "progress.json"
 STAGING = ".staging-"
+# What a file system answers that cannot flush a folder, as some shares and drives of others.
+CANNOT_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EBADF)
 
 
 class CheckpointError(Exception):
@@ -141,5 +144,8 @@ def flush_folder(folder: Path) -> None:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in CANNOT_FLUSH:
+                raise
         finally:
             os.close(descriptor)

@@ -371,26 +371,36 @@ def _register_queue(app: Dash, lab: Lab) -> None:
         tick: Any, tab: Any, run: Any, at_once: Any, buttons: Any, head: Any, drawn: Any
     ) -> tuple[Any, Any, bool]:
         """What waits, and what was asked of it."""
-        if isinstance(ctx.triggered_id, dict) and ctx.triggered[0]["value"]:
-            what, item = ctx.triggered_id["what"], ctx.triggered_id["item"]
-            if what == "remove":
-                lab.queue.remove(item)
-            else:
-                lab.queue.move(item, -1 if what == "up" else 1)
-        elif ctx.triggered_id == ids.QUEUE_RUN and run:
-            lab.run_queue()
-        elif ctx.triggered_id == ids.AT_ONCE and str(at_once).isdigit():
-            lab.set_at_once(int(at_once))
+        problem = ""
+        try:
+            _change_queue(lab, run, at_once)
+        except OSError as error:
+            problem = f" - this could not be written: {error.strerror or error}"
         waiting = lab.queue.list()
         count = f"{len(waiting)} waiting" if waiting else "nothing waits"
         if lab.queue.held and waiting:
             count += ", held"
+        count += problem
         stuck = any(item.problem for item in waiting)
         fresh = [_waiting(item, place) for place, item in enumerate(waiting, start=1)]
         same = live.digest(fresh) == live.digest(drawn) and count == head
         if same and ctx.triggered_id == ids.RUNS_TICK:
             raise PreventUpdate
         return fresh, count, not (waiting and (lab.queue.held or stuck))
+
+
+def _change_queue(lab: Lab, run: Any, at_once: Any) -> None:
+    """Do what a button of the queue asks. Raises OSError."""
+    if isinstance(ctx.triggered_id, dict) and ctx.triggered[0]["value"]:
+        what, item = ctx.triggered_id["what"], ctx.triggered_id["item"]
+        if what == "remove":
+            lab.queue.remove(item)
+        else:
+            lab.queue.move(item, -1 if what == "up" else 1)
+    elif ctx.triggered_id == ids.QUEUE_RUN and run:
+        lab.run_queue()
+    elif ctx.triggered_id == ids.AT_ONCE and str(at_once).isdigit():
+        lab.set_at_once(int(at_once))
 
 
 def _waiting(item: Waiting, place: int) -> html.Div:
