@@ -5,7 +5,7 @@ Everything works on the folder of a run. `archive.py` and `arrival.py`: one .zip
 """
 
 from transformer_lab.exchange.archive import write_archive
-from transformer_lab.exchange.arrival import read_archive, sweep_arrivals
+from transformer_lab.exchange.arrival import read_archive
 from transformer_lab.exchange.bundle import write_bundle
 from transformer_lab.exchange.errors import ExportRefusedError, ImportRefusedError
 from transformer_lab.exchange.huggingface import save_huggingface, why_not, write_huggingface
@@ -22,7 +22,6 @@ __all__ = [
     "read_archive",
     "save_huggingface",
     "script_text",
-    "sweep_arrivals",
     "why_not",
     "write_archive",
     "write_bundle",

@@ -34,7 +34,6 @@ from transformer_lab.training.checkpoint import STAGING, flush_folder
 
 RUN_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 MADE_FROM_OTHERS = (README, TABLE, SAMPLES)  # checked, but not kept
-ABANDONED_SECONDS = 3600.0
 # What reading a damaged .zip raises.
 DAMAGE = (
     zipfile.BadZipFile,
@@ -83,13 +82,6 @@ def read_archive(
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return place
-
-
-def sweep_arrivals(runs_folder: Path) -> None:
-    """Remove what an import left behind when the computer stopped in the middle of it."""
-    for leftover in runs_folder.glob(f"{STAGING}*"):
-        if time.time() - leftover.stat().st_mtime > ABANDONED_SECONDS:
-            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _unpack(package: Package, staging: Path, folder: Path, new_id: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from transformer_lab.exchange import ImportRefusedError, read_archive, sweep_arrivals
+from transformer_lab.exchange import ImportRefusedError, read_archive
 from transformer_lab.generation import SampleConfig, encode_prompt, write
 from transformer_lab.lab.audits import audit_model
 from transformer_lab.lab.continuing import LabError
@@ -18,6 +18,7 @@ from transformer_lab.lab.estimate import Estimate
 from transformer_lab.lab.home import writing_problem
 from transformer_lab.lab.inspector import Inspector
 from transformer_lab.lab.jobs import Job, Jobs
+from transformer_lab.lab.litter import Presence
 from transformer_lab.lab.live_run import LiveRun
 from transformer_lab.lab.pace import Pace
 from transformer_lab.lab.queue import Queue
@@ -56,11 +57,12 @@ class Lab(Trainings):
         problem = writing_problem(home)
         if problem and not home.is_dir():
             raise ConfigError("home", problem)
+        self._presence = Presence(home)
         store = RunStore(home)
         store.sweep()
-        sweep_arrivals(store.folder)
         super().__init__(store, Queue(home), Texts(home), self._observe)
         self.jobs = Jobs()
+        self.texts.library.sweep()
         self.inspector = Inspector(self, home / "cache" / "inspection")
         self._models = StoredModels()
         self._pace = Pace(self._worker.submit, lambda: not self._busy())
@@ -75,6 +77,7 @@ class Lab(Trainings):
         self.jobs.close()
         self.texts.close()
         self.inspector.close()
+        self._presence.close()
 
     def estimate(self, setup: Setup, vocabulary_size: int) -> Estimate:
         """Arithmetic, memory and time of a training, at once; asked again it may know better.

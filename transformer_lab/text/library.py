@@ -4,6 +4,7 @@ corpora/<sha256>/text.txt     the text, as UTF-8
 corpora/<sha256>/about.json   its name, where it came from, its size
 """
 
+import contextlib
 import hashlib
 import json
 import re
@@ -117,9 +118,9 @@ class Library:
     def sweep(self) -> None:
         """Remove what interrupted additions left behind more than an hour ago."""
         for leftover in self.folder.glob(f"{INCOMING}*"):
-            if time.time() - leftover.stat().st_mtime > 3600:
-                shutil.rmtree(leftover, ignore_errors=True)
-                leftover.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                if time.time() - leftover.stat().st_mtime > 3600:
+                    shutil.rmtree(leftover)
 
     def _write(self, folder: Path, entry: Entry) -> None:
         staged = folder / ".about.json"

@@ -5,7 +5,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 import re
 import shutil
 import sqlite3
@@ -27,7 +26,6 @@ from transformer_lab.exchange import (
     ImportRefusedError,
     Limits,
     read_archive,
-    sweep_arrivals,
     write_archive,
     write_metrics_csv,
 )
@@ -799,18 +797,6 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(archive, tmp_path):
     (tmp_path / "runs").write_text("a file where the folder should be")
     with pytest.raises(ImportRefusedError, match="could not be unpacked"):
         read_archive(io.BytesIO(archive), tmp_path / "runs", "came-1")
-
-
-def test_only_what_was_abandoned_is_swept(tmp_path):
-    old, new, run = tmp_path / ".staging-old", tmp_path / ".staging-new", tmp_path / "small-1"
-    for folder in (old, new, run):
-        folder.mkdir()
-    os.utime(old, (1, 1))
-    os.utime(run, (1, 1))
-    sweep_arrivals(tmp_path)
-    assert not old.exists()
-    assert new.exists()
-    assert run.exists()
 
 
 def test_a_run_that_is_coming_in_is_not_listed_yet(archive, elsewhere, monkeypatch):
