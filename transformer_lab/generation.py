@@ -83,9 +83,8 @@ class Reader:
             self._cache = self._model.new_cache() if self._cached else None
         if self._cache is None or self._cache.length == 0:
             fresh = self._context
-        device = self._model.embedding.weight.device
         with torch.inference_mode():
-            logits = self._model(torch.tensor([fresh], device=device), self._cache)  # (1, t, V)
+            logits = self._model(torch.tensor([fresh]), self._cache)  # (1, t, V)
             return logits[0, -1].to("cpu", torch.float32, copy=True)  # lets the other places go
 
 

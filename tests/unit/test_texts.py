@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 from transformer_lab.lab.texts import Texts
 from transformer_lab.recipes import Setup
@@ -212,6 +213,20 @@ def test_tokens_come_from_the_cache_the_same(tmp_path, tokenizer):
     assert np.array_equal(found.validation, made.validation)
     assert found.tokenizer.to_json() == made.tokenizer.to_json()
     assert found.validation_bytes == made.validation_bytes
+
+
+def test_tokens_from_the_cache_can_be_used_like_any_others(tmp_path, recwarn):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "story.txt").write_text(STORY, encoding="utf-8")
+    config = Setup().with_values({"data.corpus": "story"}).data
+    for _ in range(2):  # made, then read
+        texts = Texts(tmp_path)
+        encoded = texts.encoded(config)
+        for tokens in (encoded.training, encoded.validation):
+            assert tokens.flags.writeable
+            torch.from_numpy(tokens)  # it warns of what cannot be written to
+        texts.close()
+    assert not [warning for warning in recwarn if "writable" in str(warning.message)]
 
 
 def test_the_cache_takes_and_gives_bytes_alone(tmp_path):

@@ -107,7 +107,7 @@ def capture(
     recorder = _Recorder(only)
     recorder.listen(observed)
     with torch.no_grad():
-        logits = observed(tokens[None].to(model.embedding.weight.device))
+        logits = observed(tokens[None])
     recorder.keep("logits", logits[0])
     return Capture(
         tokens=tokens,

@@ -140,8 +140,7 @@ class EmbeddingLook:
 
 def embedding_look(table: Tensor, newest: Tensor, shown: Sequence[int]) -> EmbeddingLook:
     """(V, D) embeddings of this moment and of the newest one, for some of the tokens."""
-    rows = torch.tensor(shown, device=table.device)
-    here, there = (each[rows].float().cpu() for each in (table, newest))
+    here, there = (each[torch.tensor(shown)].float().cpu() for each in (table, newest))
     found = principal_components(there, 3)
     centred = here - here.mean(0)
     points = centred @ found.components.T

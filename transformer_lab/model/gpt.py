@@ -132,9 +132,12 @@ class GPT(nn.Module):
         return self.score(x)
 
     def embed(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
-        """What the first block reads: (B, T) -> (B, T, D)"""
+        """What the first block reads: (B, T) -> (B, T, D)
+
+        Tokens may be on any device: they follow the model to its own.
+        """
         start = cache.length if cache else 0
-        x = self.embedding(tokens)  # (B, T, D)
+        x = self.embedding(tokens.to(self.embedding.weight.device))  # (B, T, D)
         if self.smear is not None:
             x = self.smear(x, cache)
         x = self.dropout(self.positions(x, start, cache.recent if cache else None))
@@ -148,7 +151,7 @@ class GPT(nn.Module):
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy in nats per token: (B, T), (B, T) -> ()"""
         logits = self(tokens)
-        return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten().to(logits.device))
 
     def new_cache(self) -> Cache:
         """An empty cache, as long as the model can see."""

@@ -162,6 +162,7 @@ class PredictiveCoding:
         # through all steps, so that E is one function, and differ from those of the embeddings.
         seed = torch.initial_seed() + 1 if model.config.dropout else None
         embedded = model.embed(inputs)
+        targets = targets.to(embedded.device)
         with torch.no_grad():
             latents = forward_pass(model, embedded, seed)
             loss = F.cross_entropy(model.score(latents[-1]).flatten(0, 1), targets.flatten())
