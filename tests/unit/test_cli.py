@@ -10,8 +10,14 @@ import time
 
 import pytest
 
-from transformer_lab.cli import main
+from transformer_lab.cli import main, parser
+from transformer_lab.cli.common import SAMPLING
+from transformer_lab.generation import SampleConfig
+from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.runs import RunStore
+from transformer_lab.recipes import setup_from
+from transformer_lab.settings import checked, settings_of
+from transformer_lab.ui import generate_layout
 
 TINY = [
     "--corpus=python_docs",
@@ -39,6 +45,14 @@ def home(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     assert main(["train", "--home", str(home), *TINY, "--steps=20"]) == 0
     return home
+
+
+@pytest.fixture(scope="module")
+def visited_form(tmp_path_factory):
+    """The Generate tab as it opens."""
+    lab = Lab(tmp_path_factory.mktemp("form"))
+    yield str(generate_layout.layout(lab))
+    lab.close()
 
 
 def lines(capsys):
@@ -124,6 +138,29 @@ def test_generate_writes_with_the_latest_run(home, capsys):
     assert (answer["run"], answer["step"]) == ("quick-start-1", 20)
 
 
+def test_a_prompt_may_begin_with_a_dash_and_every_way_of_drawing_has_its_option(home, capsys):
+    options = ["--home", str(home), "--length=5", "--top-k", "9", "--top-p", "0.5", "--json"]
+    for prompt in (["--prompt", "- a"], ["--prompt=--a"], ["--prompt", "-x"], ["--prom", "-1e3"]):
+        assert main(["generate", *options, *prompt]) == 0
+        (answer,) = lines(capsys)
+        assert answer["sample"]["prompt"] == prompt[-1].removeprefix("--prompt=")
+        assert (answer["sample"]["top_k"], answer["sample"]["top_p"]) == (9, 0.5)
+    with pytest.raises(SystemExit):  # an option of the command is not taken for a prompt
+        main(["generate", "--home", str(home), "--prompt", "--json"])
+    assert "expected one argument" in capsys.readouterr().err
+
+
+def test_every_sampling_setting_is_on_the_page_the_command_line_and_in_recipes(visited_form):
+    knobs = settings_of(SampleConfig)
+    assert tuple(knob.name for knob in knobs) == SAMPLING
+    options = [f"--{knob.name.replace('_', '-')}={knob.default}" for knob in knobs]
+    given = vars(parser().parse_args(["generate", *options]))
+    for knob in knobs:
+        assert setup_from({"sample": {knob.name: knob.default}})
+        assert checked(knob, given[knob.name]) == knob.default
+        assert f"'name': '{knob.name}'" in visited_form
+
+
 def test_unknown_characters_name_the_way_out(home, capsys):
     arguments = ["generate", "--home", str(home), "--prompt=\u6771The ", "--length=3"]
     assert main(arguments) == 2
@@ -163,6 +200,21 @@ def test_a_text_is_added_shown_and_tokenized(tmp_path, capsys):
     (facts,) = lines(capsys)
     assert facts["comes back from its tokens"] == "yes"
     assert facts["characters per token"] > 1
+
+
+def test_the_words_of_a_command_come_in_any_order(home, tmp_path, capsys):
+    book, here = tmp_path / "-x.txt", ["--home", str(home)]
+    for number, given in enumerate([
+        ["add", "--name", "My book 0", *here, str(book)],
+        ["--name", "My book 1", "add", str(book), *here],
+        ["add", str(book), *here, "--name", "My book 2"],
+        [*here, "--name", "- My book 3", "--", "add", str(book)],
+    ]):  # fmt: skip
+        book.write_text(f"It was the best of times, it was time {number}.\n" * 30)
+        assert main(["data", *given]) == 0
+        assert f"My book {number}" in capsys.readouterr().out
+    table = ["--out", str(tmp_path / "x.csv"), "latest", "--as", "metrics.csv"]
+    assert main(["export", *table, *here]) == 0
 
 
 def test_a_taken_port_is_one_line(tmp_path):

@@ -5,6 +5,7 @@ Each command is a function of its own name in one of the modules here, read only
 """
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -14,8 +15,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from transformer_lab.cli.common import BAD_INPUT, INTERRUPTED
+from transformer_lab.cli.common import BAD_INPUT, FAILED, INTERRUPTED, SAMPLING
 from transformer_lab.cli.doctor import installed
+from transformer_lab.cli.output import OutputError, finish, mention, take_any_text
+from transformer_lab.cli.words import Command
 from transformer_lab.settings import ConfigError
 
 FORMS = (
@@ -31,6 +34,32 @@ FORMS = (
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; gives the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    take_any_text()
+    code = 0
+    try:
+        code = _command(argv)
+        finish()
+    except (OutputError, BrokenPipeError) as error:
+        lost = _unheard(error)
+        code = code or lost
+    except SystemExit:  # of --help and --version, and for words that argparse does not know
+        with contextlib.suppress(OutputError):
+            finish()
+        raise
+    return code
+
+
+def _unheard(error: OutputError | BrokenPipeError) -> int:
+    """Nobody reads on, which is no fault, or what was printed is lost."""
+    with contextlib.suppress(OutputError):
+        finish()
+    if isinstance(error, BrokenPipeError) or error.reader_left:
+        return 0
+    mention(f"transformer-lab: {error}", to=sys.stderr)
+    return FAILED
+
+
+def _command(argv: list[str] | None) -> int:
     arguments = parser().parse_args(argv)
     # What NVIDIA's library needs for `train.deterministic`, before it is first used.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -39,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
         _check_working_folder()
         return arguments.run(arguments)
     except ConfigError as error:
-        print(f"transformer-lab: {error.field}: {error}", file=sys.stderr)
+        mention(f"transformer-lab: {error.field}: {error}", to=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -68,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
         prog="transformer-lab", description="Understand transformers by making one."
     )
     top.add_argument("--version", action="version", version=installed("transformer-lab"))
-    commands = top.add_subparsers(required=True, metavar="command")
+    commands = top.add_subparsers(required=True, metavar="command", parser_class=Command)
 
     def command(name: str, module: str, words: str, function: str = "") -> Any:
         sub = commands.add_parser(name, help=words, description=words)
@@ -118,8 +147,8 @@ def parser() -> argparse.ArgumentParser:
 
     sub = command("generate", "generate", "Let a trained model write.")
     sub.add_argument("--run", dest="name", default="latest", help="a run's name (%(default)s)")
-    for name in ("prompt", "length", "temperature", "top-k", "seed"):
-        sub.add_argument(f"--{name}")
+    for name in SAMPLING:
+        sub.add_argument(f"--{name.replace('_', '-')}")
     sub.add_argument(
         "--drop-unknown", action="store_true", help="leave out characters the model cannot read"
     )

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from transformer_lab.cli.common import FAILED, home_folder
+from transformer_lab.cli.output import mention
 from transformer_lab.inspection.audit import Verdict
 from transformer_lab.lab.lab import Lab, LabError
 
@@ -19,7 +20,7 @@ def audit(arguments: argparse.Namespace) -> int:
     try:
         snapshot, job = lab.audit(arguments.name)
         if not arguments.json:
-            print(f"{snapshot.run_id} after step {snapshot.step:,}")
+            mention(f"{snapshot.run_id} after step {snapshot.step:,}")
         cursor, outcome = 0, ""
         while True:
             done = job.wait(0.1)
@@ -29,10 +30,10 @@ def audit(arguments: argparse.Namespace) -> int:
             if done:
                 break
         if job.error:
-            print(f"transformer-lab: {job.error}", file=sys.stderr)
+            mention(f"transformer-lab: {job.error}", to=sys.stderr)
         return 0 if outcome == "passed" else FAILED
     except LabError as error:
-        print(f"transformer-lab: {error}", file=sys.stderr)
+        mention(f"transformer-lab: {error}", to=sys.stderr)
         return FAILED
     finally:
         lab.close()
@@ -42,9 +43,9 @@ def _told(one: Any, *, as_json: bool) -> str:
     """Print a proof or the verdict; gives the outcome when it is the verdict."""
     concludes = isinstance(one, Verdict)
     if as_json:
-        print(json.dumps(asdict(one) | ({} if concludes else {"numbers": dict(one.numbers)})))
+        mention(json.dumps(asdict(one) | ({} if concludes else {"numbers": dict(one.numbers)})))
     elif concludes:
-        print(f"{one.outcome}: {one.sentence}")
+        mention(f"{one.outcome}: {one.sentence}")
     else:
-        print(f"  {WORDS[one.passed]:20} {one.title}. {one.sentence}")
+        mention(f"  {WORDS[one.passed]:20} {one.title}. {one.sentence}")
     return one.outcome if concludes else ""

@@ -8,6 +8,7 @@ from transformer_lab.lab.home import usable_home
 from transformer_lab.settings import ConfigError
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+SAMPLING = ("prompt", "length", "temperature", "top_k", "top_p", "seed")  # as in SampleConfig
 
 
 def home_folder(arguments: argparse.Namespace) -> Path:

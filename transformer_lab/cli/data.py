@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from transformer_lab.cli.common import home_folder
+from transformer_lab.cli.output import mention, say
 from transformer_lab.lab.study import verify
 from transformer_lab.lab.texts import Texts
 from transformer_lab.settings import ConfigError, from_mapping
@@ -27,7 +28,7 @@ def data(arguments: argparse.Namespace) -> int:
         texts.close()
     for row in facts:
         words = "  ".join(str(value) for value in row.values())
-        print(json.dumps(row, ensure_ascii=False) if arguments.json else words)
+        say(json.dumps(row) if arguments.json else words)
     return 0
 
 
@@ -69,7 +70,7 @@ def _tokenize_text(texts: Texts, arguments: argparse.Namespace) -> list[dict[str
     }
     config = from_mapping(DataConfig, wanted)
     corpus = texts.corpus(config.corpus)
-    encoded = texts.encoded(config, lambda words: print(words, file=sys.stderr))
+    encoded = texts.encoded(config, lambda words: mention(words, to=sys.stderr))
     tokens = len(encoded.training) + len(encoded.validation)
     check = verify(encoded.tokenizer, corpus.text)
     comes_back = "yes" if check.at is None else f"not from character {check.at:,} on"

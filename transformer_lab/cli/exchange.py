@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from transformer_lab.cli.common import FAILED, home_folder
+from transformer_lab.cli.output import mention, say
 from transformer_lab.exchange import ExportRefusedError, ImportRefusedError
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.run import RunNotFoundError
@@ -31,9 +32,9 @@ def export(arguments: argparse.Namespace) -> int:
             "--out", f"{error.filename} cannot be written: {error.strerror}."
         ) from None
     except (RunNotFoundError, ExportRefusedError) as error:
-        print(f"transformer-lab: {error}", file=sys.stderr)
+        mention(f"transformer-lab: {error}", to=sys.stderr)
         return FAILED
-    print(target)
+    say(str(target))
     return 0
 
 
@@ -42,11 +43,11 @@ def bring_in(arguments: argparse.Namespace) -> int:
     lab = Lab(home_folder(arguments))
     try:
         with arguments.file.open("rb") as file:
-            print(lab.bring_in(file, arguments.file.stem))
+            say(lab.bring_in(file, arguments.file.stem))
     except OSError as error:
         raise ConfigError("file", f"{arguments.file} cannot be read: {error.strerror}.") from None
     except ImportRefusedError as error:
-        print(f"transformer-lab: {error}", file=sys.stderr)
+        mention(f"transformer-lab: {error}", to=sys.stderr)
         return FAILED
     finally:
         lab.close()

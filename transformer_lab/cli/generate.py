@@ -6,7 +6,8 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from transformer_lab.cli.common import FAILED, home_folder
+from transformer_lab.cli.common import FAILED, SAMPLING, home_folder
+from transformer_lab.cli.output import mention, say
 from transformer_lab.generation import SampleConfig
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.settings import ConfigError, from_mapping
@@ -16,8 +17,7 @@ from transformer_lab.text.tokenizers import UnknownTextError
 def generate(arguments: argparse.Namespace) -> int:
     """Print what a model writes, as it writes it."""
 
-    names = ("prompt", "length", "temperature", "top_k", "seed")
-    given = {name: getattr(arguments, name) for name in names}
+    given = {name: getattr(arguments, name) for name in SAMPLING}
     config = from_mapping(SampleConfig, {k: v for k, v in given.items() if v is not None})
     lab = Lab(home_folder(arguments))
     try:
@@ -27,9 +27,9 @@ def generate(arguments: argparse.Namespace) -> int:
         text = _print_job(job, config.prompt, as_json=arguments.json)
         if arguments.json:
             about = {"run": snapshot.run_id, "step": snapshot.step, "sample": asdict(config)}
-            print(json.dumps({**about, "text": text}))
+            say(json.dumps({**about, "text": text}))
         if job.error:
-            print(f"transformer-lab: {job.error}", file=sys.stderr)
+            mention(f"transformer-lab: {job.error}", to=sys.stderr)
             return FAILED
         return 0
     except UnknownTextError as error:
@@ -37,7 +37,7 @@ def generate(arguments: argparse.Namespace) -> int:
             "sample.prompt", f"{error} Use --drop-unknown to leave them out."
         ) from None
     except LabError as error:
-        print(f"transformer-lab: {error}", file=sys.stderr)
+        mention(f"transformer-lab: {error}", to=sys.stderr)
         return FAILED
     finally:
         lab.close()
@@ -46,12 +46,12 @@ def generate(arguments: argparse.Namespace) -> int:
 def _print_job(job: Any, prompt: str, *, as_json: bool) -> str:
     cursor, text = 0, ""
     if not as_json:
-        print(prompt, end="", flush=True)
+        say(prompt, end="")
     while True:
         done = job.wait(0.05)
         pieces, cursor = job.since(cursor)
         text += "".join(pieces)
         if not as_json:
-            print("".join(pieces), end="" if not done else "\n", flush=True)
+            say("".join(pieces), end="" if not done else "\n")
         if done:
             return text

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 from transformer_lab.cli.common import home_folder
+from transformer_lab.cli.output import say
 from transformer_lab.lab.runs import RunStore
 from transformer_lab.lab.summaries import RunSummary
 
@@ -17,9 +18,9 @@ def runs(arguments: argparse.Namespace) -> int:
     found = RunStore(home_folder(arguments)).list()
     if arguments.json:
         for run in found:
-            print(json.dumps(asdict(run)))
+            say(json.dumps(asdict(run)))
     elif not found:
-        print("There are no runs yet: transformer-lab train makes one.")
+        say("There are no runs yet: transformer-lab train makes one.")
     else:
         _table(found)
     return 0
@@ -27,11 +28,11 @@ def runs(arguments: argparse.Namespace) -> int:
 
 def _table(found: Iterable[RunSummary]) -> None:
     heads = f"{'run':26} {'state':12} {'step':>16} {'val loss':>9} {'bits/byte':>9}"
-    print(f"{heads}  {'made':16}  text")
+    say(f"{heads}  {'made':16}  text")
     for run in found:
         loss = "-" if run.validation_loss is None else f"{run.validation_loss:.3f}"
         bits = "-" if run.bits_per_byte is None else f"{run.bits_per_byte:.3f}"
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created))
         steps = f"{run.step:,} / {run.steps:,}"
         row = f"{run.id:26} {run.state:12} {steps:>16} {loss:>9} {bits:>9}"
-        print(f"{row}  {made:16}  {run.corpus}")
+        say(f"{row}  {made:16}  {run.corpus}")

@@ -8,6 +8,7 @@ import torch._dynamo  # noqa: F401
 import waitress
 
 from transformer_lab.cli.common import home_folder
+from transformer_lab.cli.output import mention
 from transformer_lab.lab.home import writing_problem
 from transformer_lab.lab.lab import Lab
 from transformer_lab.settings import ConfigError
@@ -30,7 +31,7 @@ def serve(arguments: argparse.Namespace) -> int:
         if problem := writing_problem(lab.home):
             ready += f" They can be looked at only: {problem}"
         if arguments.debug:
-            print(ready, flush=True)
+            mention(ready)
             app.run(
                 host=arguments.host,
                 port=arguments.port,
@@ -42,7 +43,7 @@ def serve(arguments: argparse.Namespace) -> int:
             server = waitress.create_server(
                 app.server, host=arguments.host, port=arguments.port, threads=8
             )
-            print(ready, flush=True)
+            mention(ready)
             server.run()
     except OSError as error:
         raise ConfigError(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from transformer_lab.cli.common import FAILED, INTERRUPTED, home_folder
+from transformer_lab.cli.output import mention
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.lab.live_run import LiveRun
 from transformer_lab.lab.run import RunNotFoundError
@@ -44,7 +45,7 @@ def _run(arguments: argparse.Namespace, begin: Callable[[Lab], None]) -> int:
         begin(lab)
         return _follow(lab, as_json=arguments.json)
     except (LabError, RunNotFoundError) as error:
-        print(f"transformer-lab: {error}", file=sys.stderr)
+        mention(f"transformer-lab: {error}", to=sys.stderr)
         return FAILED
     finally:
         lab.close()
@@ -84,7 +85,7 @@ def _follow(lab: Lab, *, as_json: bool) -> int:
             words += f"{run.made.corpus.title}, {run.device.name}. {run.status.note}"
             if run.made.saved:
                 words += f" It goes on after step {run.made.saved.progress.step:,}."
-            print(words.strip(), file=sys.stderr if as_json else sys.stdout)
+            mention(words.strip(), to=sys.stderr if as_json else sys.stdout)
         printer.show(run)
     printer.show(run)
     return _summary(lab, as_json=as_json, interrupted=stopping)
@@ -117,10 +118,10 @@ class _Printer:
             if point.step <= begun:
                 continue
             if self._as_json:
-                print(json.dumps(_row(point)), flush=True)
+                mention(json.dumps(_row(point)))
             elif point.validation_loss is not None or time.monotonic() - self._printed > 2:
                 self._printed = time.monotonic()
-                print(_line(point, self._steps), flush=True)
+                mention(_line(point, self._steps))
 
 
 def _row(point: Any) -> dict[str, Any]:
@@ -158,16 +159,16 @@ def _summary(lab: Lab, *, as_json: bool, interrupted: bool) -> int:
             "note": status.note,
             "parameters": run.parameters,
         }
-        print(json.dumps(summary), flush=True)
+        mention(json.dumps(summary))
     else:
         loss = (
             "" if view.validation_loss is None else f", validation loss {view.validation_loss:.3f}"
         )
-        print(f"{status.run_id} {status.state} after step {status.step:,}{loss}. {status.reason}")
+        mention(f"{status.run_id} {status.state} after step {status.step:,}{loss}. {status.reason}")
         if status.state in ("stopped", "interrupted"):
-            print(f"Go on with it: transformer-lab resume {status.run_id}")
+            mention(f"Go on with it: transformer-lab resume {status.run_id}")
         if view.step:
-            print(f'Let it write: transformer-lab generate --run {status.run_id} --prompt "..."')
+            mention(f'Let it write: transformer-lab generate --run {status.run_id} --prompt "..."')
     if interrupted:
         return INTERRUPTED
     return FAILED if status.state == "failed" else 0

@@ -9,8 +9,10 @@ Shapes: V vocabulary.
 
 import argparse
 import codecs
+import io
 import json
 import math
+import os
 import re
 import struct
 import sys
@@ -23,7 +25,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from transformer_lab.generation import Reader, SampleConfig
+from transformer_lab.generation import LEAST_TEMPERATURE, Reader, SampleConfig
 from transformer_lab.model import GPT, ModelConfig, model_from_weights
 
 
@@ -177,8 +179,10 @@ def draw(logits: Tensor, sample: SampleConfig, generator: torch.Generator) -> in
 def write(model: GPT, tokenizer: Tokenizer, sample: SampleConfig) -> Iterator[str]:
     """Yield the text that follows `sample.prompt`, piece by piece.
 
-    Raises ValueError for a prompt that the model cannot read.
+    Raises ValueError for a prompt that the model cannot read, and for too low a temperature.
     """
+    if 0 < sample.temperature < LEAST_TEMPERATURE:
+        raise ValueError(f"The temperature must be 0 or at least {LEAST_TEMPERATURE:g}.")
     fresh = tokenizer.encode(sample.prompt)
     if not fresh:
         raise ValueError("The prompt is empty: give at least one character to continue.")
@@ -205,6 +209,8 @@ def main(tokenizer: Tokenizer, weights: Path) -> None:
         )
     parser.add_argument("--weights", type=Path, default=weights, help="another safetensors file")
     wishes = vars(parser.parse_args())
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # where a terminal lacks letters
     try:
         model = load(wishes.pop("weights"), tokenizer)
         sample = SampleConfig(**wishes)
@@ -213,5 +219,8 @@ def main(tokenizer: Tokenizer, weights: Path) -> None:
             sys.stdout.write(piece)
             sys.stdout.flush()
         sys.stdout.write("\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # who read it has gone, which is no fault
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError) as error:
         sys.exit(f"It cannot write: {error}")

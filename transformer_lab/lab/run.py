@@ -292,7 +292,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Replace a file of plain values at one stroke. Raises OSError."""
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with part.open("w", encoding="utf-8") as file:
+        # A path that is no text, as in Python's surrogates, is spelled as JSON does: \udcff.
+        with part.open("w", encoding="utf-8", errors="backslashreplace") as file:
             json.dump(content, file, indent=2, ensure_ascii=False)
             file.flush()
             os.fsync(file.fileno())

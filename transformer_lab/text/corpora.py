@@ -239,7 +239,9 @@ def read_text_file(path: Path, name: str | None = None) -> Corpus:
             data = file.read(2 * LARGEST + 4)
     except OSError as error:
         raise CorpusError(f"{path} cannot be read: {error.strerror}.") from error
-    return corpus_of(name or path.stem, path.name, decoded(data, path.name), f"file {path.name}")
+    # Where the system's own encoding lacks a letter, a file's name is not yet text.
+    title = os.fsencode(path.name).decode("utf-8", "replace")
+    return corpus_of(name or Path(title).stem, title, decoded(data, title), f"file {title}")
 
 
 def decoded(data: bytes, title: str) -> str:

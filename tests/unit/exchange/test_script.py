@@ -211,6 +211,28 @@ def test_a_script_obeys_its_command_line_and_says_what_is_wrong(bundles, variant
         assert told == f"漢{written}\n"
 
 
+def test_a_script_does_not_mind_its_terminal_nor_a_reader_who_leaves(bundles):
+    _, folder = next(b for b in bundles.values() if b[0].setup.data.tokenizer == "bytes")
+    with subprocess.Popen(
+        [sys.executable, "-m", "generate", "--prompt", "漢", "--length", "200"],
+        cwd=folder,
+        env=os.environ | {"PYTHONIOENCODING": "cp1252", "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout.read(6) == rb"\u6f22"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+def test_a_script_refuses_a_temperature_that_cannot_be_divided_by():
+    sample = SampleConfig(prompt="a", length=1)
+    object.__setattr__(sample, "temperature", 1e-40)  # in a script nothing checks it before
+    with pytest.raises(ValueError, match="0 or at least 1e-06"):
+        next(standalone.write(None, standalone.Bytes(), sample))
+
+
 @given(st.text(ASSIGNED) | st.text("a 'stld\n\t\x1c\x85\u2003é\uff11½'"))
 @settings(max_examples=60, deadline=None)
 def test_every_text_has_the_same_tokens_in_a_script_as_here(text):
