@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from transformer_lab.model import dropout
-from transformer_lab.model.attention import attention_with_dropout
-from transformer_lab.model.dropout import Dropout, enlargement, kept
+from transformer_lab.model.dropout import Dropout, attention_with_dropout, enlargement, kept
 
 SHARES = [0.05, 0.1, 0.5, 0.9]
 MANY = 400_000
@@ -66,7 +65,7 @@ def test_attention_with_dropout_is_attention_with_some_looks_dropped(length, mon
     torch.manual_seed(4)
     mask = kept([2, 3, length, length], 0.4)
     blocks = iter([mask[:, :, b : b + 64, : b + 64] for b in range(0, length, 64)])
-    monkeypatch.setattr("transformer_lab.model.attention.kept", lambda shape, share: next(blocks))
+    monkeypatch.setattr("transformer_lab.model.dropout.kept", lambda shape, share: next(blocks))
     mixed = attention_with_dropout(q, k, v, 0.4)
 
     scores = (q @ k.transpose(2, 3)) / 8**0.5

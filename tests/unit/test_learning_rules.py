@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from transformer_lab.model import ModelConfig, build_model
-from transformer_lab.model.predictive import ARCHITECTURES
+from transformer_lab.model.architectures import ARCHITECTURES
 from transformer_lab.settings import ConfigError
 from transformer_lab.training import LiveSettings, TrainConfig, train
 from transformer_lab.training.batches import Batches

@@ -8,18 +8,30 @@ import torch
 
 from transformer_lab.generation import Reader, SampleConfig, generate
 from transformer_lab.model import ModelConfig, build_model, parameter_breakdown
-from transformer_lab.model.attention import MultiHeadAttention
+from transformer_lab.model.architectures import ARCHITECTURES
+from transformer_lab.model.attention import ATTENTIONS
+from transformer_lab.model.config import either
 from transformer_lab.model.feedforward import FEEDFORWARDS
 from transformer_lab.model.norms import NORM_PLACES, NORMS
-from transformer_lab.model.positions import POSITIONS, LearnedPositions, RotaryPositions
-from transformer_lab.model.predictive import ARCHITECTURES
-from transformer_lab.model.weights import count_parameters
+from transformer_lab.model.positions import POSITIONS, PositionShape, RotaryPositions
+from transformer_lab.model.weights import count_parameters, outline
+from transformer_lab.settings import ConfigError
 
 TINY = {"layers": 2, "heads": 2, "embedding_dim": 16, "sequence_length": 16, "dropout": 0.0}
 VARIANTS = [
     *[{"positions": name} for name in POSITIONS],
     *[{"norm": name, "norm_place": place} for name in NORMS for place in NORM_PLACES],
     *[{"feedforward": name} for name in FEEDFORWARDS],
+    *[{"attention": name, "window": 5} for name in ATTENTIONS],
+    *[{"attention": name, "window": 5, "heads": 4, "key_value_heads": 2} for name in ATTENTIONS],
+    {"heads": 4, "key_value_heads": 1, "positions": "rotary", "qk_norm": True},
+    {"attention": "sliding_window", "window": 5, "positions": "alibi"},
+    {"attention": "written_out", "positions": "alibi"},
+    {"attention": "linear", "positions": "rotary"},
+    {"feedforward": "none", "norm_place": "pre"},
+    {"feedforward": "none", "norm_place": "post"},
+    {"residual": False},
+    {"logit_softcap": 3.0},
     *[
         {"architecture": name, "norm_place": place}
         for name in ARCHITECTURES
@@ -120,19 +132,146 @@ def test_building_a_model_draws_nothing_from_the_default_generator():
 
 
 def test_attention_is_softmax_of_scaled_scores_times_values():
-    torch.manual_seed(6)
-    layer = MultiHeadAttention(16, 4, 0.0, bias=True)
-    x = torch.randn(2, 7, 16)
+    model = randomized(heads=4)
+    layer = model.blocks[0].attention
+    x = torch.randn(2, 7, 16, generator=torch.Generator().manual_seed(6))
     q, k, v = layer.query_key_value(x).view(2, 7, 3, 4, 4).permute(2, 0, 3, 1, 4)
     scores = q @ k.transpose(2, 3) / math.sqrt(4)
     future = torch.ones(7, 7).triu(1).bool()
     mixed = scores.masked_fill(future, -math.inf).softmax(3) @ v
     expected = layer.output(mixed.transpose(1, 2).reshape(2, 7, 16))
-    torch.testing.assert_close(layer(x, LearnedPositions(16, 16, 4)), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(layer(x, model.positions), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("positions", ["learned", "rotary", "alibi"])
+@pytest.mark.parametrize("key_value_heads", [0, 1, 2])
+def test_attention_written_out_equals_the_fast_one(positions, key_value_heads):
+    shape = {"heads": 4, "positions": positions, "key_value_heads": key_value_heads}
+    fast = randomized(**shape)
+    written_out = randomized(**shape, attention="written_out")
+    written_out.load_state_dict(fast.state_dict())
+    tokens = some_tokens(3, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(written_out(tokens), fast(tokens), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("positions", ["learned", "alibi"])
+@pytest.mark.parametrize("attention", [name for name in ATTENTIONS if name != "linear"])
+def test_dropout_of_attention_keeps_its_expectation(attention, positions):
+    model = randomized(attention=attention, window=5, positions=positions, dropout=0.2)
+    layer, x = model.blocks[0].attention, torch.randn(1, 9, 16)
+    with torch.no_grad():
+        whole = layer.eval()(x, model.positions)
+        torch.manual_seed(1)
+        draws = torch.stack([layer.train()(x, model.positions) for _ in range(3000)])
+    assert draws.std(0).max() > 0.01
+    torch.testing.assert_close(draws.mean(0), whole, atol=0.08, rtol=0)
+
+
+def test_a_window_hides_what_lies_further_back():
+    model, tokens = randomized(attention="sliding_window", window=5, layers=1), some_tokens(1, 16)
+    changed = tokens.clone()
+    changed[0, 3] = (changed[0, 3] + 1) % VOCABULARY
+    with torch.no_grad():
+        same = (model(tokens) == model(changed)).all(-1)[0]
+    assert same.tolist() == [True] * 3 + [False] * 5 + [True] * 8
+
+
+def test_a_window_as_long_as_the_text_is_the_whole_attention():
+    whole = randomized()
+    windowed = randomized(attention="sliding_window", window=16)
+    tokens = some_tokens(2, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(windowed(tokens), whole(tokens), atol=1e-5, rtol=0)
+
+
+def test_heads_that_share_keys_and_values_compute_as_if_each_had_a_copy():
+    shared, own = randomized(heads=4, key_value_heads=2), randomized(heads=4)
+    own.load_state_dict(shared.state_dict() | copied(shared.state_dict()))
+    tokens = some_tokens(2, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(shared(tokens), own(tokens), atol=1e-5, rtol=0)
+
+
+def copied(weights):
+    """Query, key and value matrices of 4 heads, made from those with 2 heads of keys and values."""
+    found = {}
+    for name, weight in weights.items():
+        if "query_key_value" in name:
+            heads = weight.unflatten(0, (8, 4))  # 4 of queries, 2 of keys, 2 of values
+            order = [0, 1, 2, 3, 4, 4, 5, 5, 6, 6, 7, 7]
+            found[name] = heads[order].flatten(0, 1)
+    return found
+
+
+def test_linear_attention_keeps_as_much_after_many_tokens_as_after_one():
+    model = randomized(attention="linear")
+    reader, sizes = Reader(model), []
+    for token in range(10):
+        reader.read([token])
+        kept = reader._cache.layers[0]
+        sizes.append(kept.memory.numel() + kept.weight.numel())
+    assert sizes == [2 * 8 * 8 + 2 * 8] * 10
+
+
+def test_alibi_lowers_scores_by_the_distance():
+    bias = randomized(positions="alibi", heads=4).positions.score_bias(2, 5)
+    assert bias.shape == (4, 2, 5)
+    assert bias[0, 1].tolist() == [-1.0, -0.75, -0.5, -0.25, 0.0]  # slope 2^-2 in the first head
+    assert bias[3, 1, 3].item() == -(2.0**-8)
+
+
+def test_a_softcap_bounds_every_logit():
+    tokens = some_tokens(2, 16)
+    with torch.no_grad():
+        free, capped = randomized()(tokens), randomized(logit_softcap=0.5)(tokens)
+    assert free.abs().max() > 0.5
+    torch.testing.assert_close(capped, 0.5 * torch.tanh(free / 0.5))
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_every_weight_is_given_its_first_value_by_the_part_that_holds_it(variant):
+    outlined = outline(ModelConfig(**TINY | variant), VOCABULARY)
+    for path, part in outlined.named_modules():
+        if any(True for _ in part.parameters(recurse=False)):
+            assert hasattr(part, "init_weights") or "settling" in path, path
+    for name, weight in build_model(
+        ModelConfig(**TINY | variant), VOCABULARY, 1
+    ).named_parameters():
+        assert weight.isfinite().all(), name
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_every_weight_learns(variant):
+    model = randomized(**variant)
+    model.loss(some_tokens(4, 16), some_tokens(4, 16).roll(1)).backward()
+    for name, weight in model.named_parameters():
+        assert weight.grad is not None, name
+        assert weight.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "way_out"),
+    [
+        ({"heads": 4, "key_value_heads": 3}, "model.key_value_heads", "choose 1, 2 or 4"),
+        ({"attention": "linear", "positions": "alibi"}, "model.positions", "other positions"),
+        ({"residual": False, "norm_place": "post"}, "model.norm_place", "choose pre"),
+        ({"residual": False, "architecture": "pc_dual"}, "model.residual", "switch them on"),
+        ({"residual": False, "feedforward": "none"}, "model.residual", "switch them on"),
+    ],
+)
+def test_what_makes_no_sense_together_is_refused_at_its_setting(changes, field, way_out):
+    with pytest.raises(ConfigError, match=way_out) as caught:
+        ModelConfig(**TINY | changes)
+    assert caught.value.field == field
+
+
+def test_numbers_to_choose_from_are_listed_as_people_do():
+    assert [either([1]), either([1, 2]), either([1, 2, 4])] == ["1", "1 or 2", "1, 2 or 4"]
 
 
 def test_rotary_scores_depend_only_on_distance():
-    positions = RotaryPositions(32, 16, 8)
+    positions = RotaryPositions(PositionShape(sequence_length=32, width=16, heads=2))
     q, k = torch.randn(2, 1, 1, 1, 8, generator=torch.Generator().manual_seed(7))
     near = (positions.rotate(q, 5) * positions.rotate(k, 2)).sum()
     far = (positions.rotate(q, 25) * positions.rotate(k, 22)).sum()

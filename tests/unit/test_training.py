@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transformer_lab.model import ModelConfig, build_model
+from transformer_lab.model.architectures import ARCHITECTURES
 from transformer_lab.model.feedforward import FEEDFORWARDS
-from transformer_lab.model.predictive import ARCHITECTURES
 from transformer_lab.training import LiveSettings, NonFiniteLossError, TrainConfig, train
 from transformer_lab.training.batches import Batches
 from transformer_lab.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from transformer_lab.training.optimizers import OPTIMIZERS, matrices_in, orthogonalized
+from transformer_lab.training.optimizers import OPTIMIZERS, orthogonalized, stacked_matrices
 from transformer_lab.training.schedule import SCHEDULES, rate_factor
 
 TINY = ModelConfig(layers=1, heads=2, embedding_dim=16, sequence_length=16, dropout=0.2)
@@ -113,7 +113,10 @@ def test_muon_takes_apart_only_what_the_model_says_is_several_matrices(
     optimizer.step()
     expected = []
     for name, matrix in inside.items():
-        expected += 3 * [(16, 16)] if "query_key_value" in name else [tuple(matrix.shape)]
+        parts = (
+            3 if "query_key_value" in name else 1 + (feedforward == "swiglu") * ("expand" in name)
+        )
+        expected += parts * [(len(matrix) // parts, matrix.shape[1])]
     assert sorted(seen) == sorted(expected)
 
 
@@ -121,9 +124,16 @@ def test_muon_takes_apart_only_what_the_model_says_is_several_matrices(
 def test_what_is_said_to_be_several_matrices_is_in_the_model_and_can_be_parted(architecture):
     model = build_model(replace(TINY, architecture=architecture, layers=2), 32, seed=1)
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
-    said = matrices_in(model)
-    assert len(said) == sum(name.endswith("query_key_value.weight") for name in shapes) > 0
-    assert all(shapes[name][0] % count == 0 for name, count in said.items())
+    stacked = stacked_matrices(model)
+    several = [name for name, heights in stacked.items() if len(heights) > 1]
+    assert len(several) == sum(name.endswith("query_key_value.weight") for name in shapes) > 0
+    assert all(shapes[name][0] == sum(heights) for name, heights in stacked.items())
+
+
+def test_muon_parts_shared_keys_and_values_at_their_own_heights():
+    config = replace(TINY, heads=4, key_value_heads=1)
+    stacked = stacked_matrices(build_model(config, 32, seed=1))
+    assert stacked["blocks.0.attention.query_key_value.weight"] == (16, 4, 4)
 
 
 @given(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from transformer_lab.inspection.capture import Capture, capture, masked, part_path
+from transformer_lab.inspection.capture import Capture, capture, part_path
 from transformer_lab.model import GPT
 from transformer_lab.settings import ConfigError
 
@@ -168,24 +168,28 @@ def repeated_tokens(model: GPT, generator: torch.Generator, count: int = REPETIT
 
 def even_pattern(T: int) -> Tensor:
     """A head that takes the same from every token it may see: (T, T)"""
-    return masked(torch.zeros(T, T)).softmax(-1)
+    seen = torch.ones(T, T).tril()
+    return seen / seen.sum(1, keepdim=True)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class QueryReading:
     """How one query of one head comes to its result, step by step.
 
-        products = q · k_s        scaled = products / √K        masked: the future is -∞
+        products = q · k_s        scaled = products / √K
+        masked = scaled + bias, where what may not be looked at is -∞
         weights = softmax(masked)        result = Σ_s weights_s values_s
 
     Positions turn queries and keys first where they are rotary, and QK-norm scales them; `query`
-    and `keys` are as they go into the product. Source: arXiv:1706.03762, eq. 1.
+    and `keys` are as they go into the product. `bias` is what positions add, zero but for ALiBi.
+    Source: arXiv:1706.03762, eq. 1.
     """
 
     query: Tensor  # (K,)
     keys: Tensor  # (T, K)
     products: Tensor  # (T,)
     scaled: Tensor  # (T,)
+    bias: Tensor  # (T,)
     masked: Tensor  # (T,)
     weights: Tensor  # (T,)
     values: Tensor  # (T, K)
@@ -195,8 +199,15 @@ class QueryReading:
 def one_query(captured: Capture, layer: int, head: int, position: int) -> QueryReading:
     """The numbers of one query, all counted from 0, on the CPU. Raises ConfigError."""
     path = part_path(captured.attentions, layer, "attention")
-    queries, keys, values = (
-        captured[f"{path}.{name}"].cpu() for name in ("queries", "keys", "values")
+    if not captured.softmax:
+        raise ConfigError(
+            "inspection.query",
+            "This attention takes no softmax of scores, so its steps are others than those shown "
+            "here; its pattern stands above.",
+        )
+    queries, keys, values, scores, pattern = (
+        captured[f"{path}.{name}"].cpu()
+        for name in ("queries", "keys", "values", "scores", "pattern")
     )
     H, T, K = queries.shape
     if not (0 <= head < H and 0 <= position < T):
@@ -207,15 +218,14 @@ def one_query(captured: Capture, layer: int, head: int, position: int) -> QueryR
         )
     products = keys[head] @ queries[head, position]
     scaled = products * K**-0.5
-    future = torch.arange(T) > position
-    hidden = scaled.masked_fill(future, -torch.inf)
-    weights = hidden.softmax(0)
+    weights = pattern[head, position]
     return QueryReading(
         query=queries[head, position],
         keys=keys[head],
         products=products,
         scaled=scaled,
-        masked=hidden,
+        bias=scores[head, position] - scaled,
+        masked=scores[head, position].masked_fill(weights == 0, -torch.inf),
         weights=weights,
         values=values[head],
         result=weights @ values[head],

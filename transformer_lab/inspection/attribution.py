@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from transformer_lab.inspection.capture import Capture
 from transformer_lab.inspection.taps import layer_of, tap_of
 from transformer_lab.model import GPT
+from transformer_lab.model.norms import NoNorm
 from transformer_lab.settings import ConfigError
 
 SAME = 1e-5  # of the longest vector: what rounding may leave of a difference
@@ -62,7 +63,8 @@ class _Write:
 def logit_attribution(model: GPT, captured: Capture, position: int, token: int) -> Attribution:
     """Split the logit of `token`, as the next one after `position`, among the parts of the model.
 
-    Raises ConfigError for a post-norm model, and for a place or token that does not exist.
+    Raises ConfigError for a post-norm model, for one with a softcap, and for a place or token that
+    does not exist.
     """
     _check(model, captured, position, token)
     norm = frozen_norm(model.norm, captured["stream"][position])
@@ -94,6 +96,12 @@ def _check(model: GPT, captured: Capture, position: int, token: int) -> None:
             "model.norm_place",
             "Norm Position is post: every layer rescales the whole stream, with all that was "
             "written before, so the logit is no sum over parts. Choose a pre-norm model.",
+        )
+    if model.config.logit_softcap:
+        raise ConfigError(
+            "model.logit_softcap",
+            "Logit Softcap bends the logits, so they are no sum over parts: attribution needs a "
+            "model trained with a softcap of 0.",
         )
     T, V = captured["logits"].shape
     if not (0 <= position < T and 0 <= token < V):
@@ -129,11 +137,14 @@ def frozen_norm(norm: nn.Module, x: Tensor) -> FrozenNorm:
 
     Raises ConfigError for a norm that is not of this kind.
     """
+    if isinstance(norm, NoNorm):
+        one = torch.ones_like(x)
+        return FrozenNorm(gains=one, scale=one[0], centres=False, bias=None)
     if not isinstance(norm, nn.LayerNorm | nn.RMSNorm):
         raise ConfigError(
             "model.norm",
             f"{type(norm).__name__} is not known to be linear once its scale is frozen: "
-            "attribution works for LayerNorm and RMSNorm.",
+            "attribution works for LayerNorm, RMSNorm and none.",
         )
     centres = isinstance(norm, nn.LayerNorm)
     centred = x - x.mean() if centres else x

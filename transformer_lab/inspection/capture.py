@@ -1,8 +1,7 @@
 """Capture: one pass of a model over some tokens, with every activation on the way.
 
 The pass is the model's own, on the very modules that write and train; hooks only listen. What the
-fused attention kernel never spells out, scores and patterns, is computed from the queries and keys
-that the layer itself makes.
+fused attention kernel never spells out, scores and patterns, the layer itself writes out.
 
 Shapes: T time, D width, H heads, K head width, V vocabulary.
 """
@@ -32,7 +31,8 @@ class Capture:
     """What a model computed for (T,) tokens: float32 on the model's device, by path.
 
     `attentions` and `feedforwards` are the paths of those parts, in the order of the layers. A
-    variant may have layers without one, so there can be fewer of them than layers.
+    variant may have layers without one, so there can be fewer of them than layers. `softmax` says
+    whether patterns are the softmax of scores.
     """
 
     tokens: Tensor
@@ -40,6 +40,7 @@ class Capture:
     attentions: tuple[str, ...]
     feedforwards: tuple[str, ...]
     layers: int
+    softmax: bool = True
 
     def __getitem__(self, path: str) -> Tensor:
         """The activation at a path. Raises ConfigError when the model has none there."""
@@ -115,6 +116,7 @@ def capture(
         attentions=attention_paths(model),
         feedforwards=feedforward_paths(model),
         layers=len(model.blocks),
+        softmax=all(model.get_submodule(path).softmax for path in attention_paths(model)),
     )
 
 
@@ -230,11 +232,12 @@ class _Recorder:
     def _attention(self, path: str) -> Callable[..., None]:
         def hook(part: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
             x, positions = inputs[:2]
-            q, k, v = (each[0] for each in part.queries_keys_values(x, positions))
-            scores = attention_scores(q, k)
-            found = (q, k, v, scores, masked(scores).softmax(-1))
+            q, k, v = part.queries_keys_values(x, positions)
+            k, v = part.for_every_head(k), part.for_every_head(v)
+            scores = part.scores(q, k, positions)
+            found = (q, k, v, scores, part.pattern(scores))
             for name, activation in zip(BEFORE_MIXING, found, strict=True):
-                self.keep(f"{path}.{name}", activation)
+                self.keep(f"{path}.{name}", activation[0])
 
         return hook
 
@@ -252,15 +255,3 @@ class _Recorder:
             self.keep(f"{path}.heads", output.forward(alone.view(H, T, D)) - bias)
 
         return hook
-
-
-def attention_scores(q: Tensor, k: Tensor) -> Tensor:
-    """Q Kᵀ / √K: (H, T, K), (H, T, K) -> (H, T, T). Source: arXiv:1706.03762, eq. 1."""
-    return q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
-
-
-def masked(scores: Tensor) -> Tensor:
-    """(H, T, T) -> (H, T, T), where what lies in a query's future is minus infinity"""
-    T = scores.shape[-1]
-    future = torch.ones(T, T, dtype=torch.bool, device=scores.device).triu(1)
-    return scores.masked_fill(future, -torch.inf)

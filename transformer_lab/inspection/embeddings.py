@@ -105,14 +105,22 @@ TURNED = (
 def position_similarity(model: GPT, count: int = POSITIONS_SHOWN) -> PositionSimilarity:
     """Compare the first `count` positions the model can read.
 
-    Raises ConfigError where what a position adds depends on the token that stands there.
+    Raises ConfigError where what a position adds depends on the token that stands there, and where
+    positions have no vectors.
     """
     T = min(count, model.config.sequence_length)
     with torch.no_grad():
         added = _added(model, T)
         if added.any():
             return PositionSimilarity(similarity=similarities(added), meaning=ADDED)
-        return PositionSimilarity(similarity=similarities(_turned(model, T)), meaning=TURNED)
+        turned = _turned(model, T)
+        if torch.allclose(turned, turned[:1]):
+            raise ConfigError(
+                "model.positions",
+                f"Positions are {model.config.positions}: they neither add to embeddings nor turn "
+                "queries and keys, so positions have no vectors to compare.",
+            )
+        return PositionSimilarity(similarity=similarities(turned), meaning=TURNED)
 
 
 def _added(model: GPT, T: int) -> Tensor:

@@ -150,6 +150,7 @@ class QueryLook:
     keys: Numbers  # (T, K)
     products: Numbers  # (T,)
     scaled: Numbers  # (T,)
+    bias: Numbers  # (T,), what positions add
     masked: Numbers  # (T,), minus infinity in the future
     weights: Numbers  # (T,)
     values: Numbers  # (T, K)

@@ -1,126 +1,244 @@
 """Attention: each token gathers what it needs from the tokens before it.
 
-Shapes: B batch, T time, D width, H heads, K head width (D = H K).
+Shapes: B batch, T time, D width, H heads, G key/value heads, K head width (D = H K), S keys.
 """
 
-from types import MappingProxyType
+import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from transformer_lab.model.dropout import enlargement, kept
+from transformer_lab.model.cache import KeyValueCache, LayerCache, SumCache
+from transformer_lab.model.dropout import Dropout, attention_with_dropout
+from transformer_lab.model.linear import DEVIATION, Linear
 from transformer_lab.model.positions import Positions
 
-QUERIES = 64  # looked after at once where attention is written out
 
+@dataclass(frozen=True, kw_only=True)
+class AttentionShape:
+    """What an attention needs to know.
 
-class KeyValueCache:
-    """One layer's keys and values of tokens already read; `length` counts them."""
+    `key_value_heads` divides `heads`; `window` is how many tokens a sliding window sees; `capacity`
+    how many a cache must hold; `deviation` that of the output matrix's first weights.
+    """
 
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        self.length = 0
-        self._keys: Tensor | None = None
-        self._values: Tensor | None = None
-
-    def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Add (B, H, t, K) new keys and values; return all of them, (B, H, length, K)."""
-        if self._keys is None or self._values is None:
-            B, H, _, K = keys.shape
-            self._keys = keys.new_empty(B, H, self.capacity, K)
-            self._values = keys.new_empty(B, H, self.capacity, K)
-        end = self.length + keys.shape[2]
-        self._keys[:, :, self.length : end] = keys
-        self._values[:, :, self.length : end] = values
-        self.length = end
-        return self._keys[:, :, :end], self._values[:, :, :end]
+    width: int
+    heads: int
+    key_value_heads: int
+    window: int
+    capacity: int
+    dropout: float
+    bias: bool
+    qk_norm: bool
+    deviation: float = DEVIATION
 
 
 class MultiHeadAttention(nn.Module):
     """Causal multi-head self-attention: softmax(Q Kᵀ / √K) V in every head, side by side.
 
-    Source: arXiv:1706.03762, eq. 1 and section 3.2.2.
+    With fewer key/value heads than heads, several heads of queries share one of keys and values:
+    grouped-query attention, or multi-query attention with a single one.
+    Source: arXiv:1706.03762, eq. 1 and section 3.2.2; arXiv:2305.13245, section 2.2.
     """
 
-    several = MappingProxyType({"query_key_value.weight": 3})  # matrices, one above the other
+    softmax = True  # whether the pattern is a softmax of the scores
 
-    def __init__(
-        self, width: int, heads: int, dropout: float, bias: bool, qk_norm: bool = False
-    ) -> None:
+    def __init__(self, shape: AttentionShape) -> None:
         super().__init__()
-        self.heads = heads
-        self.dropout = dropout
-        self.qk_norm = qk_norm
-        self.query_key_value = nn.Linear(width, 3 * width, bias=bias)
-        self.output = nn.Linear(width, width, bias=bias)
+        self.shape = shape
+        self.heads = shape.heads
+        self.head_width = shape.width // shape.heads
+        H, G, K = shape.heads, shape.key_value_heads, self.head_width
+        heights = (H * K, G * K, G * K)
+        self.query_key_value = Linear(shape.width, sum(heights), shape.bias, stacked=heights)
+        self.output = Linear(shape.width, shape.width, shape.bias, shape.deviation)
+        self.dropout = Dropout(shape.dropout)
 
-    def forward(
-        self, x: Tensor, positions: Positions, cache: KeyValueCache | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, positions: Positions, cache: LayerCache | None = None) -> Tensor:
         """(B, T, D) -> (B, T, D)
 
         With a cache, x holds the tokens that follow those in it: any number into an empty cache,
         then one at a time.
         """
-        B, T, D = x.shape
-        start = cache.length if cache else 0
-        q, k, v = self.queries_keys_values(x, positions, start)
+        q, k, v = self.queries_keys_values(x, positions, cache.length if cache else 0)
         if cache is not None:
-            assert start == 0 or T == 1
+            assert isinstance(cache, KeyValueCache)
             k, v = cache.extend(k, v)
-        dropout = self.dropout if self.training else 0.0
-        if dropout and q.device.type == "cpu":
-            mixed = attention_with_dropout(q, k, v, dropout)  # (B, H, T, K)
-        else:
-            mixed = F.scaled_dot_product_attention(
-                q,
-                k,
-                v,
-                dropout_p=dropout,
-                is_causal=T > 1,  # a single newest token may look at everything
-            )
-        return self.output(mixed.transpose(1, 2).reshape(B, T, D))
+        mixed = self.mix(q, self.for_every_head(k), self.for_every_head(v), positions)
+        return self.output(mixed.transpose(1, 2).reshape(x.shape))
 
     def queries_keys_values(
         self, x: Tensor, positions: Positions, start: int = 0
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, T, D) -> three of (B, H, T, K), turned and scaled as they go into the products
+        """(B, T, D) -> (B, H, T, K) and two of (B, G, T, K), as they go into the products
 
         `start` is the position of the first of these tokens.
         """
-        B, T, D = x.shape
-        qkv = self.query_key_value(x).view(B, T, 3, self.heads, D // self.heads)
-        queries_keys, v = qkv.permute(2, 0, 3, 1, 4).tensor_split([2])  # each (..., B, H, T, K)
+        B, T, _ = x.shape
+        H, G = self.heads, self.shape.key_value_heads
+        split = self.query_key_value(x).view(B, T, H + 2 * G, self.head_width).transpose(1, 2)
+        queries_keys, v = split.tensor_split([H + G], dim=1)
         queries_keys = positions.rotate(queries_keys, start)
-        if self.qk_norm:
+        if self.shape.qk_norm:
             queries_keys = F.rms_norm(queries_keys, queries_keys.shape[-1:])
-        q, k = queries_keys
-        return q, k, v[0]
+        q, k = queries_keys.tensor_split([H], dim=1)
+        return q, k, v
+
+    def for_every_head(self, x: Tensor) -> Tensor:
+        """Keys or values, each given to all heads that share it: (B, G, S, K) -> (B, H, S, K)"""
+        share = self.heads // self.shape.key_value_heads
+        return x if share == 1 else x.repeat_interleave(share, dim=1)
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, positions: Positions) -> Tensor:
+        """(B, H, T, K), (B, H, S, K), (B, H, S, K) -> (B, H, T, K): the fast way
+
+        The queries belong to the last T of the S tokens.
+        """
+        bias = self.score_bias(q.shape[2], k.shape[2], positions)
+        dropout = self.shape.dropout if self.training else 0.0
+        if dropout and q.device.type == "cpu":
+            return attention_with_dropout(q, k, v, dropout, bias)
+        if bias is not None:
+            return F.scaled_dot_product_attention(
+                q, k, v, bias.to(q.dtype).expand(len(q), -1, -1, -1), dropout
+            )
+        # A single newest token may look at everything.
+        return F.scaled_dot_product_attention(q, k, v, None, dropout, is_causal=q.shape[2] > 1)
+
+    def score_bias(self, queries: int, keys: int, positions: Positions) -> Tensor | None:
+        """What is added to the scores, -inf where a query must not look: (H or 1, T, S)
+
+        None where that is only the future.
+        """
+        bias = positions.score_bias(queries, keys)
+        if bias is None:
+            return None
+        return bias.masked_fill(~self.visible(queries, keys, bias.device), -math.inf)
+
+    def visible(self, queries: int, keys: int, device: torch.device) -> Tensor:
+        """Which of all keys each of the last queries may look at: (T, S) booleans"""
+        return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+
+    def new_cache(self) -> LayerCache:
+        """An empty cache."""
+        return KeyValueCache(self.shape.capacity)
+
+    # --- written out, for those who look inside ---------------------------------------------------
+
+    def scores(self, q: Tensor, k: Tensor, positions: Positions) -> Tensor:
+        """Q Kᵀ / √K: (B, H, T, K), (B, H, S, K) -> (B, H, T, S), before anything is masked"""
+        scores = q @ k.transpose(-2, -1) / math.sqrt(self.head_width)
+        bias = positions.score_bias(q.shape[-2], k.shape[-2])
+        return scores if bias is None else scores + bias
+
+    def pattern(self, scores: Tensor) -> Tensor:
+        """How much each query takes from each key: (B, H, T, S) -> (B, H, T, S), rows sum to 1"""
+        T, S = scores.shape[-2:]
+        return scores.masked_fill(~self.visible(T, S, scores.device), -math.inf).softmax(-1)
 
 
-def attention_with_dropout(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
-    """Causal attention written out, where a share of the looks back is dropped.
+class WrittenOutAttention(MultiHeadAttention):
+    """The same attention in plain lines, one step after the other: slow, made for reading."""
 
-    (B, H, T, K), (B, H, T, K), (B, H, T, K) -> (B, H, T, K)
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, positions: Positions) -> Tensor:
+        """softmax(Q Kᵀ / √K) V: (B, H, T, K), (B, H, S, K), (B, H, S, K) -> (B, H, T, K)"""
+        scores = self.scores(q, k, positions)  # (B, H, T, S): each query against each key
+        pattern = self.pattern(scores)  # shares of 1, none for tokens that are yet to come
+        return self.dropout(pattern) @ v  # each token's mixture of the values
 
-    PyTorch's own is slow on a CPU once there is dropout. This one takes a few queries at a time, so
-    that most of what they may not see is never computed.
+
+class SlidingWindowAttention(MultiHeadAttention):
+    """Each token sees only itself and those shortly before it, `window` in all.
+
+    Layers above see further, since what they read has already been mixed.
+    Source: arXiv:2004.05150, section 3.1, with the window on one side.
     """
-    T, K = q.shape[2:]
-    q = q * K**-0.5
-    hidden = torch.full((QUERIES, QUERIES), -torch.inf).triu(1)  # from the queries' own block
-    mixed = []
-    for begin in range(0, T, QUERIES):
-        end = min(begin + QUERIES, T)
-        scores = q[:, :, begin:end] @ k[:, :, :end].transpose(2, 3)  # (B, H, t, end)
-        scores[:, :, :, begin:] += hidden[: end - begin, : end - begin]
-        weights = scores.softmax(3)
-        mixed.append((weights * kept(weights.shape, dropout)) @ v[:, :, :end])
-    return torch.cat(mixed, dim=2) * enlargement(dropout)
+
+    def score_bias(self, queries: int, keys: int, positions: Positions) -> Tensor | None:
+        """0 or what positions add, and -inf outside of the window: (H or 1, T, S)"""
+        weight = self.query_key_value.weight
+        visible = self.visible(queries, keys, weight.device)
+        bias = positions.score_bias(queries, keys)
+        if bias is None:
+            bias = weight.new_zeros(1, queries, keys)
+        return bias.masked_fill(~visible, -math.inf)
+
+    def visible(self, queries: int, keys: int, device: torch.device) -> Tensor:
+        """(T, S) booleans: not the future, and not what lies further back than the window"""
+        near = super().visible(queries, keys, device)
+        return near.triu(keys - queries - self.shape.window + 1)
 
 
-# Where `heads`, `queries_keys_values` and `output` are as above, a variant can be looked into too.
-ATTENTIONS = {
+class LinearAttention(MultiHeadAttention):
+    """Attention without softmax: a sum that is carried along instead of a look back at every token.
+
+        out_t = Σ_{s≤t} φ(q_t)·φ(k_s) v_s / Σ_{s≤t} φ(q_t)·φ(k_s)      φ(x) = elu(x) + 1
+
+    φ(q_t) can be taken out of both sums, so the cache is two sums, however long the text.
+    Source: arXiv:2006.16236, eqs. 7 to 12.
+    """
+
+    softmax = False
+
+    def forward(self, x: Tensor, positions: Positions, cache: LayerCache | None = None) -> Tensor:
+        """(B, T, D) -> (B, T, D)"""
+        q, k, v = self.queries_keys_values(x, positions, cache.length if cache else 0)
+        k, v = self.for_every_head(k), self.for_every_head(v)
+        if isinstance(cache, SumCache) and cache.length:
+            mixed = self.step(q, k, v, cache)
+        else:
+            mixed = self.mix(q, k, v, positions)
+        if isinstance(cache, SumCache):
+            self.remember(k, v, cache)
+        return self.output(mixed.transpose(1, 2).reshape(x.shape))
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, positions: Positions) -> Tensor:
+        """All tokens at once: (B, H, T, K) each -> (B, H, T, K)"""
+        return self.dropout(self.pattern(self.scores(q, k, positions))) @ v
+
+    def scores(self, q: Tensor, k: Tensor, positions: Positions) -> Tensor:
+        """φ(Q) φ(K)ᵀ, never negative: (B, H, T, K), (B, H, S, K) -> (B, H, T, S)"""
+        return feature(q) @ feature(k).transpose(-2, -1)
+
+    def pattern(self, scores: Tensor) -> Tensor:
+        """(B, H, T, S) -> (B, H, T, S), rows sum to 1"""
+        T, S = scores.shape[-2:]
+        seen = scores * self.visible(T, S, scores.device)
+        return seen / seen.sum(-1, keepdim=True).clamp(min=1e-6)
+
+    def step(self, q: Tensor, k: Tensor, v: Tensor, cache: SumCache) -> Tensor:
+        """One more token, by the sums alone: (B, H, 1, K) each -> (B, H, 1, K)"""
+        assert cache.memory is not None
+        assert cache.weight is not None
+        q, k = feature(q), feature(k)
+        memory = cache.memory + k.transpose(-2, -1) @ v  # (B, H, K, K)
+        weight = (cache.weight + k[:, :, 0])[..., None]  # (B, H, K, 1)
+        return (q @ memory) / (q @ weight).clamp(min=1e-6)
+
+    def remember(self, k: Tensor, v: Tensor, cache: SumCache) -> None:
+        """Add (B, H, t, K) keys and values to the sums."""
+        k = feature(k)
+        memory, weight = k.transpose(-2, -1) @ v, k.sum(2)
+        cache.memory = memory if cache.memory is None else cache.memory + memory
+        cache.weight = weight if cache.weight is None else cache.weight + weight
+        cache.length += k.shape[2]
+
+    def new_cache(self) -> LayerCache:
+        """An empty cache."""
+        return SumCache()
+
+
+def feature(x: Tensor) -> Tensor:
+    """φ(x) = elu(x) + 1, above 0 everywhere: (...) -> (...). Source: arXiv:2006.16236, eq. 7."""
+    return F.elu(x) + 1
+
+
+# A subclass that overrides `scores` and `pattern` where its own differ can be looked into, too.
+ATTENTIONS: dict[str, type[MultiHeadAttention]] = {
     "multi_head": MultiHeadAttention,
+    "written_out": WrittenOutAttention,
+    "sliding_window": SlidingWindowAttention,
+    "linear": LinearAttention,
 }

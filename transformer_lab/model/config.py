@@ -1,12 +1,15 @@
 """The shape of a GPT, as settings."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from transformer_lab.model.attention import ATTENTIONS
-from transformer_lab.model.feedforward import FEEDFORWARDS
+from transformer_lab.model.architectures import ARCHITECTURES
+from transformer_lab.model.attention import ATTENTIONS, AttentionShape
+from transformer_lab.model.feedforward import FEEDFORWARDS, FeedForwardShape
+from transformer_lab.model.linear import DEVIATION
 from transformer_lab.model.norms import NORM_PLACES, NORMS
-from transformer_lab.model.positions import POSITIONS
-from transformer_lab.model.predictive import ARCHITECTURES
+from transformer_lab.model.positions import POSITIONS, PositionShape
 from transformer_lab.model.settling import SettlingRule
 from transformer_lab.settings import Config, ConfigError, choice, flag, knob
 
@@ -54,7 +57,7 @@ class ModelConfig(Config):
     )
     feedforward: str = choice(
         "relu",
-        FEEDFORWARDS,
+        [*FEEDFORWARDS, "none"],
         "Feed-forward",
         "The non-linearity between the two linear maps of each layer; with PC its hidden units "
         "settle before they are read, which backprop through the steps learns, not a local rule.",
@@ -62,8 +65,10 @@ class ModelConfig(Config):
             "relu": "ReLU",
             "gelu": "GELU",
             "relu_squared": "Squared ReLU",
+            "swiglu": "SwiGLU",
             "pc": "PC: GELU that settles",
             "gelu_matched": "GELU with as many parameters as PC",
+            "none": "None: layers of attention alone",
         },
         advanced=True,
     )
@@ -80,7 +85,11 @@ class ModelConfig(Config):
         POSITIONS,
         "Positions",
         "How the model knows where in the sequence a token stands.",
-        words={"pc": "PC: learned vectors that settle on the token"},
+        words={
+            "alibi": "ALiBi",
+            "pc": "PC: learned vectors that settle on the token",
+            "none": "None",
+        },
         advanced=True,
     )
     attention: str = choice(
@@ -88,7 +97,28 @@ class ModelConfig(Config):
         ATTENTIONS,
         "Attention",
         "How tokens look back at one another.",
-        words={"multi_head": "Multi-head"},
+        words={
+            "multi_head": "Multi-head",
+            "written_out": "Multi-head, written out step by step (slow)",
+            "linear": "Linear: sums instead of softmax",
+        },
+        advanced=True,
+    )
+    key_value_heads: int = knob(
+        0,
+        0,
+        32,
+        "Key/Value Heads",
+        "Heads of keys and values, which several query heads share: 1 is multi-query attention, a "
+        "few are grouped-query, 0 gives each head its own.",
+        advanced=True,
+    )
+    window: int = knob(
+        32,
+        1,
+        4096,
+        "Window",
+        "How many tokens, itself included, each token sees with sliding-window attention.",
         advanced=True,
     )
     qk_norm: bool = flag(
@@ -110,7 +140,7 @@ class ModelConfig(Config):
         NORMS,
         "Normalization",
         "What keeps the size of activations in bounds.",
-        words={"layer_norm": "LayerNorm", "rms_norm": "RMSNorm"},
+        words={"layer_norm": "LayerNorm", "rms_norm": "RMSNorm", "none": "None"},
         advanced=True,
     )
     norm_place: str = choice(
@@ -119,6 +149,20 @@ class ModelConfig(Config):
         "Norm Position",
         "Before each sub-layer (pre-norm, steadier) or after it (post-norm, as in the 2017 paper).",
         words={"pre": "Pre-norm", "post": "Post-norm"},
+        advanced=True,
+    )
+    residual: bool = flag(
+        True,
+        "Residual Connections",
+        "Let each sub-layer add to what it reads; without, it replaces it, and deep models fail.",
+        advanced=True,
+    )
+    logit_softcap: float = knob(
+        0.0,
+        0.0,
+        1000.0,
+        "Logit Softcap",
+        "Keeps logits between plus and minus this number, softly; 0 leaves them free.",
         advanced=True,
     )
     bias: bool = flag(
@@ -180,6 +224,69 @@ class ModelConfig(Config):
     )
 
     @property
+    def attention_shape(self) -> AttentionShape:
+        """What each attention needs to know."""
+        return AttentionShape(
+            width=self.embedding_dim,
+            heads=self.heads,
+            key_value_heads=self.key_value_heads or self.heads,
+            window=self.window,
+            capacity=self.sequence_length,
+            dropout=self.dropout,
+            bias=self.bias,
+            qk_norm=self.qk_norm,
+            deviation=self.output_deviation,
+        )
+
+    @property
+    def feedforward_shape(self) -> FeedForwardShape:
+        """What each feed-forward needs to know."""
+        return FeedForwardShape(
+            width=self.embedding_dim,
+            hidden=self.feedforward_multiple * self.embedding_dim,
+            bias=self.bias,
+            deviation=self.output_deviation,
+            settling=self.settling,
+        )
+
+    @property
+    def position_shape(self) -> PositionShape:
+        """What positions need to know."""
+        return PositionShape(
+            sequence_length=self.sequence_length,
+            width=self.embedding_dim,
+            heads=self.heads,
+            deviation=self.embedding_deviation,
+            settling=self.settling,
+        )
+
+    @property
+    def output_deviation(self) -> float:
+        """Standard deviation of the first weights that write into the residual stream.
+
+        Divided by √(2 layers), so that the stream does not grow with depth.
+        Source: GPT-2 report, section 2.3.
+        """
+        return 0.0 if self.zero_init else DEVIATION / math.sqrt(2 * self.layers)
+
+    @property
+    def head_deviation(self) -> float:
+        """That of the head: so small that every token is about equally likely, a loss of ln V."""
+        return 0.0 if self.zero_init else min(DEVIATION, 0.2 / math.sqrt(self.embedding_dim))
+
+    @property
+    def block(self) -> str:
+        """Which of the standard blocks it has: a key of `STANDARD_BLOCKS`."""
+        if self.feedforward == "none":
+            return "attention"
+        return self.norm_place if self.residual else "no_residual"
+
+    @property
+    def ends_in_norm(self) -> bool:
+        """Whether a norm stands before the head; post-norm blocks end in one of their own."""
+        return self.norm_place == "pre"
+
+    @property
     def settling(self) -> SettlingRule:
         """How its PC parts settle."""
         return SettlingRule(
@@ -187,19 +294,29 @@ class ModelConfig(Config):
         )
 
     def __post_init__(self) -> None:
-        """Check bounds, then what architecture, heads and positions ask of the rest."""
+        """Check bounds, then what settings ask of one another."""
         super().__post_init__()
-        if self.architecture == "pc_alternating":
-            self._check_alternating()
+        self._check_heads()
+        self._check_attention()
+        self._check_blocks()
+
+    def _check_heads(self) -> None:
         width, heads = self.embedding_dim, self.heads
         if width % heads:
-            fitting = [str(n) for n in range(1, 33) if width % n == 0]
+            fitting = [n for n in range(1, 33) if width % n == 0]
             raise ConfigError(
                 "model.heads",
                 f"Attention Heads is {heads}, which does not divide Embedding Dimension {width}: "
-                f"choose {' or '.join([', '.join(fitting[:-1]), fitting[-1]])}."
+                f"choose {either(fitting)}."
                 if len(fitting) > 1
                 else f"Embedding Dimension {width} can only have 1 head.",
+            )
+        if self.key_value_heads and heads % self.key_value_heads:
+            raise ConfigError(
+                "model.key_value_heads",
+                f"Key/Value Heads is {self.key_value_heads}, which does not divide Attention Heads "
+                f"{heads}: choose {either([n for n in range(1, heads + 1) if heads % n == 0])}, or "
+                "0 for one each.",
             )
         if self.positions == "rotary" and (width // heads) % 2:
             raise ConfigError(
@@ -208,6 +325,31 @@ class ModelConfig(Config):
                 f"{width} leave {width // heads} numbers each: choose a dimension that leaves an "
                 "even count.",
             )
+
+    def _check_attention(self) -> None:
+        if self.attention == "linear" and self.positions == "alibi":
+            raise ConfigError(
+                "model.positions",
+                "ALiBi adds to scores before a softmax, and linear attention has none: choose "
+                "other positions, or another attention.",
+            )
+
+    def _check_blocks(self) -> None:
+        """Residual connections, norms and architectures that exclude one another."""
+        if not self.residual and self.norm_place == "post":
+            raise ConfigError(
+                "model.norm_place",
+                "Post-norm normalizes the sums of residual connections, which are off: choose pre.",
+            )
+        plain = self.architecture == "standard" and self.feedforward != "none"
+        if not self.residual and not plain:
+            raise ConfigError(
+                "model.residual",
+                "Residual connections can be off only in the standard architecture with a "
+                "feed-forward: switch them on.",
+            )
+        if self.architecture == "pc_alternating":
+            self._check_alternating()
 
     def _check_alternating(self) -> None:
         """Its layers alternate, and have no feed-forward."""
@@ -223,3 +365,9 @@ class ModelConfig(Config):
                 f"Feed-forward is {self.feedforward}, but the alternating architecture has PC "
                 "layers in place of feed-forwards: choose relu, or the standard architecture.",
             )
+
+
+def either(numbers: Sequence[int]) -> str:
+    """1, 2 or 4"""
+    *others, last = [str(number) for number in numbers]
+    return f"{', '.join(others)} or {last}" if others else last

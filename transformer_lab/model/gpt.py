@@ -3,123 +3,56 @@
     tokens -> embedding + positions -> block -> block -> ... -> norm -> head -> logits
 
 Each block is attention (tokens look back at one another) and a feed-forward (each token works
-alone), and each of the two only *adds* to the stream of vectors that runs through the whole model.
+alone), and each of the two only *adds* to the residual stream, the vectors that run through the
+whole model.
 
 Shapes: B batch, T time, D width, V vocabulary.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from transformer_lab.model.attention import ATTENTIONS, KeyValueCache
+from transformer_lab.model.architectures import ARCHITECTURES
+from transformer_lab.model.attention import MultiHeadAttention
+from transformer_lab.model.block import AttentionBlock, standard_block
+from transformer_lab.model.cache import Cache
 from transformer_lab.model.config import ModelConfig
 from transformer_lab.model.dropout import Dropout
-from transformer_lab.model.feedforward import FEEDFORWARDS
-from transformer_lab.model.norms import NORMS
-from transformer_lab.model.positions import POSITIONS, Positions, Recent
-from transformer_lab.model.predictive import ARCHITECTURES, PredictiveHierarchy
-
-
-class Cache:
-    """What has been read so far, so that reading one more token costs one token's work."""
-
-    def __init__(self, layers: int, capacity: int) -> None:
-        self.layers = [KeyValueCache(capacity) for _ in range(layers)]
-        self.embeddings: Tensor | None = None  # the last ones, (B, reach, D), when Smear wants them
-        self.recent = Recent()
-
-    @property
-    def length(self) -> int:
-        """How many tokens have been read."""
-        return self.layers[0].length
-
-
-class Smear(nn.Module):
-    """Adds to each token's embedding a learned share, number by number, of those just before it.
-
-    So the first layer already sees a few letters at once. Its shares start at zero.
-    """
-
-    def __init__(self, reach: int, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(reach, width))
-
-    def forward(self, x: Tensor, cache: Cache | None) -> Tensor:
-        """(B, T, D) -> (B, T, D)"""
-        B, T, D = x.shape
-        reach = len(self.weight)
-        before = cache.embeddings if cache else None
-        if before is None:
-            before = x.new_zeros(B, reach, D)
-        known = torch.cat([before, x], dim=1)  # (B, reach + T, D)
-        if cache:
-            cache.embeddings = known[:, -reach:]
-        for back, share in enumerate(self.weight, start=1):
-            x = x + share * known[:, reach - back : reach - back + T]
-        return x
-
-
-class Block(nn.Module):
-    """One layer: attention, then feed-forward, each with a norm and a way around it."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        width = config.embedding_dim
-        self.attention = ATTENTIONS[config.attention](
-            width, config.heads, config.dropout, config.bias, config.qk_norm
-        )
-        self.feedforward = FEEDFORWARDS[config.feedforward](
-            width, config.feedforward_multiple * width, config.bias, config.settling
-        )
-        self.norm_1 = NORMS[config.norm](width, config.bias)
-        self.norm_2 = NORMS[config.norm](width, config.bias)
-        self.dropout = Dropout(config.dropout)
-
-
-class PreNormBlock(Block):
-    """Norms stand before the sub-layers: the stream itself is never squeezed."""
-
-    def forward(self, x: Tensor, positions: Positions, cache: KeyValueCache | None) -> Tensor:
-        """(B, T, D) -> (B, T, D)"""
-        x = x + self.dropout(self.attention(self.norm_1(x), positions, cache))
-        return x + self.dropout(self.feedforward(self.norm_2(x)))
-
-
-class PostNormBlock(Block):
-    """Norms stand on the stream, after each sum, as in the 2017 paper."""
-
-    def forward(self, x: Tensor, positions: Positions, cache: KeyValueCache | None) -> Tensor:
-        """(B, T, D) -> (B, T, D)"""
-        x = self.norm_1(x + self.dropout(self.attention(x, positions, cache)))
-        return self.norm_2(x + self.dropout(self.feedforward(x)))
+from transformer_lab.model.linear import Embedding, Linear
+from transformer_lab.model.norms import NORMS, LayerNorm, RMSNorm
+from transformer_lab.model.positions import POSITIONS
+from transformer_lab.model.predictive import DualStreamBlock, PredictiveBlock, PredictiveHierarchy
+from transformer_lab.model.smear import Smear
 
 
 class GPT(nn.Module):
-    """A decoder-only transformer. Its initial weights are set in `weights.py`, all in one place."""
+    """A decoder-only transformer; each part is made, and its first weights are named, in its file.
+
+    Source: arXiv:1706.03762, the decoder alone, as in GPT-2.
+    """
 
     def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
         super().__init__()
         self.config = config
         self.vocabulary_size = vocabulary_size
-        width = config.embedding_dim
-        self.embedding = nn.Embedding(vocabulary_size, width)
-        self.smear = Smear(config.smear, width) if config.smear else None
-        self.positions = POSITIONS[config.positions](
-            config.sequence_length, width, width // config.heads, config.settling
-        )
+        D = config.embedding_dim
+        self.embedding = Embedding(vocabulary_size, D, config.embedding_deviation)
+        self.smear = Smear(config.smear, D) if config.smear else None
+        self.positions = POSITIONS[config.positions](config.position_shape)
         self.dropout = Dropout(config.dropout)
         hierarchical = config.architecture == "pc_hierarchical"
         self.hierarchy = PredictiveHierarchy(config) if hierarchical else None
-        ordinary = PreNormBlock if config.norm_place == "pre" else PostNormBlock
-        block = ARCHITECTURES[config.architecture]
-        self.blocks = nn.ModuleList(block(config, n, ordinary) for n in range(config.layers))
-        if config.norm_place == "pre":
-            self.norm: nn.Module = NORMS[config.norm](width, config.bias)
+        kinds = [ARCHITECTURES[config.architecture](layer) for layer in range(config.layers)]
+        self.blocks = nn.ModuleList(BLOCKS[kind](config) for kind in kinds)
+        # Post-norm blocks end in a norm of their own.
+        self.norm = NORMS[config.norm](D, config.bias) if config.ends_in_norm else nn.Identity()
+        if config.tied_head:
+            self._soften_last_norm()
         else:
-            self.norm = nn.Identity()  # the last block has just normalized
-        if not config.tied_head:
-            self.head = nn.Linear(width, vocabulary_size, bias=False)
+            self.head = Linear(D, vocabulary_size, bias=False, deviation=config.head_deviation)
 
     def forward(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
         """(B, T) token ids -> (B, T, V) logits, the unnormalized log probability of each next token
@@ -136,17 +69,18 @@ class GPT(nn.Module):
 
         Tokens may be on any device: they follow the model to its own.
         """
-        start = cache.length if cache else 0
         x = self.embedding(tokens.to(self.embedding.weight.device))  # (B, T, D)
         if self.smear is not None:
             x = self.smear(x, cache)
-        x = self.dropout(self.positions(x, start, cache.recent if cache else None))
+        x = self.dropout(self.positions(x, cache))
         return x if self.hierarchy is None else self.hierarchy(x)
 
     def score(self, x: Tensor) -> Tensor:
         """The stream after the last block -> logits: (B, T, D) -> (B, T, V)"""
         x = self.norm(x)
-        return F.linear(x, self.embedding.weight) if self.config.tied_head else self.head(x)
+        logits = F.linear(x, self.embedding.weight) if self.config.tied_head else self.head(x)
+        cap = self.config.logit_softcap
+        return logits if cap == 0 else cap * torch.tanh(logits / cap)
 
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy in nats per token: (B, T), (B, T) -> ()"""
@@ -155,4 +89,26 @@ class GPT(nn.Module):
 
     def new_cache(self) -> Cache:
         """An empty cache, as long as the model can see."""
-        return Cache(len(self.blocks), self.config.sequence_length)
+        return Cache(
+            next(
+                (p.new_cache() for p in block.modules() if isinstance(p, MultiHeadAttention)), None
+            )
+            for block in self.blocks
+        )
+
+    def _soften_last_norm(self) -> None:
+        """Before a tied head a token's own embedding would score high: let its norm start small."""
+        config = self.config
+        last = self.norm if config.ends_in_norm else self.blocks[-1]
+        for name, part in last.named_modules():
+            if isinstance(part, LayerNorm | RMSNorm) and not name.endswith("norm_1"):
+                part.gain = min(1.0, 0.32 / (config.embedding_dim * config.embedding_deviation))
+
+
+# The blocks that architectures name.
+BLOCKS: dict[str, Callable[[ModelConfig], nn.Module]] = {
+    "standard": standard_block,
+    "attention": AttentionBlock,
+    "predictive": PredictiveBlock,
+    "dual": DualStreamBlock,
+}

@@ -26,6 +26,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from transformer_lab.model.linear import normal
+
 
 @dataclass(frozen=True, kw_only=True)
 class SettlingRule:
@@ -34,6 +36,9 @@ class SettlingRule:
     steps: int
     step_size: float
     precision: float
+
+
+FIRST_GUESS = SettlingRule(steps=0, step_size=0.1, precision=1.0)  # nothing settles
 
 
 class Settling(nn.Module):
@@ -45,6 +50,11 @@ class Settling(nn.Module):
         self.predict = nn.ParameterList(
             torch.empty(below, above) for below, above in pairwise(widths)
         )  # D_1 .. D_K
+
+    def init_weights(self, generator: torch.Generator) -> None:
+        """Draw every D so that numbers keep about their size from level to level."""
+        for predict in self.predict:
+            normal(predict, predict.shape[1] ** -0.5, generator)
 
     def forward(self, given: Tensor, guesses: Sequence[Tensor]) -> Sequence[Tensor]:
         """z_0 and the guesses a_1 .. a_K -> the settled z_1 .. z_K, each (B, T, D)"""

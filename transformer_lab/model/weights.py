@@ -1,77 +1,36 @@
-"""Initial weights, all in one place; and models made from weights.
+"""Models made from a seed, or from weights; and what a config costs, without making it.
 
 A model is first laid out on the "meta" device (shapes without numbers) and then given its weights.
 So nothing here draws from torch's default random generator, which belongs to the training.
 """
 
-import math
 from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from transformer_lab.model.config import ModelConfig
 from transformer_lab.model.gpt import GPT
-
-STANDARD_DEVIATION = 0.02  # GPT-2's
+from transformer_lab.model.settling import Settling
 
 
 def build_model(config: ModelConfig, vocabulary_size: int, seed: int) -> GPT:
     """A new model on the CPU, its weights drawn from `seed`.
 
-    What predicts while latents settle is drawn last, so that all the rest starts as it does in a
-    model without it.
+    Each part draws its own, by its `init_weights`. What predicts while latents settle is drawn
+    last, so that all the rest starts as it does in a model without it.
     """
     model = outline(config, vocabulary_size)
+    room = {name: torch.empty(weight.shape) for name, weight in model.named_parameters()}
+    model.load_state_dict(room, assign=True)
     generator = torch.Generator().manual_seed(seed)
-    named = sorted(model.named_parameters(), key=lambda item: "settling" in item[0])
-    weights = {
-        name: initial_weight(name, parameter, config, generator) for name, parameter in named
-    }
-    model.load_state_dict(weights, assign=True)
+    parts: list[Any] = [part for part in model.modules() if hasattr(part, "init_weights")]
+    for part in sorted(parts, key=lambda part: isinstance(part, Settling)):
+        part.init_weights(generator)
     return model
-
-
-def initial_weight(
-    name: str, parameter: Tensor, config: ModelConfig, generator: torch.Generator
-) -> Tensor:
-    """What one parameter starts as.
-
-    Matrices are normal with deviation 0.02; those that write into the stream are divided by
-    √(2 layers), so that the stream does not grow with depth. Source: GPT-2 report, section 2.3.
-    The head starts small enough that every token is about equally likely: a loss of ln V.
-    Where latents settle, numbers keep about their size from level to level.
-    """
-    *path, role = name.split(".")
-    kind = next((part for part in reversed(path) if not part.isdigit()), role)
-    projects = kind in ("output", "contract", "head")
-    if role in ("bias", "gate") or kind == "smear" or (config.zero_init and projects):
-        return torch.zeros(parameter.shape)
-    if kind.startswith("norm"):
-        return torch.full(parameter.shape, _gain(name, config))
-    deviation = STANDARD_DEVIATION
-    if kind == "embedding" or role == "table":
-        deviation = config.embedding_deviation
-    if kind in ("output", "contract"):
-        deviation /= math.sqrt(2 * config.layers)
-    if kind in ("suggest", "predict"):
-        deviation = parameter.shape[1] ** -0.5
-    if kind == "head":
-        deviation = min(deviation, 0.2 / math.sqrt(config.embedding_dim))
-    return torch.empty(parameter.shape).normal_(0.0, deviation, generator=generator)
-
-
-def _gain(name: str, config: ModelConfig) -> float:
-    """1, but less before a tied head, where a token's own embedding would otherwise score high."""
-    last = f"blocks.{config.layers - 1}."
-    closes = name.startswith(last) and not name.endswith("norm_1.weight")  # the last block
-    if config.norm_place == "pre":
-        closes = name == "norm.weight"
-    if not (config.tied_head and closes):
-        return 1.0
-    return min(1.0, 0.32 / (config.embedding_dim * config.embedding_deviation))
 
 
 def outline(config: ModelConfig, vocabulary_size: int) -> GPT:

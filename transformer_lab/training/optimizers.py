@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from transformer_lab.model.linear import Linear
+
 if TYPE_CHECKING:
     from transformer_lab.training.config import TrainConfig
 
@@ -81,12 +83,12 @@ class Muon(torch.optim.Optimizer):
 
     def __init__(
         self,
-        matrices: Mapping[nn.Parameter, int],
+        matrices: Mapping[nn.Parameter, Sequence[int]],
         momentum: float,
         weight_decay: float,
         share: float,
     ) -> None:
-        """`matrices` says of each parameter how many matrices stand in it, one above the other."""
+        """`matrices` gives the heights of the matrices that stand in each parameter, stacked."""
         self.found_inf = torch.zeros(())
         defaults = {"lr": 0.0, "momentum": momentum, "weight_decay": weight_decay, "share": share}
         super().__init__(list(matrices), defaults)
@@ -122,8 +124,8 @@ class Muon(torch.optim.Optimizer):
         gradient = torch.where(sound.bool(), parameter.grad, 0.0)
         average = state["momentum"].lerp_(gradient, (1 - momentum) * sound)
         update = gradient.lerp(average, momentum)
-        parts = self._matrices[parameter]
-        return list(zip(parameter.chunk(parts), update.chunk(parts), strict=True))
+        heights = list(self._matrices[parameter])
+        return list(zip(parameter.split(heights), update.split(heights), strict=True))
 
 
 def orthogonalized(matrices: Tensor) -> Tensor:
@@ -188,20 +190,20 @@ def muon(model: nn.Module, config: "TrainConfig") -> Optimizer:
     parameters = _named(model)
     inside = {n: p for n, p in parameters.items() if n.startswith("blocks.") and p.dim() == 2}
     rest = {name: p for name, p in parameters.items() if name not in inside}
-    several = matrices_in(model)
-    matrices = {parameter: several.get(name, 1) for name, parameter in inside.items()}
+    stacked = stacked_matrices(model)
+    matrices = {matrix: stacked.get(name, (len(matrix),)) for name, matrix in inside.items()}
     return Together(
         Muon(matrices, config.momentum, config.weight_decay, config.matrix_rate),
         _adamw(rest, config),
     )
 
 
-def matrices_in(model: nn.Module) -> dict[str, int]:
-    """Parameters of the model that hold several matrices, and how many, as its parts say it."""
+def stacked_matrices(model: nn.Module) -> dict[str, Sequence[int]]:
+    """The heights of the matrices in each linear map of the model, by the weight's name."""
     return {
-        f"{path}.{name}" if path else name: count
+        f"{path}.weight": part.stacked
         for path, part in model.named_modules()
-        for name, count in getattr(part, "several", {}).items()
+        if isinstance(part, Linear)
     }
 
 

@@ -24,6 +24,10 @@ VARIANTS = [
     {"tied_head": True},
     {"qk_norm": True, "positions": "rotary"},
     {"smear": 3},
+    {"attention": "sliding_window", "window": 4, "positions": "alibi"},
+    {"heads": 4, "key_value_heads": 2, "attention": "written_out"},
+    {"residual": False},
+    {"logit_softcap": 2.0},
     {"layers": 1, "heads": 1} | {"feedforward_multiple": 1},
     {"layers": 3, "heads": 4, "smear": 2, "qk_norm": True, "tied_head": True, "norm": "rms_norm"},
 ]

@@ -99,8 +99,14 @@ def test_one_token_is_too_few_to_measure(make, tokens):
 
 def test_one_query_step_by_step_ends_where_the_capture_does(variant, tokens):
     captured = capture(variant, tokens(13))
+    if variant.config.attention == "linear":
+        with pytest.raises(ConfigError, match="no softmax"):
+            one_query(captured, 0, 0, 7)
+        return
     for path in captured.attentions:
         layer, head, position = int(path.split(".")[1]), variant.config.heads - 1, 7
+        windowed = variant.config.attention == "sliding_window"
+        first = max(0, 8 - variant.config.window) if windowed else 0
         reading = one_query(captured, layer, head, position)
 
         def row(name, path=path, head=head):
@@ -110,10 +116,12 @@ def test_one_query_step_by_step_ends_where_the_capture_does(variant, tokens):
             torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
 
         close(reading.query, row("queries"))
-        close(reading.scaled, row("scores"))
+        close(reading.scaled + reading.bias, row("scores"))
+        assert (reading.bias.abs().max() > 1e-3) == (variant.config.positions == "alibi")
         close(reading.products / math.sqrt(len(reading.query)), reading.scaled)
-        assert torch.equal(reading.masked[:8], reading.scaled[:8])
+        close(reading.masked[first:8], row("scores")[first:8])
         assert (reading.masked[8:] == -math.inf).all()
+        assert (reading.masked[:first] == -math.inf).all()
         close(reading.weights, row("pattern"))
         close(reading.result, row("mixed"))
 

@@ -16,6 +16,10 @@ def test_the_parts_add_up_to_the_logit_or_a_sentence_says_why_not(variant, token
         with pytest.raises(ConfigError, match="Norm Position is post"):
             logit_attribution(variant, captured, 3, 5)
         return
+    if variant.config.logit_softcap:
+        with pytest.raises(ConfigError, match="Logit Softcap bends"):
+            logit_attribution(variant, captured, 3, 5)
+        return
     for position in (0, 6, 12):
         for token in (0, 7):
             found = logit_attribution(variant, captured, position, token)

@@ -11,10 +11,10 @@ from transformer_lab.inspection.audit import audit, verdict
 from transformer_lab.inspection.bound import Bound
 from transformer_lab.inspection.clamped import clamped_target_loss, honest_loss, settled_losses
 from transformer_lab.model import GPT, ModelConfig, build_model
+from transformer_lab.model.architectures import ARCHITECTURES
 from transformer_lab.model.attention import MultiHeadAttention
 from transformer_lab.model.feedforward import FEEDFORWARDS
 from transformer_lab.model.positions import POSITIONS
-from transformer_lab.model.predictive import ARCHITECTURES
 from transformer_lab.model.settling import Settling, settling_trace
 
 TINY = {"layers": 2, "heads": 2, "embedding_dim": 16, "sequence_length": 16, "dropout": 0.0}
@@ -94,7 +94,7 @@ class SeesEverything(MultiHeadAttention):
 
 def test_attention_without_a_mask_fails_by_the_future():
     model = randomized()
-    leaky = SeesEverything(16, 2, 0.0, bias=True).eval()
+    leaky = SeesEverything(model.config.attention_shape).eval()
     leaky.load_state_dict(model.blocks[1].attention.state_dict())
     model.blocks[1].attention = leaky
     found = proofs(model)

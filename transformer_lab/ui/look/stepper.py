@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dash import Dash, Input, Output, State, ctx, dcc, html
-from dash.exceptions import PreventUpdate
+import numpy as np
+from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.looks import QueryLook
@@ -41,6 +41,11 @@ class Moment:
     def width(self) -> int:
         """How many numbers a head has for each token: K."""
         return len(self.look.query)
+
+    @property
+    def biased(self) -> bool:
+        """Whether positions add to the scores."""
+        return bool(np.abs(self.look.bias).max() > 1e-6)
 
     @property
     def favourite(self) -> int:
@@ -106,6 +111,17 @@ def _product_in_numbers(m: Moment) -> str:
     return f"q · k = {terms}{more} = {m.look.products[m.favourite]:.3f}"
 
 
+def _masked_in_words(m: Moment) -> str:
+    later = len(m.pieces) - m.place - 1
+    outside = int(np.isneginf(m.look.masked).sum()) - later
+    sentences = []
+    if later:
+        sentences.append(f"{later} later tokens get minus infinity: nobody sees the future.")
+    if outside > 0:
+        sentences.append(f"So do {outside} earlier ones that lie outside of the window.")
+    return " ".join(sentences) or "No token comes later here, so nothing is masked."
+
+
 STAGES = (
     Stage(
         title="Query: what does it look for?",
@@ -145,22 +161,20 @@ STAGES = (
             f"{m.look.products[m.favourite]:.3f} / √{m.width} = "
             f"{m.look.products[m.favourite]:.3f} / {math.sqrt(m.width):.2f} = "
             f"{m.look.scaled[m.favourite]:.3f}"
+            + f", and {m.look.bias[m.favourite]:+.3f} for the distance"
+            * m.biased
         ),
         words=lambda m: (
             "Without the division, wider heads would have larger scores. "
-            + (
-                f"{len(m.pieces) - m.place - 1} later tokens get minus infinity: nobody sees the "
-                "future."
-                if m.place + 1 < len(m.pieces)
-                else "No token comes later here, so nothing is masked."
-            )
+            + "ALiBi positions lower each score by how far away its token stands. " * m.biased
+            + _masked_in_words(m)
         ),
         draw=_scaled,
     ),
     Stage(
         title="Softmax: weights that sum to 100 %",
         formula=lambda m: (
-            f"weight = e^{m.look.scaled[m.favourite]:.3f} / Σ e^score = "
+            f"weight = e^{m.look.masked[m.favourite]:.3f} / Σ e^score = "
             f"{m.look.weights[m.favourite]:.4f}"
         ),
         words=lambda m: (
@@ -247,9 +261,9 @@ def register(app: Dash, lab: Lab) -> None:
         stage = number(stage) + (ctx.triggered_id == ids.STAGE_NEXT)
         stage = max(0, min(stage - (ctx.triggered_id == ids.STAGE_BACK), len(STAGES) - 1))
         at = place_in(place, what.tokens)
-        look, _ = tried(lambda: lab.inspector.query(what, number(layer), number(head), at))
+        look, why_not = tried(lambda: lab.inspector.query(what, number(layer), number(head), at))
         if look is None:
-            raise PreventUpdate
+            return no_update, "", "", why_not, no_update, True, True
         pieces = pieces_of(lab.inspector.pieces(what, what.tokens))
         config = lab.inspector.config(what)
         after = ("turn",) * (config.positions == "rotary") + ("norm",) * config.qk_norm
