@@ -8,6 +8,7 @@ VENV_PYTHON := $(VENV)/bin/python
 MADE := $(VENV)/.made
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
+TEXTS := $(VENV)/.texts
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -16,7 +17,7 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(INSTALLED) ## Open the lab; ARGS="--port 9000" passes options on
+run: $(INSTALLED) $(TEXTS) ## Open the lab; ARGS="--port 9000" passes options on
 	@exec $(VENV_PYTHON) app.py $(ARGS)
 
 # Several test processes share the cores, so threads that wait must not spin. The browser tests share
@@ -61,6 +62,11 @@ $(MADE):
 	    exit 1; }; \
 	  echo "$(PYTHON) -m venv $(VENV)"; \
 	  $(PYTHON) -m venv --clear $(VENV); }
+	@touch $@
+
+# Once, so that the lab works without a network from then on; it gives up soon, and the lab opens anyway.
+$(TEXTS): | $(INSTALLED)
+	@$(VENV_PYTHON) -m transformer_lab.cli data fetch --into data >/dev/null 2>&1 || true
 	@touch $@
 
 $(INSTALLED): pyproject.toml | $(MADE)

@@ -42,11 +42,12 @@ document.addEventListener("keydown", (event) => {
 
 // A file goes to the server as it is; the page hears what became of it.
 (() => {
-  const send = (file, path, store, line, tooLarge) => {
+  const send = (file, path, store, line, tooLarge, encoding = "") => {
     const tell = (data) => window.dash_clientside.set_props(store, { data: { ...data, at: Date.now() } });
     const bar = line.firstElementChild;
     const request = new XMLHttpRequest();
-    request.open("POST", path + "?name=" + encodeURIComponent(file.name));
+    const asked = new URLSearchParams(encoding ? { name: file.name, encoding } : { name: file.name });
+    request.open("POST", path + "?" + asked);
     request.setRequestHeader("Content-Type", "application/octet-stream");
     request.responseType = "json";
     request.upload.onprogress = (event) => {
@@ -65,11 +66,19 @@ document.addEventListener("keydown", (event) => {
     bar.style.width = "0";
     request.send(file);
   };
+  let unread = null; // the file last chosen, to be sent again once its encoding is known
   const targets = {
-    upload: (file) =>
-      send(file, "/upload", "uploaded", document.getElementById("upload-line"), "a corpus may have 50 MB."),
+    upload: (file, encoding) => {
+      unread = file;
+      const line = document.getElementById("upload-line");
+      send(file, "/upload", "uploaded", line, "a corpus may have 50 MB.", encoding);
+    },
     "run-import": (file) =>
       send(file, "/bring-in", "run-imported", document.getElementById("run-import-line"), "a run may have 4 GB."),
+  };
+  window.dash_clientside.lab.read_as = (clicks, encoding, source) => {
+    if (source === "upload" && unread) targets.upload(unread, encoding);
+    return window.dash_clientside.no_update;
   };
   document.addEventListener("change", (event) => {
     const target = targets[event.target.id];

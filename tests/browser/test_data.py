@@ -46,6 +46,21 @@ def test_a_picture_is_refused_in_a_sentence(data: Page):
     expect(data.locator("#upload-line")).to_be_hidden()
 
 
+def test_a_text_in_another_encoding_is_read_as_the_learner_says(data: Page):
+    data.set_input_files(
+        "#upload", file("川の向こうに船が七つある。八つ目は。\n".encode("cp932") * 20, "川.txt")
+    )
+    expect(data.locator("#text-message")).to_contain_text("is not UTF-8")
+    right = data.locator("#encodings label", has_text="川の向こうに船が七つある")
+    expect(right).to_contain_text("Japanese (Shift JIS)")
+    data.locator("#encodings label").nth(1).click()
+    right.click()
+    data.click("#read-as")
+    expect(data.locator("#text-message")).to_have_text("川.txt was added. It was read as cp932.")
+    expect(data.locator("#encodings")).to_be_hidden()
+    expect(data.locator("#text-preview")).to_contain_text("川の向こうに船")
+
+
 def test_a_text_can_be_pasted_renamed_and_deleted(data: Page):
     data.click("text=Paste text")
     data.fill("#paste-text", "A text that was pasted into the page. " * 20)

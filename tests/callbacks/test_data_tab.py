@@ -5,6 +5,8 @@ from urllib.parse import quote
 
 import pytest
 
+from transformer_lab.text import corpora
+
 STORY = "Once upon a time there was a small model that learned to read <b>books</b>.\n" * 40
 BINARY = "application/octet-stream"
 
@@ -35,7 +37,7 @@ def test_an_upload_is_kept_under_its_hash_and_can_be_chosen(page, lab):
     [
         (b"", "is empty"),
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "not a text file"),
-        (b"\xff\xfe\xfa" * 51, "UTF-16"),
+        (b"\xff\xfe\xfa" * 51, "do not exist"),
         ("é".encode("latin-1") * 100, "not UTF-8"),
         (b"short", "at least 64"),
     ],
@@ -48,6 +50,67 @@ def test_what_is_no_text_is_refused_and_leaves_nothing(page, lab, data, why):
     page.values["uploaded", "data"] = answer.get_json()
     page.fire("text-message.children", "uploaded.data")
     assert why in page.get("text-message", "children")
+
+
+CHINESE = "河水流过村子，老人坐在树下数船。一只，两只，三只，没有第四只。\n" * 20  # noqa: RUF001
+
+
+def test_an_upload_in_another_encoding_is_asked_about_and_sent_again(page, lab):
+    answer = upload(page, CHINESE.encode("gbk"), "x.txt")
+    assert answer.status_code == 400
+    page.values["uploaded", "data"] = answer.get_json()
+    page.fire("text-message.children", "uploaded.data")
+    assert "not UTF-8" in page.get("text-message", "children")
+    assert page.get("encodings", "hidden") is False
+    first = page.get("encoding", "options")[0]
+    assert first["value"] == page.get("encoding", "value") == "gb18030"
+    assert "河水流过村子" in json.dumps(first, ensure_ascii=False)
+    assert page.get("unread", "data") == "upload"
+    again = page.client.post(
+        "/upload?name=x.txt&encoding=gb18030", data=CHINESE.encode("gbk"), content_type=BINARY
+    )
+    page.values["uploaded", "data"] = again.get_json()
+    page.fire("text-message.children", "uploaded.data")
+    said = json.dumps(page.get("text-message", "children"))
+    assert "x.txt was added. It was read as gb18030." in said
+    assert page.get("encodings", "hidden") is True
+    assert lab.texts.corpus(page.get("text", "value")).text == CHINESE
+    refused = upload(page, CHINESE.encode("gbk"), "x.txt&encoding=nothing")
+    assert refused.status_code == 400
+
+
+def test_a_file_in_another_encoding_is_asked_about_and_read_so(page, lab, tmp_path):
+    (tmp_path / "book.txt").write_bytes(CHINESE.replace("\n", "\r").encode("big5", "replace"))
+    page.values["path", "value"] = str(tmp_path / "book.txt")
+    page.fire("text-message.children", "add-path.n_clicks")
+    assert page.get("encodings", "hidden") is False
+    page.values |= {("path", "value"): "changed since", ("encoding", "value"): "big5"}
+    page.fire("text-message.children", "read-as.n_clicks")
+    said = json.dumps(page.get("text-message", "children"))
+    assert "It was read as big5. Its line ends (CR) were made plain newlines." in said
+    page.values["tabs", "active_tab"] = "Data"
+    page.fire("text-facts.children", "text.value")
+    assert "read as big5" in json.dumps(page.get("text-facts", "children"))
+
+
+def test_a_missing_text_is_downloaded_as_a_job(page, lab, until, monkeypatch):
+    monkeypatch.setattr(corpora, "TINY_SHAKESPEARE_URL", "http://127.0.0.1:9/x")
+    monkeypatch.setattr(corpora, "TINY_SHAKESPEARE_FILE", "not-here.txt")
+    page.values |= {("text", "value"): "tiny_shakespeare", ("tabs", "active_tab"): "Data"}
+    page.fire("text-facts.children", "text.value")
+    assert "not on this computer yet" in page.get("text-problem", "children")
+    assert page.get("download", "hidden") is False
+    assert page.get("download", "children") == "Download it (1.1 MB)"
+    page.fire("fetch.data", "download.n_clicks")
+    assert page.get("fetch-tick", "disabled") is False
+
+    def over():
+        page.react("fetch-tick.n_intervals")
+        return page.get("fetch-tick", "disabled")
+
+    until(over)
+    assert "could not be downloaded" in page.get("text-message", "children")
+    assert page.get("download", "disabled") is False
 
 
 def test_sixty_megabytes_are_refused_and_leave_nothing(page, lab):

@@ -217,6 +217,22 @@ def test_the_words_of_a_command_come_in_any_order(home, tmp_path, capsys):
     assert main(["export", *table, *here]) == 0
 
 
+def test_a_text_in_another_encoding_is_added_by_naming_it(tmp_path, capsys):
+    story = "Молодой мельник пошёл к реке и насчитал семь лодок.\n" * 5
+    (tmp_path / "book.txt").write_bytes(story.encode("cp1251"))
+    add = ["data", "add", str(tmp_path / "book.txt"), "--home", str(tmp_path / "home")]
+    assert main(add) == 2
+    *offered, said = capsys.readouterr().err.splitlines()
+    assert offered[0].startswith("--encoding cp1251 ")
+    assert "Молодой" in offered[0]
+    assert "book.txt is not UTF-8 text" in said
+    assert main([*add, "--encoding=nothing"]) == 2
+    assert "There is no encoding 'nothing'" in capsys.readouterr().err
+    assert main([*add, "--encoding=cp1251", "--json"]) == 0
+    (row,) = lines(capsys)
+    assert (row["characters"], row["note"]) == (len(story), "It was read as cp1251.")
+
+
 def test_a_taken_port_is_one_line(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

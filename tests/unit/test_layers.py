@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "transformer_lab"
 ROOMS: dict[str, set[str]] = {
     "settings": set(),
     "packaged": set(),
-    "text": {"numpy", "pooch", "tiktoken", "rustbpe", "regex", "diskcache"},
+    "text": {"numpy", "pooch", "charset_normalizer", "tiktoken", "rustbpe", "regex", "diskcache"},
     "pcn": {"torch"},
     "model": {"torch", "numpy"},
     "generation": {"torch", "numpy"},

@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import socket
 import sqlite3
+import sys
 import threading
 import time
 
@@ -15,24 +16,16 @@ import torch
 from transformer_lab.lab.texts import Texts
 from transformer_lab.recipes import Setup
 from transformer_lab.settings import ConfigError
-from transformer_lab.text import corpora
+from transformer_lab.text import corpora, decoding
 from transformer_lab.text.cache import open_cache
-from transformer_lab.text.corpora import CORPORA, CorpusError, CorpusMissingError, load_corpus
+from transformer_lab.text.corpora import CORPORA, FILES, TITLES, load_corpus
+from transformer_lab.text.errors import CorpusError, CorpusMissingError
 from transformer_lab.text.library import Library, clean_name
 from transformer_lab.text.overlap import overlap
 from transformer_lab.text.split import bits_per_byte, encode_corpus, parts
 from transformer_lab.text.tasks import TASKS, held_out, task_text
 
 STORY = "Once upon a time there was a small model that learned to read.\n" * 40
-BAD = {
-    "empty": (b"", "is empty"),
-    "short": (b"too short", "only 9 characters"),
-    "a picture": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(200), "not a text file"),
-    "zero bytes": (b"text\0text" * 50, "zero bytes"),
-    "not UTF-8": ("naïve café ".encode("latin-1") * 30, "not UTF-8"),
-    "half of UTF-16": (STORY.encode("utf-16")[:-1], "not UTF-16"),
-    "too large": (b"x" * (corpora.LARGEST + 4), "50 MB"),
-}
 
 
 @pytest.fixture
@@ -43,7 +36,7 @@ def texts(tmp_path, monkeypatch):
     texts.close()
 
 
-@pytest.mark.parametrize("name", sorted(set(CORPORA) - {"tiny_shakespeare"}))
+@pytest.mark.parametrize("name", sorted(set(CORPORA) - set(FILES)))
 def test_what_is_built_in_needs_no_network(name):
     corpus = load_corpus(name, [])
     assert corpus.characters > 200_000
@@ -53,16 +46,12 @@ def test_what_is_built_in_needs_no_network(name):
         assert corpus.text.isascii()
 
 
-@pytest.mark.parametrize(("data", "why"), BAD.values(), ids=BAD)
-def test_what_is_no_text_is_refused_in_a_sentence_and_leaves_nothing(tmp_path, data, why):
+@pytest.mark.parametrize("more", [1, decoding.LARGEST + 9])
+def test_a_text_that_is_too_large_is_refused_and_leaves_nothing(tmp_path, more):
     library = Library(tmp_path / "corpora")
-    with pytest.raises(CorpusError, match=why) as caught:
-        library.add(data, "a file.txt", "upload")
-    assert "a file.txt" in str(caught.value)
+    with pytest.raises(CorpusError, match="more than 50 MB"):
+        library.add(b"x" * (decoding.LARGEST + more), "a file.txt", "upload")
     assert not list(tmp_path.rglob("*.txt"))
-    (tmp_path / "a file.txt").write_bytes(data)
-    with pytest.raises(CorpusError, match=why):
-        load_corpus(str(tmp_path / "a file.txt"), [])
 
 
 @pytest.mark.parametrize(
@@ -95,6 +84,11 @@ def test_the_same_text_is_one_corpus_however_it_was_written(tmp_path, data):
         ("<b>bold</b>", "b>"),
         ("x" * 300, "x" * 80),
         ("東京.txt", "東京.txt"),
+        ("東京　物語.txt", "東京 物語.txt"),
+        ("می‌خواهم.txt", "می‌خواهم.txt"),
+        ("\u200d👩‍👧 \u200c", "👩‍👧"),
+        ("\u202egpj.txt\u2066", "gpj.txt"),
+        ("\u200d", "Untitled text"),
     ],
 )
 def test_a_name_is_only_ever_shown(tmp_path, given, shown):
@@ -173,7 +167,7 @@ def test_without_a_connection_the_lab_says_so_and_learns_from_what_is_there(text
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     monkeypatch.setattr(corpora, "TINY_SHAKESPEARE_URL", f"http://127.0.0.1:{port}/x")
-    monkeypatch.setattr(corpora, "corpus_folders", lambda home: [])
+    monkeypatch.setitem(sys.modules, "pip", None)
     monkeypatch.setattr("transformer_lab.lab.texts.corpus_folders", lambda home: [])
     assert "not on this computer" in texts.missing("tiny_shakespeare")
     corpus, encoded, note = texts.fetched(Setup())
@@ -191,6 +185,52 @@ def test_a_named_folder_is_looked_in_first(tmp_path, texts, monkeypatch):
     assert texts.titles()["mine"] == "mine.txt"
     (named / "mine.txt").write_text(STORY.upper())
     assert texts.corpus("mine").text == STORY.upper()  # changed files are read again
+
+
+def test_every_text_file_is_on_offer_and_none_hides_another(texts, tmp_path, monkeypatch):
+    first, second = tmp_path / "first", tmp_path / "data"
+    first.mkdir()
+    second.mkdir()
+    monkeypatch.setenv("TRANSFORMER_LAB_DATA", str(first))
+    files = {
+        "mine": first / "mine.txt",
+        "BOOK": first / "BOOK.TXT",
+        "python_docs.txt": first / "python_docs.txt",  # its own name is a built-in text's
+        "tiny_shakespeare.Txt": first / "tiny_shakespeare.Txt",
+        "mine.txt": second / "mine.txt",
+    }
+    for name, path in files.items():
+        path.write_text(f"{name}\n{STORY}")
+    for name, path in files.items():
+        assert texts.titles()[name] == path.name
+        assert texts.corpus(name).text == f"{name}\n{STORY}"
+    built_in = texts.corpus("python_docs")
+    assert built_in.source.startswith("pydoc_data")
+    assert texts.corpus(str(first / "python_docs.txt")).name == "python_docs.txt"
+    monkeypatch.setenv("TRANSFORMER_LAB_DATA", str(second))  # named twice, offered once
+    assert "mine.txt" not in texts.titles()
+
+
+def test_a_text_of_the_library_gets_a_name_no_other_text_has(texts, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.txt").write_text(STORY)
+    names = ["mine", "mine", "python_docs", "Tiny Shakespeare", "mine.txt"]
+    entries = [
+        texts.add(f"{number} {STORY}".encode(), name, "pasted") for number, name in enumerate(names)
+    ]
+    shown = [entry.name for entry in entries]
+    assert shown == ["mine (2)", "mine (3)", "python_docs (2)", "Tiny Shakespeare (2)", "mine.txt"]
+    assert texts.rename(entries[0], "mine (2)").name == "mine (2)"
+    assert texts.rename(entries[0], TITLES["python_docs"]).name == "Python documentation (2)"
+    assert texts.corpus("mine (3)").text == f"1 {STORY}"
+
+
+def test_a_file_chosen_from_the_list_is_not_taken_for_a_text_of_that_name(texts, tmp_path):
+    entry = texts.add(f"first {STORY}".encode(), "mine", "pasted")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.txt").write_text(STORY)
+    assert texts.corpus("mine").text == STORY
+    assert texts.corpus(entry.id).text == f"first {STORY}"
 
 
 def test_a_missing_file_names_what_there_is(texts):

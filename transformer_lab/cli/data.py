@@ -6,30 +6,41 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from transformer_lab.cli.common import home_folder
+from transformer_lab.cli.common import FAILED, home_folder
 from transformer_lab.cli.output import mention, say
 from transformer_lab.lab.study import verify
 from transformer_lab.lab.texts import Texts
 from transformer_lab.settings import ConfigError, from_mapping
 from transformer_lab.text import DataConfig
-from transformer_lab.text.corpora import read_text_file
+from transformer_lab.text.corpora import TITLES, corpus_folders, fetch_missing
+from transformer_lab.text.decoding import EncodingError
 
 
 def data(arguments: argparse.Namespace) -> int:
     """Texts: which there are, what is in them, how they become tokens."""
 
+    if arguments.what == "fetch":
+        return _fetch(arguments)
     if arguments.what != "list" and arguments.text is None:
         raise ConfigError("text", f"Say which text: transformer-lab data {arguments.what} NAME.")
     texts = Texts(home_folder(arguments))
     try:
-        answers = {"list": _list_texts, "add": _add_text, "show": _show_text}
+        answers = {
+            "list": _list_texts,
+            "add": _add_text,
+            "show": _show_text,
+        }
         facts = answers.get(arguments.what, _tokenize_text)(texts, arguments)
     finally:
         texts.close()
+    _print(facts, arguments)
+    return 0
+
+
+def _print(facts: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
     for row in facts:
         words = "  ".join(str(value) for value in row.values())
         say(json.dumps(row) if arguments.json else words)
-    return 0
 
 
 def _list_texts(texts: Texts, arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -39,12 +50,34 @@ def _list_texts(texts: Texts, arguments: argparse.Namespace) -> list[dict[str, A
     ]
 
 
-def _add_text(texts: Texts, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def _fetch(arguments: argparse.Namespace) -> int:
+    """Without a Texts, which would make the home: nothing but the texts is written."""
+    home = home_folder(arguments)
+    into = arguments.into or home / "data"
+    facts = [
+        {"name": name, "title": TITLES[name], "missing": why}
+        for name, why in fetch_missing([into, *corpus_folders(home)], into).items()
+    ]
+    _print(facts, arguments)
+    return FAILED if any(row["missing"] for row in facts) else 0
 
-    corpus = read_text_file(Path(arguments.text).expanduser())
-    name = arguments.name or corpus.title
-    entry = texts.library.add(corpus.text.encode(), name, f"file {corpus.title}")
-    return [{"name": entry.id, "title": entry.name, "characters": entry.characters}]
+
+def _add_text(texts: Texts, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    path = Path(arguments.text).expanduser()
+    try:
+        entry = texts.add_file(path, arguments.name or "", arguments.encoding or "")
+    except EncodingError as error:
+        for guess in error.guesses:
+            mention(f"--encoding {guess.encoding:14} {guess.preview}", to=sys.stderr)
+        raise
+    return [
+        {
+            "name": entry.id,
+            "title": entry.name,
+            "characters": entry.characters,
+            "note": entry.note,
+        }
+    ]
 
 
 def _show_text(texts: Texts, arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -52,6 +85,7 @@ def _show_text(texts: Texts, arguments: argparse.Namespace) -> list[dict[str, An
     facts = {
         "title": corpus.title,
         "source": corpus.source,
+        "note": corpus.note,
         "sha256": corpus.sha256,
         "characters": corpus.characters,
         "distinct characters": corpus.distinct_characters,

@@ -28,7 +28,8 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 def _doctor_machine(arguments: argparse.Namespace) -> list[str]:
     from transformer_lab.lab.device import choose_device, environment, thread_count
-    from transformer_lab.text.corpora import CorpusError, corpus_folders, load_corpus
+    from transformer_lab.text.corpora import corpus_folders, load_corpus
+    from transformer_lab.text.errors import CorpusError
 
     home = home_folder(arguments)
     missing = []

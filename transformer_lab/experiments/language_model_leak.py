@@ -45,7 +45,7 @@ from transformer_lab.inspection.clamped import settled_losses
 from transformer_lab.model import GPT, ModelConfig, build_model, model_from_weights
 from transformer_lab.settings import ConfigError
 from transformer_lab.text import DataConfig
-from transformer_lab.text.corpora import Corpus, CorpusMissingError, load_corpus
+from transformer_lab.text.corpora import Corpus, load_or_stand_in
 from transformer_lab.text.split import encode_corpus
 from transformer_lab.training.batches import Batches
 from transformer_lab.training.learning_rules import energy
@@ -126,11 +126,8 @@ def with_own_model(
 
 
 def text_of(folders: Sequence[Path]) -> Corpus:
-    """Tiny Shakespeare where it is on this computer, else the text that every Python brings."""
-    try:
-        return load_corpus("tiny_shakespeare", folders)
-    except CorpusMissingError:
-        return load_corpus("python_docs", folders)
+    """Tiny Shakespeare where it is on this computer, else what stands in for it."""
+    return load_or_stand_in("tiny_shakespeare", folders)
 
 
 def learned(model: GPT, text: Tensor, settings: LanguageModelLeakSettings) -> Iterator[int]:

@@ -29,13 +29,13 @@ from transformer_lab.lab.settlings import Settlings
 from transformer_lab.lab.snapshot import Snapshot
 from transformer_lab.lab.stored_models import NoWeightsError, StoredModels
 from transformer_lab.lab.studies import Studies
-from transformer_lab.lab.texts import Texts
+from transformer_lab.lab.texts import Texts, learned_from
 from transformer_lab.lab.trainings import Trainings
 from transformer_lab.lab.views import View, live_view, stored_view
 from transformer_lab.lab.writing import Writings
 from transformer_lab.recipes import Setup, setup_from
 from transformer_lab.settings import ConfigError
-from transformer_lab.text.corpora import ALWAYS_THERE, Corpus
+from transformer_lab.text.corpora import Corpus
 from transformer_lab.text.tokenizers import UnknownTextError
 from transformer_lab.training import StepMetrics
 from transformer_lab.training.moments import MomentError, Moments
@@ -186,8 +186,7 @@ class Lab(Trainings):
             return live.made.corpus, live.setup
         manifest = self.store.open(name).manifest
         setup, about = setup_from(manifest["setup"]), manifest["corpus"]
-        stood_in = about["name"] == ALWAYS_THERE
-        corpus = self.texts.corpus(ALWAYS_THERE if stood_in else setup.data.corpus)
+        corpus = self.texts.corpus(learned_from(setup, manifest))
         if corpus.sha256 != about["sha256"]:
             raise ConfigError(
                 "data.corpus",

@@ -41,6 +41,7 @@ from transformer_lab.lab.database import (
     State,
     connect,
 )
+from transformer_lab.text.library import printable
 from transformer_lab.training import Change, StepMetrics
 from transformer_lab.training.checkpoint import can_go_on, flush_folder
 from transformer_lab.training.live import ChangeName
@@ -110,7 +111,7 @@ class Run:
     def describe(self, **changes: Any) -> About:
         """Change title, notes or pin. Raises OSError."""
         about = replace(self.about, **changes)
-        title = "".join(c for c in " ".join(about.title.split()) if c.isprintable())
+        title = printable(" ".join(about.title.split()))
         about = replace(about, title=title[:LONGEST_TITLE], notes=about.notes[:LONGEST_NOTES])
         write_json(self.folder / "about.json", asdict(about))
         return about

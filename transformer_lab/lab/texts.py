@@ -3,7 +3,7 @@
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,17 +15,20 @@ from transformer_lab.settings import ConfigError
 from transformer_lab.text import DataConfig
 from transformer_lab.text.cache import ByteCache
 from transformer_lab.text.corpora import (
-    ALWAYS_THERE,
     CORPORA,
+    FILES,
+    STAND_INS,
     TITLES,
     Corpus,
-    CorpusMissingError,
+    bytes_of,
     corpus_file,
     corpus_folders,
     load_corpus,
     text_files,
+    title_of,
 )
-from transformer_lab.text.library import Library
+from transformer_lab.text.errors import CorpusError, CorpusMissingError
+from transformer_lab.text.library import Entry, Library
 from transformer_lab.text.overlap import overlap
 from transformer_lab.text.pieces import Tokens
 from transformer_lab.text.split import (
@@ -81,14 +84,28 @@ class Texts:
         """Names and titles of the corpora on offer: built in, the learner's, files in folders."""
         files = text_files(corpus_folders(self._home))
         own = {entry.id: entry.name for entry in self.library.list()}
-        return (
-            TITLES | own | {name: path.name for name, path in files.items() if name not in CORPORA}
-        )
+        found = {name: name if name == str(path) else path.name for name, path in files.items()}
+        return TITLES | own | found
+
+    def add(self, data: bytes, name: str, source: str, encoding: str = "") -> Entry:
+        """Keep a text in the library, by a name that no other text has. Raises CorpusError."""
+        taken = {*TITLES, *TITLES.values(), *text_files(corpus_folders(self._home))}
+        return self.library.add(data, name, source, encoding, taken)
+
+    def add_file(self, path: Path, name: str = "", encoding: str = "") -> Entry:
+        """Keep what stands in a file, as it is now. Raises CorpusError."""
+        title = title_of(path)
+        return self.add(bytes_of(path), name or title, f"file {title}", encoding)
+
+    def rename(self, entry: Entry, name: str) -> Entry:
+        """Give a text of the library another name, one that no other text has."""
+        taken = {*TITLES, *TITLES.values(), *text_files(corpus_folders(self._home))}
+        return self.library.rename(entry, name, taken)
 
     def corpus(self, name: str, *, download: bool = False) -> Corpus:
         """A text by its name, its id in the library, or its path. Raises CorpusError."""
         folders = corpus_folders(self._home)
-        entry = self.library.find(name) if name not in CORPORA else None
+        entry = self._entry(name, folders)
         if entry:
             known = self._kept(
                 self._corpora, entry.sha256, KEPT_TEXTS, lambda: self.library.load(entry)
@@ -96,6 +113,8 @@ class Texts:
             return known if known.title == entry.name else replace(known, title=entry.name)
         target = self._home / "data" if download else None
         path = corpus_file(name, folders)
+        if path is None and name in FILES:  # once it is fetched the next call finds its file
+            return load_corpus(name, folders, download_to=target)
         try:
             status = path.stat() if path else None
         except (OSError, ValueError):
@@ -105,6 +124,11 @@ class Texts:
             self._corpora, key, KEPT_TEXTS, lambda: load_corpus(name, folders, download_to=target)
         )
 
+    def _entry(self, name: str, folders: list[Path]) -> Entry | None:
+        """A text of the library by its id; by its name too where no other text is called so."""
+        found = None if name in CORPORA else self.library.find(name)
+        return None if found and found.id != name and name in text_files(folders) else found
+
     def missing(self, name: str) -> str:
         """Why a known corpus is not at hand, as a sentence; empty when it is."""
         try:
@@ -113,17 +137,33 @@ class Texts:
             return str(error)
         return ""
 
+    def at_hand(self, name: str) -> str:
+        """That text if it is on this computer, else the first that can stand in for it."""
+        if not self.missing(name):
+            return name
+        return next(other for other in STAND_INS[name] if self._usable(other))
+
+    def _usable(self, name: str) -> bool:
+        try:
+            return not self.missing(name)
+        except CorpusError:  # damaged, say
+            return False
+
+    def downloading(self, name: str) -> Iterator[str]:
+        """Fetch a text, as interactive work; yields what came of it in a sentence."""
+        try:
+            yield f"{self.corpus(name, download=True).title} is here now."
+        except CorpusError as error:
+            yield str(error)
+
     def facts(self, setup: Setup) -> TextFacts:
         """What a training with this setup would read, told at once.
 
-        While its text is missing, the facts of the text that is always there. Raises ConfigError
+        While its text is missing, the facts of the one that stands in for it. Raises ConfigError
         when the text cannot be used, or is too short by any reckoning.
         """
         config = setup.data
-        try:
-            corpus = self.corpus(config.corpus)
-        except CorpusMissingError:
-            corpus = self.corpus(ALWAYS_THERE)
+        corpus = self.corpus(self.at_hand(config.corpus))
         size = self._kept(
             self._facts,
             (corpus.sha256, config.tokenizer, config.vocabulary_size),
@@ -161,7 +201,7 @@ class Texts:
     def fetched(
         self, setup: Setup, progress: Progress = lambda words: None
     ) -> tuple[Corpus, EncodedCorpus, str]:
-        """Text and tokens for a training, downloaded if need be; else the text always there.
+        """Text and tokens for a training, downloaded if need be; else those of a stand-in.
 
         The third is a note on what was done instead. Raises ConfigError.
         """
@@ -176,8 +216,7 @@ class Texts:
 
         `manifest` is what its run.json says.
         """
-        stood_in = manifest["corpus"]["name"] == ALWAYS_THERE
-        name = ALWAYS_THERE if stood_in else setup.data.corpus
+        name = learned_from(setup, manifest)
         corpus = self.corpus(name, download=True)
         if corpus.sha256 != manifest["corpus"]["sha256"]:
             raise ConfigError(
@@ -199,15 +238,23 @@ class Texts:
         return _long_enough(corpus, encoded, setup), encoded, note
 
     def _at_hand(self, config: DataConfig, progress: Progress) -> tuple[DataConfig, str]:
-        """The text to use, downloaded if need be, and a note when it is another than asked for."""
-        if self.missing(config.corpus):
-            progress("downloading the text")
+        """The text to use, downloaded if need be, and a note when it is another than asked for.
+
+        What may stand in for it is downloaded too, for it is better than what is always there.
+        """
+        name, why = config.corpus, ""
+        for name in (config.corpus, *STAND_INS.get(config.corpus, ())):
             try:
-                self.corpus(config.corpus, download=True)
-            except CorpusMissingError as error:
-                note = f"This run learns from the {TITLES[ALWAYS_THERE]} instead. {error}"
-                return replace(config, corpus=ALWAYS_THERE), note
-        return config, ""
+                if self.missing(name):
+                    progress("downloading the text")
+                    self.corpus(name, download=True)
+                break
+            except CorpusError as error:
+                if name == config.corpus and not isinstance(error, CorpusMissingError):
+                    raise
+                why = why or str(error)
+        note = f"This run learns from {TITLES[name]} instead. {why}" if why else ""
+        return replace(config, corpus=name), note
 
     def _in_tokens(
         self, corpus: Corpus, config: DataConfig, manifest: Mapping[str, Any], progress: Progress
@@ -287,6 +334,12 @@ class Texts:
             while len(shelf) > most:
                 shelf.popitem(last=False)
         return made
+
+
+def learned_from(setup: Setup, manifest: Mapping[str, Any]) -> str:
+    """The name of the text a stored run learned from: what its settings say, or its stand-in."""
+    name = str(manifest["corpus"]["name"])
+    return name if name in STAND_INS.get(setup.data.corpus, ()) else setup.data.corpus
 
 
 def _long_enough(corpus: Corpus, encoded: EncodedCorpus, setup: Setup) -> Corpus:

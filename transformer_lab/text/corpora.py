@@ -4,19 +4,20 @@ A corpus is looked for by name: first among the built-in ones (`CORPORA`), then 
 the corpus folders, then as a path.
 """
 
-import codecs
 import hashlib
 import os
 import sysconfig
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import pooch
 
-from transformer_lab.settings import ConfigError
+from transformer_lab.text.decoding import LARGEST_FILE, decoded
+from transformer_lab.text.errors import CorpusError, CorpusMissingError
+from transformer_lab.text.plays import PLAYS_FILE, fetch_plays, read_plays
 from transformer_lab.text.tasks import TASKS, task_text
 
 TINY_SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
@@ -25,31 +26,23 @@ TINY_SHAKESPEARE_URL = (
 )
 TINY_SHAKESPEARE_FILE = "tinyshakespeare.txt"
 SHORTEST = 64  # characters; below this there is nothing to learn or to hold back
-LARGEST = 50_000_000  # bytes of a text
 LARGEST_SOURCE = 12_000_000  # bytes taken of Python's library
 OUTSIDE = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"})
 
 
-class CorpusError(ConfigError):
-    """A corpus that cannot be had or used; the message says why and what to do."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__("data.corpus", message)
-
-
-class CorpusMissingError(CorpusError):
-    """A known corpus that is neither on this computer nor reachable now."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """A text and what is known of it: `sha256` is over its UTF-8 bytes."""
+    """A text and what is known of it: `sha256` is over its UTF-8 bytes.
+
+    `note` says what was done to a file to make plain text of it.
+    """
 
     name: str
     title: str
     text: str
     source: str
     sha256: str
+    note: str = ""
 
     @property
     def characters(self) -> int:
@@ -62,13 +55,18 @@ class Corpus:
         return len(set(self.text))
 
 
-def corpus_of(name: str, title: str, text: str, source: str) -> Corpus:
+def corpus_of(name: str, title: str, text: str, source: str, note: str = "") -> Corpus:
     """A corpus from text in hand. Raises CorpusError when there is too little of it."""
+    check_size(text, title)
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return Corpus(name=name, title=title, text=text, source=source, sha256=digest, note=note)
+
+
+def check_size(text: str, title: str) -> None:
+    """Raise CorpusError when there is too little of a text."""
     if len(text) < SHORTEST:
         found = "is empty" if not text else f"has only {len(text)} characters"
         raise CorpusError(f"{title} {found}: a corpus needs at least {SHORTEST}.")
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    return Corpus(name=name, title=title, text=text, source=source, sha256=digest)
 
 
 def corpus_folders(home: Path) -> list[Path]:
@@ -96,7 +94,7 @@ def tiny_shakespeare(folders: Sequence[Path], download_to: Path | None) -> Corpu
 
 
 def _verified_shakespeare(path: Path, source: str) -> Corpus:
-    data = path.read_bytes()
+    data = bytes_of(path)
     if hashlib.sha256(data).hexdigest() != TINY_SHAKESPEARE_SHA256:
         raise CorpusError(
             f"{path} is damaged: it is not the known Tiny Shakespeare text. "
@@ -144,6 +142,18 @@ def download(url: str, sha256: str, folder: Path, patience: float = 5.0) -> Path
     )
 
 
+def shakespeares_plays(folders: Sequence[Path], download_to: Path | None) -> Corpus:
+    """38 plays, one after another: 4,781,210 characters, 71 distinct."""
+    path = next((path for folder in folders if (path := folder / PLAYS_FILE).is_file()), None)
+    if path is None:
+        if download_to is None:
+            raise CorpusMissingError("Shakespeare's plays are not on this computer yet.")
+        path = fetch_plays(download_to)
+    return corpus_of(
+        "shakespeare_plays", "Shakespeare's plays", read_plays(path), f"file {PLAYS_FILE}"
+    )
+
+
 def python_documentation(folders: Sequence[Path], download_to: Path | None) -> Corpus:
     """The help texts that come with every Python: real English prose, no network needed."""
     from pydoc_data.topics import topics  # noqa: PLC0415 - half a megabyte, read only when wanted
@@ -181,33 +191,56 @@ def task(name: str) -> Callable[[Sequence[Path], Path | None], Corpus]:
 
 CORPORA: dict[str, Callable[[Sequence[Path], Path | None], Corpus]] = {
     "tiny_shakespeare": tiny_shakespeare,
+    "shakespeare_plays": shakespeares_plays,
     "python_docs": python_documentation,
     "python_source": python_source,
     **{name: task(name) for name in TASKS},
 }
 TITLES = {
     "tiny_shakespeare": "Tiny Shakespeare",
+    "shakespeare_plays": "Shakespeare's plays",
     "python_docs": "Python documentation",
     "python_source": "Python library source",
     **{name: made.title for name, made in TASKS.items()},
 }
 ALWAYS_THERE = "python_docs"
+FILES = {"tiny_shakespeare": TINY_SHAKESPEARE_FILE, "shakespeare_plays": PLAYS_FILE}
+SIZES = {"tiny_shakespeare": "1.1 MB", "shakespeare_plays": "2.1 MB"}  # of their downloads
+STAND_INS = {  # what is used in place of a text that cannot be had, in this order
+    "tiny_shakespeare": ("shakespeare_plays", ALWAYS_THERE),
+    "shakespeare_plays": ("tiny_shakespeare", ALWAYS_THERE),
+}
 
 
 def text_files(folders: Sequence[Path]) -> dict[str, Path]:
-    """The learner's own .txt files by name; the first folder that has a name wins."""
+    """The learner's own .txt files by name, which is that of the file without its ending.
+
+    A file whose name is taken, by a built-in text or by a file before it, is called by its whole
+    name, or else by its path.
+    """
     found: dict[str, Path] = {}
-    for folder in folders:
-        for path in sorted(folder.glob("*.txt")) if folder.is_dir() else []:
-            if path.name != TINY_SHAKESPEARE_FILE and path.is_file():
-                found.setdefault(path.stem, path)
+    for path in _own_files(folders):
+        names = (path.stem, path.name, str(path))
+        found[next(name for name in names if name not in CORPORA and name not in found)] = path
     return found
+
+
+def _own_files(folders: Sequence[Path]) -> Iterator[Path]:
+    for folder in {os.path.realpath(folder): folder for folder in folders}.values():
+        try:
+            paths = sorted(folder.iterdir())
+        except OSError:  # it is not there, or may not be read
+            continue
+        for path in paths:
+            mine = path.suffix.lower() == ".txt" and path.name != TINY_SHAKESPEARE_FILE
+            if mine and path.is_file():
+                yield path
 
 
 def corpus_file(name: str, folders: Sequence[Path]) -> Path | None:
     """The file behind a corpus, there or not; None for one that has no file of its own."""
-    if name == "tiny_shakespeare":
-        found = [folder / TINY_SHAKESPEARE_FILE for folder in folders]
+    if name in FILES:
+        found = [folder / FILES[name] for folder in folders]
         return next((path for path in found if path.is_file()), None)
     if name in CORPORA:
         return None
@@ -224,11 +257,49 @@ def load_corpus(name: str, folders: Sequence[Path], *, download_to: Path | None 
         return CORPORA[name](folders, download_to)
     path = corpus_file(name, folders)
     assert path is not None
-    return read_text_file(path, name if path.stem == name else None)
+    return read_text_file(path, name if name in text_files(folders) else None)
 
 
-def read_text_file(path: Path, name: str | None = None) -> Corpus:
-    """A corpus from a UTF-8 text file. Raises CorpusError for anything that is not one."""
+def fetch_missing(folders: Sequence[Path], target: Path) -> dict[str, str]:
+    """Fetch the texts that come from elsewhere and are in none of the folders.
+
+    For each its name and why it cannot be had, empty when it is there.
+    """
+    outcome = {}
+    for name in FILES:
+        try:
+            load_corpus(name, folders, download_to=target)
+            outcome[name] = ""
+        except CorpusError as error:
+            outcome[name] = str(error)
+    return outcome
+
+
+def load_or_stand_in(name: str, folders: Sequence[Path]) -> Corpus:
+    """That corpus when it is on this computer, else the first that can stand in for it."""
+    for other in (name, *STAND_INS.get(name, ())):
+        try:
+            return load_corpus(other, folders)
+        except CorpusMissingError:
+            continue
+    raise CorpusMissingError(f"{TITLES.get(name, name)} is not on this computer.")
+
+
+def read_text_file(path: Path, name: str | None = None, encoding: str = "") -> Corpus:
+    """A corpus from a text file, UTF-8 unless told otherwise. Raises as bytes_of and decoded do."""
+    title = title_of(path)
+    read = decoded(bytes_of(path), title, encoding)
+    name = name or (title if path.stem in CORPORA else Path(title).stem)
+    return corpus_of(name, title, read.text, f"file {title}", read.note)
+
+
+def title_of(path: Path) -> str:
+    """A file's name; where the system's own encoding lacks a letter, it is not yet text."""
+    return os.fsencode(path.name).decode("utf-8", "replace")
+
+
+def bytes_of(path: Path) -> bytes:
+    """What stands in a text file, cut where it is too large for a text. Raises CorpusError."""
     if not path.is_file():
         raise CorpusError(
             f"There is no corpus {str(path)!r}: choose {', '.join(CORPORA)}, "
@@ -236,32 +307,6 @@ def read_text_file(path: Path, name: str | None = None) -> Corpus:
         )
     try:
         with path.open("rb") as file:
-            data = file.read(2 * LARGEST + 4)
+            return file.read(LARGEST_FILE + 4)
     except OSError as error:
         raise CorpusError(f"{path} cannot be read: {error.strerror}.") from error
-    # Where the system's own encoding lacks a letter, a file's name is not yet text.
-    title = os.fsencode(path.name).decode("utf-8", "replace")
-    return corpus_of(name or Path(title).stem, title, decoded(data, title), f"file {title}")
-
-
-def decoded(data: bytes, title: str) -> str:
-    """Bytes as text with plain line ends: UTF-8, or UTF-16 that begins with its mark.
-
-    Raises CorpusError for anything else.
-    """
-    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    if len(data) > (2 if wide else 1) * LARGEST + 3:  # 3 for the mark
-        raise CorpusError(
-            f"{title} has more than {LARGEST // 10**6} MB, the most a corpus may have: "
-            "cut it into parts."
-        )
-    if b"\0" in data and not wide:
-        raise CorpusError(f"{title} is not a text file: it has zero bytes. Save it as plain text.")
-    try:
-        text = data.decode("utf-16" if wide else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise CorpusError(
-            f"{title} is not {'UTF-16' if wide else 'UTF-8'} text (byte {error.start:,} does not "
-            "fit): save it as UTF-8."
-        ) from error
-    return text.replace("\r\n", "\n")

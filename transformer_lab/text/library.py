@@ -10,20 +10,29 @@ import json
 import re
 import shutil
 import time
+import unicodedata
 import uuid
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from transformer_lab.text.corpora import SHORTEST, Corpus, CorpusError, decoded
+from transformer_lab.text.corpora import Corpus, check_size
+from transformer_lab.text.decoding import decoded
+from transformer_lab.text.errors import CorpusError
 
 LONGEST_NAME = 80
 INCOMING = ".incoming-"
+JOINERS = "\u200c\u200d"  # zero width non-joiner and joiner
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One text of the library; `id` is the beginning of its hash."""
+    """One text of the library; `id` is the beginning of its hash.
+
+    `note` says what was done to the file to make plain text of it.
+    """
 
     id: str
     name: str
@@ -32,6 +41,12 @@ class Entry:
     size: int
     characters: int
     added: float
+    note: str = ""
+
+    @property
+    def arrival(self) -> str:
+        """What to say once it is there."""
+        return f"{self.name} was added. {self.note}".strip()
 
 
 class Library:
@@ -51,23 +66,39 @@ class Library:
         by_id = [entry for entry in entries if entry.id == name]
         return next(iter(by_id or [entry for entry in entries if entry.name == name]), None)
 
-    def add(self, data: bytes, name: str, source: str) -> Entry:
+    def add(
+        self,
+        data: bytes,
+        name: str,
+        source: str,
+        encoding: str = "",
+        taken: Collection[str] = (),
+    ) -> Entry:
         """Keep a text; the same text again gives the entry that is there.
 
-        Raises CorpusError for what is not a text to learn from, and leaves nothing behind.
+        It gets a name that no other text has, nor is among those `taken`. Raises CorpusError for
+        what is not a text to learn from, as `decoded` does, and leaves nothing behind.
         """
         name = clean_name(name)
-        text = decoded(data, name)
-        if len(text) < SHORTEST:
-            found = "is empty" if not text else f"has only {len(text)} characters"
-            raise CorpusError(f"{name} {found}: a corpus needs at least {SHORTEST}.")
-        stored = text.encode()
+        read = decoded(data, name, encoding)
+        check_size(read.text, name)
+        stored = read.text.encode()
         sha256 = hashlib.sha256(stored).hexdigest()
-        entry = Entry(sha256[:16], name, source, sha256, len(stored), len(text), time.time())
         place = self.folder / sha256
         known = self._entry(place)
         if known:
             return known
+        name = self._free(name, taken)
+        entry = Entry(
+            sha256[:16],
+            name,
+            source,
+            sha256,
+            len(stored),
+            len(read.text),
+            time.time(),
+            read.note,
+        )
         staging = self.folder / f"{INCOMING}{uuid.uuid4().hex}"
         try:
             staging.mkdir(parents=True)
@@ -95,11 +126,17 @@ class Library:
             text=data.decode("utf-8"),
             source=entry.source,
             sha256=entry.sha256,
+            note=entry.note,
         )
 
-    def rename(self, entry: Entry, name: str) -> Entry:
-        """Give a text another name. Raises CorpusError."""
-        changed = Entry(**(asdict(entry) | {"name": clean_name(name)}))
+    def rename(self, entry: Entry, name: str, taken: Collection[str] = ()) -> Entry:
+        """Give a text another name, one that no other text has, nor is among those `taken`.
+
+        Raises CorpusError.
+        """
+        name = clean_name(name)
+        name = name if name == entry.name else self._free(name, taken)
+        changed = Entry(**(asdict(entry) | {"name": name}))
         try:
             self._write(self.folder / entry.sha256, changed)
         except OSError as error:
@@ -122,6 +159,12 @@ class Library:
                 if time.time() - leftover.stat().st_mtime > 3600:
                     shutil.rmtree(leftover)
 
+    def _free(self, name: str, taken: Collection[str]) -> str:
+        """The name, with a number behind it when another text is called so."""
+        used = {*taken, *(entry.name for entry in self.list())}
+        numbered = (f"{name} ({number})" for number in count(2))
+        return name if name not in used else next(new for new in numbered if new not in used)
+
     def _write(self, folder: Path, entry: Entry) -> None:
         staged = folder / ".about.json"
         staged.write_text(json.dumps(asdict(entry), indent=2, ensure_ascii=False), encoding="utf-8")
@@ -138,5 +181,11 @@ class Library:
 def clean_name(name: str) -> str:
     """A name as it is shown: the last part of a path, printable, not too long, never empty."""
     last = re.split(r"[/\\]", name.strip())[-1]
-    shown = "".join(c for c in last if c.isprintable()).strip()[:LONGEST_NAME]
+    shown = printable(last)[:LONGEST_NAME].strip(JOINERS)
     return (shown.lstrip(".") and shown) or "Untitled text"
+
+
+def printable(name: str) -> str:
+    """A name without what cannot be seen; joiners stay, for many scripts and emoji need them."""
+    spaced = ("".join(" " if unicodedata.category(c) == "Zs" else c for c in name)).strip()
+    return "".join(c for c in spaced if c.isprintable() or c in JOINERS).strip(f" {JOINERS}")

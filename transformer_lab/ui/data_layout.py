@@ -10,7 +10,7 @@ from dash import dcc, html
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.study import Study
 from transformer_lab.recipes import SETTINGS, load_recipes
-from transformer_lab.text.corpora import ALWAYS_THERE, Corpus
+from transformer_lab.text.corpora import Corpus
 from transformer_lab.text.tokenizers import Tokenizer, WordTokenizer
 from transformer_lab.ui import ids
 from transformer_lab.ui.train_layout import GRAPH, opening
@@ -25,12 +25,15 @@ EXAMPLE = "To be, or not to be: that is the question. Antidisestablishmentariani
 def layout(lab: Lab) -> html.Div:
     """Texts on the left; the text and its tokens on the right."""
     setup = opening(lab, load_recipes())[1]
-    text = ALWAYS_THERE if lab.texts.missing(setup.data.corpus) else setup.data.corpus
+    text = lab.texts.at_hand(setup.data.corpus)
     return html.Div(
         [
             dcc.Store(id=ids.UPLOADED),
             dcc.Store(id=ids.STUDY),
             dcc.Store(id=ids.STUDIED),
+            dcc.Store(id=ids.UNREAD),
+            dcc.Store(id=ids.FETCH),
+            dcc.Interval(id=ids.FETCH_TICK, interval=500, disabled=True),
             dcc.Interval(id=ids.STUDY_TICK, interval=300),
             html.Section(_texts(lab, text), className="column controls card"),
             html.Section(
@@ -73,7 +76,7 @@ def _texts(lab: Lab, corpus: str) -> list[Any]:
         html.Dl(id=ids.TEXT_FACTS, className="pairs"),
         html.Div(id=ids.TEXT_PROBLEM, className="message", role="alert"),
         html.Button(
-            "Download it (1.1 MB)",
+            "Download it",
             id=ids.DOWNLOAD,
             className="btn btn-outline-primary",
             hidden=True,
@@ -94,7 +97,7 @@ def _texts(lab: Lab, corpus: str) -> list[Any]:
             [
                 html.I(className="bi bi-file-earmark-arrow-up", **{"aria-hidden": "true"}),
                 html.Span("Choose a file, or drop one here"),
-                html.Span("Any UTF-8 text, up to 50 MB", className="quiet"),
+                html.Span("Any plain text, up to 50 MB", className="quiet"),
                 dcc.Input(id=ids.UPLOAD, type="file", className="visually-hidden"),
             ],
             className="drop",
@@ -119,6 +122,15 @@ def _texts(lab: Lab, corpus: str) -> list[Any]:
             ]
         ),
         html.Div(id=ids.TEXT_MESSAGE, className="message", role="alert"),
+        html.Div(
+            [
+                html.H2("Which of these reads right?"),
+                dbc.RadioItems(id=ids.ENCODING, options=[], className="encodings"),
+                html.Button("Read it so", id=ids.READ_AS, className="btn btn-outline-primary"),
+            ],
+            id=ids.ENCODINGS,
+            hidden=True,
+        ),
     ]
 
 
@@ -190,6 +202,17 @@ def options(titles: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"value": name, "label": title} for name, title in titles.items()]
 
 
+def encodings(offered: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+    """Choices of encodings, each with words as they would read."""
+    return [
+        {
+            "value": one["encoding"],
+            "label": html.Span([one["label"], html.Span(one["preview"], className="quiet")]),
+        }
+        for one in offered
+    ]
+
+
 def expanded(path: str) -> Path:
     """A path as people type it."""
     return Path(path.strip().strip("\"'")).expanduser()
@@ -203,10 +226,12 @@ def done(message: str) -> html.Span:
 def facts(corpus: Corpus) -> list[Any]:
     """What is known of a text before it is cut into tokens."""
     size = len(corpus.text.encode("utf-8", "replace"))
+    notes = [_pair("Note", corpus.note)] if corpus.note else []
     return [
         _pair("Length", f"{corpus.characters:,} characters, {size:,} bytes"),
         _pair("Alphabet", f"{corpus.distinct_characters:,} different characters"),
         _pair("Source", corpus.source),
+        *notes,
         _pair("sha256", html.Span(corpus.sha256[:16] + "…", title=corpus.sha256)),
     ]
 

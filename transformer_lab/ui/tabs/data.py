@@ -3,9 +3,10 @@
 Its layout is in `ui/data_layout.py`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
-from dash import Dash, Input, Output, State, ctx, no_update
+from dash import ClientsideFunction, Dash, Input, Output, State, ctx, no_update
 from dash.exceptions import PreventUpdate
 
 from transformer_lab.lab.jobs import Job
@@ -15,23 +16,28 @@ from transformer_lab.recipes import SETTINGS
 from transformer_lab.settings import ConfigError, checked
 from transformer_lab.text import DataConfig
 from transformer_lab.text.bpe import BytePairTokenizer
-from transformer_lab.text.corpora import CorpusMissingError, read_text_file
+from transformer_lab.text.corpora import SIZES
+from transformer_lab.text.decoding import EncodingError
+from transformer_lab.text.errors import CorpusMissingError
 from transformer_lab.text.tokenizers import TOKENIZERS
 from transformer_lab.ui import data_layout as draw
 from transformer_lab.ui import ids
 from transformer_lab.ui.charts.text import rank_count_figure
 from transformer_lab.ui.data_layout import layout
+from transformer_lab.ui.upload import offered
 
 __all__ = ["TITLE", "layout", "register"]
 
 TITLE = "Data"
 LONGEST_SENTENCE = 2000  # characters of the sentence that is shown token by token
 CORPUS = ids.setting("data", "corpus")
+FROM_UPLOAD = "upload"  # in the place of a path: the page holds the file that could not be read
 
 
 def register(app: Dash, lab: Lab) -> None:
     """The callbacks of this tab."""
     _register_library(app, lab)
+    _register_fetching(app, lab)
     _register_study(app, lab)
     _register_findings(app, lab)
     _register_sentence(app, lab)
@@ -44,71 +50,151 @@ def _register_library(app: Dash, lab: Lab) -> None:
         Output(ids.TEXT, "options"),
         Output(CORPUS, "options", allow_duplicate=True),
         Output(ids.TEXT_MESSAGE, "children"),
+        Output(ids.ENCODINGS, "hidden"),
+        Output(ids.ENCODING, "options"),
+        Output(ids.ENCODING, "value"),
+        Output(ids.UNREAD, "data"),
         Input(ids.UPLOADED, "data"),
         Input(ids.PASTE, "n_clicks"),
         Input(ids.ADD_PATH, "n_clicks"),
+        Input(ids.READ_AS, "n_clicks"),
         Input(ids.RENAME, "n_clicks"),
         Input(ids.DELETE, "n_clicks"),
-        Input(ids.DOWNLOAD, "n_clicks"),
         State(ids.TEXT, "value"),
         State(ids.PASTE_NAME, "value"),
         State(ids.PASTE_TEXT, "value"),
         State(ids.PATH, "value"),
+        State(ids.ENCODING, "value"),
+        State(ids.UNREAD, "data"),
         State(ids.NEW_NAME, "value"),
         State(CORPUS, "value"),
-        running=[(Output(ids.DOWNLOAD, "disabled"), True, False)],
         prevent_initial_call=True,
     )
-    def change(*args: Any) -> tuple[Any, Any, Any, Any]:
+    def change(*args: Any) -> tuple[Any, ...]:
         """Add, rename or delete a text, or say in one sentence why not."""
-        uploaded, *_, text, paste_name, paste_text, path, new_name, trained_on = args
-        library, chosen = lab.texts.library, text
+        uploaded, *_, text, name, pasted, path, encoding, unread, new_name, trained = args
+        if ctx.triggered_id == ids.READ_AS and unread == FROM_UPLOAD:
+            raise PreventUpdate  # the page sends the file again
+        path = unread if ctx.triggered_id == ids.READ_AS else path
+        actions: dict[str, Callable[[], tuple[str, str]]] = {
+            ids.UPLOADED: lambda: _uploaded(lab, uploaded),
+            ids.PASTE: lambda: _pasted(lab, str(pasted or ""), str(name or "Pasted text")),
+            ids.ADD_PATH: lambda: _from_path(lab, str(path or "")),
+            ids.READ_AS: lambda: _from_path(lab, str(path or ""), str(encoding or "")),
+            ids.RENAME: lambda: _rename(lab, str(text), str(new_name or "")),
+            ids.DELETE: lambda: _delete(lab, str(text)),
+        }
         try:
-            if ctx.triggered_id == ids.UPLOADED:
-                chosen, message = _uploaded(lab, uploaded)
-            elif ctx.triggered_id == ids.PASTE:
-                data = str(paste_text or "").encode("utf-8", "replace")
-                entry = library.add(data, str(paste_name or "Pasted text"), "pasted")
-                chosen, message = entry.id, f"{entry.name} was added."
-            elif ctx.triggered_id == ids.ADD_PATH:
-                chosen, message = _from_path(lab, str(path or ""))
-            elif ctx.triggered_id == ids.DOWNLOAD:
-                message = f"{lab.texts.corpus(str(text), download=True).title} is here now."
-            elif ctx.triggered_id == ids.RENAME:
-                message = _rename(lab, text, str(new_name or ""))
-            else:
-                lab.delete_text(str(text))
-                chosen, message = "tiny_shakespeare", "The text was deleted."
+            chosen, message = actions[str(ctx.triggered_id)]()
+        except EncodingError as error:
+            return (no_update,) * 3 + (str(error), *_asked(offered(error), str(path)))
+        except _UnreadError as error:
+            return (no_update,) * 3 + (str(error), *_asked(error.offered, FROM_UPLOAD))
         except (ConfigError, LabError) as error:
-            return no_update, no_update, no_update, str(error)
-        titles = lab.texts.titles()
-        trained = {**titles} if trained_on in titles else {**titles, trained_on: trained_on}
-        return chosen, draw.options(titles), draw.options(trained), draw.done(message)
+            return (no_update,) * 3 + (str(error), *_asked([], ""))
+        return chosen, *_choices(lab, trained), draw.done(message), *_asked([], "")
+
+
+class _UnreadError(LabError):
+    """An upload that is no UTF-8 text, and the encodings that fit."""
+
+    def __init__(self, words: str, offered: Any) -> None:
+        super().__init__(words)
+        self.offered = offered
+
+
+def _asked(which: Any, source: str) -> tuple[Any, ...]:
+    """The question for an encoding and what it is about; hidden when there is none."""
+    options = draw.encodings(which)
+    return not options, options, options[0]["value"] if options else None, source
+
+
+def _choices(lab: Lab, trained: Any) -> tuple[Any, Any]:
+    """The texts on offer here, and on the Train tab, where one by its path may be chosen."""
+    titles = lab.texts.titles()
+    by_path = {trained: trained} if trained and trained not in titles else {}
+    return draw.options(titles), draw.options(titles | by_path)
+
+
+def _register_fetching(app: Dash, lab: Lab) -> None:
+    app.clientside_callback(
+        ClientsideFunction("lab", "read_as"),
+        Output(ids.UPLOADED, "data", allow_duplicate=True),
+        Input(ids.READ_AS, "n_clicks"),
+        State(ids.ENCODING, "value"),
+        State(ids.UNREAD, "data"),
+        prevent_initial_call=True,
+    )
+
+    @app.callback(
+        Output(ids.FETCH, "data"),
+        Output(ids.FETCH_TICK, "disabled"),
+        Output(ids.DOWNLOAD, "disabled"),
+        Output(ids.TEXT_PROBLEM, "children", allow_duplicate=True),
+        Input(ids.DOWNLOAD, "n_clicks"),
+        State(ids.TEXT, "value"),
+        prevent_initial_call=True,
+    )
+    def fetch(pressed: Any, text: Any) -> tuple[Any, ...]:
+        """Begin to download a text, as a job: a server may take its time."""
+        job = lab.jobs.start("The download", lab.texts.downloading(str(text)))
+        return {"job": job.id}, False, True, "It is being downloaded …"
+
+    @app.callback(
+        Output(ids.FETCH_TICK, "disabled", allow_duplicate=True),
+        Output(ids.DOWNLOAD, "disabled", allow_duplicate=True),
+        Output(ids.TEXT, "options", allow_duplicate=True),
+        Output(CORPUS, "options", allow_duplicate=True),
+        Output(ids.TEXT_MESSAGE, "children", allow_duplicate=True),
+        Input(ids.FETCH_TICK, "n_intervals"),
+        State(ids.FETCH, "data"),
+        State(CORPUS, "value"),
+        prevent_initial_call=True,
+    )
+    def fetched(tick: Any, begun: Any, trained: Any) -> tuple[Any, ...]:
+        """Whether it is here now; new options make the page look at the text again."""
+        job = _job(lab, begun)
+        if job and not job.done:
+            raise PreventUpdate
+        said, _ = job.since() if job else ([], 0)
+        message = said[-1] if said else (job and job.error) or "The download was cut off."
+        return True, False, *_choices(lab, trained), message
 
 
 def _uploaded(lab: Lab, data: Any) -> tuple[str, str]:
-    entry = lab.texts.library.find(str((data or {}).get("id", "")))
+    data = data or {}
+    entry = lab.texts.library.find(str(data.get("id", "")))
     if entry is None:
-        raise LabError(str((data or {}).get("error", "The upload did not arrive.")))
-    return entry.id, f"{entry.name} was added."
+        words = str(data.get("error", "The upload did not arrive."))
+        raise _UnreadError(words, data.get("encodings", []))
+    return entry.id, entry.arrival
 
 
-def _from_path(lab: Lab, path: str) -> tuple[str, str]:
+def _pasted(lab: Lab, text: str, name: str) -> tuple[str, str]:
+    entry = lab.texts.add(text.encode("utf-8", "replace"), name, "pasted")
+    return entry.id, entry.arrival
+
+
+def _from_path(lab: Lab, path: str, encoding: str = "") -> tuple[str, str]:
     """A file of this computer becomes a text of the library, as it is now."""
     if not path.strip():
         raise LabError("Type the path of a text file on the computer that runs the lab.")
-    corpus = read_text_file(draw.expanded(path))
-    entry = lab.texts.library.add(corpus.text.encode(), corpus.title, f"file {corpus.title}")
-    return entry.id, f"{entry.name} was added."
+    entry = lab.texts.add_file(draw.expanded(path), encoding=encoding)
+    return entry.id, entry.arrival
 
 
-def _rename(lab: Lab, text: Any, name: str) -> str:
-    entry = lab.texts.library.find(str(text))
+def _rename(lab: Lab, text: str, name: str) -> tuple[str, str]:
+    entry = lab.texts.library.find(text)
     if entry is None:
         raise LabError("Only texts you added yourself can be renamed.")
     if not name.strip():
         raise LabError("Type the new name first.")
-    return f"It is called {lab.texts.library.rename(entry, name).name} now."
+    return text, f"It is called {lab.texts.rename(entry, name).name} now."
+
+
+def _delete(lab: Lab, text: str) -> tuple[str, str]:
+    lab.delete_text(text)
+    return "tiny_shakespeare", "The text was deleted."
 
 
 def _register_study(app: Dash, lab: Lab) -> None:
@@ -121,6 +207,7 @@ def _register_study(app: Dash, lab: Lab) -> None:
         Output(ids.TEXT_VOCABULARY, "disabled"),
         Output(ids.TEXT_PROBLEM, "children"),
         Output(ids.DOWNLOAD, "hidden"),
+        Output(ids.DOWNLOAD, "children"),
         Input(ids.TEXT, "value"),
         Input(ids.TEXT_TOKENIZER, "value"),
         Input(ids.TEXT_VOCABULARY, "value"),
@@ -140,14 +227,15 @@ def _register_study(app: Dash, lab: Lab) -> None:
             corpus = lab.texts.corpus(config.corpus)
         except ConfigError as error:
             missing = isinstance(error, CorpusMissingError)
-            return [], "", True, "", None, no_update, str(error), not missing
+            offer = f"Download it ({SIZES.get(str(text), '?')})"
+            return [], "", True, "", None, no_update, str(error), not missing, offer
         entry = lab.texts.library.find(config.corpus)
         job = lab.jobs.start("Looking at the tokens", study(lab.texts, config))
         begun = {"job": job.id, "config": vars(config)}
         fixed = config.tokenizer not in ("bpe", "words")
         name = entry.name if entry else ""
         facts, preview = draw.facts(corpus), draw.preview(corpus)
-        return facts, preview, entry is None, name, begun, fixed, "", True
+        return facts, preview, entry is None, name, begun, fixed, "", True, no_update
 
 
 def _register_findings(app: Dash, lab: Lab) -> None:

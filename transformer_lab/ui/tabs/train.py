@@ -23,6 +23,7 @@ from transformer_lab.recipes import (
     setup_from,
 )
 from transformer_lab.settings import ConfigError
+from transformer_lab.text.corpora import SIZES, TITLES
 from transformer_lab.ui import form, ids, live, settling_card, words
 from transformer_lab.ui.train_layout import layout
 
@@ -104,9 +105,10 @@ def _register_form(app: Dash, lab: Lab) -> None:
         changed = changed_settings(setup, recipe) if setup else ["?"]
         note = ""
         if setup and not problems and (missing := lab.texts.missing(setup.data.corpus)):
+            other = TITLES[lab.texts.at_hand(setup.data.corpus)]
             note = (
-                f"{missing} Start Training tries to download it (1.1 MB); without a connection the "
-                "Python documentation is used instead."
+                f"{missing} Start Training tries to download it ({SIZES[setup.data.corpus]}); "
+                f"without a connection {other} is used instead."
             )
         marks = [
             problems.get(f"{x['id'].get('group')}.{x['id'].get('name')}", "")
