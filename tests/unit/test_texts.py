@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import http.server
+import json
 import socket
 import sqlite3
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from transformer_lab.cli import main
 from transformer_lab.lab.texts import Texts
 from transformer_lab.recipes import Setup
 from transformer_lab.settings import ConfigError
@@ -209,6 +211,24 @@ def test_every_text_file_is_on_offer_and_none_hides_another(texts, tmp_path, mon
     assert texts.corpus(str(first / "python_docs.txt")).name == "python_docs.txt"
     monkeypatch.setenv("TRANSFORMER_LAB_DATA", str(second))  # named twice, offered once
     assert "mine.txt" not in texts.titles()
+
+
+def test_one_file_that_is_no_text_spoils_neither_the_list_nor_the_page(texts, tmp_path, capsys):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "gbk.txt").write_bytes("河水流过村子".encode("gbk") * 20)
+    (tmp_path / "data" / corpora.TINY_SHAKESPEARE_FILE).write_text("spoiled")
+    assert "not UTF-8" in texts.trouble("gbk")
+    assert texts.at_hand("tiny_shakespeare") == "python_docs"
+    with pytest.raises(CorpusError, match="damaged"):
+        texts.facts(Setup())
+    assert main(["data", "list", "--home", str(tmp_path), "--json"]) == 0
+    told = {
+        row["name"]: row["missing"]
+        for row in map(json.loads, capsys.readouterr().out.split("\n")[:-1])
+    }
+    assert "is damaged" in told["tiny_shakespeare"]
+    assert "not UTF-8" in told["gbk"]
+    assert told["python_docs"] == ""
 
 
 def test_a_text_of_the_library_gets_a_name_no_other_text_has(texts, tmp_path):

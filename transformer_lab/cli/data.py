@@ -45,7 +45,7 @@ def _print(facts: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
 
 def _list_texts(texts: Texts, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return [
-        {"name": name, "title": title, "missing": texts.missing(name)}
+        {"name": name, "title": title, "missing": texts.trouble(name)}
         for name, title in texts.titles().items()
     ]
 

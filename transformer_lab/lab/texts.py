@@ -137,17 +137,17 @@ class Texts:
             return str(error)
         return ""
 
-    def at_hand(self, name: str) -> str:
-        """That text if it is on this computer, else the first that can stand in for it."""
-        if not self.missing(name):
-            return name
-        return next(other for other in STAND_INS[name] if self._usable(other))
-
-    def _usable(self, name: str) -> bool:
+    def trouble(self, name: str) -> str:
+        """Why a text cannot be used now, as a sentence; empty when it can."""
         try:
-            return not self.missing(name)
-        except CorpusError:  # damaged, say
-            return False
+            return self.missing(name)
+        except CorpusError as error:
+            return str(error)
+
+    def at_hand(self, name: str) -> str:
+        """That text if it can be used now, else the first that stands in for it and can."""
+        others = (name, *STAND_INS.get(name, ()))
+        return next((other for other in others if not self.trouble(other)), name)
 
     def downloading(self, name: str) -> Iterator[str]:
         """Fetch a text, as interactive work; yields what came of it in a sentence."""
@@ -163,7 +163,8 @@ class Texts:
         when the text cannot be used, or is too short by any reckoning.
         """
         config = setup.data
-        corpus = self.corpus(self.at_hand(config.corpus))
+        missing = self.missing(config.corpus)  # one that is damaged is said to be
+        corpus = self.corpus(self.at_hand(config.corpus) if missing else config.corpus)
         size = self._kept(
             self._facts,
             (corpus.sha256, config.tokenizer, config.vocabulary_size),
