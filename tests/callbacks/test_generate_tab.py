@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from transformer_lab.text.corpora import load_corpus
+
 MARKUP = "<script>alert(1)</script> [x](javascript:alert(1)) **bold**"
 
 
@@ -59,6 +61,20 @@ def test_the_same_seed_writes_the_same_and_zero_is_greedy(trained, until):
 def test_a_bad_value_is_answered_at_its_control(trained, name, value, why):
     trained.generate(**{"prompt": "The ", name: value})
     assert why in trained.error_at(f"sample.{name}")
+
+
+def test_another_model_brings_a_prompt_of_its_own_unless_one_was_typed(trained, lab):
+    prompt = '{"name":"prompt","type":"sample-setting"}'
+    own = lab.prompt("quick-start-1")
+    assert own in load_corpus("python_docs", []).text
+    for typed, stands_there in (("ROMEO:", own), ("Mine", "Mine")):
+        trained.values |= {
+            ("prompt-given", "data"): None,
+            (prompt, "value"): typed,
+            ("moment-at", "data"): {"run": "quick-start-1", "step": None},
+        }
+        trained.fire("prompt-given.data", "moment-at.data")
+        assert trained.get(prompt, "value") == stands_there
 
 
 def test_unknown_characters_are_named_and_can_be_dropped(trained, until):

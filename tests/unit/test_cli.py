@@ -17,6 +17,7 @@ from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.runs import RunStore
 from transformer_lab.recipes import setup_from
 from transformer_lab.settings import checked, settings_of
+from transformer_lab.text.corpora import load_corpus
 from transformer_lab.ui import generate_layout
 
 TINY = [
@@ -159,6 +160,13 @@ def test_every_sampling_setting_is_on_the_page_the_command_line_and_in_recipes(v
         assert setup_from({"sample": {knob.name: knob.default}})
         assert checked(knob, given[knob.name]) == knob.default
         assert f"'name': '{knob.name}'" in visited_form
+
+
+def test_without_a_prompt_a_model_begins_as_its_text_does(home, capsys):
+    assert main(["generate", "--home", str(home), "--length=3", "--json"]) == 0
+    (answer,) = lines(capsys)
+    assert answer["sample"]["prompt"] != "ROMEO:"
+    assert answer["sample"]["prompt"] in load_corpus("python_docs", []).text
 
 
 def test_unknown_characters_name_the_way_out(home, capsys):

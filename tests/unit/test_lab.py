@@ -15,6 +15,7 @@ import torch
 
 from transformer_lab.generation import SampleConfig, encode_prompt
 from transformer_lab.lab.lab import Lab, LabError
+from transformer_lab.lab.prompts import readable
 from transformer_lab.lab.run import RunNotFoundError
 from transformer_lab.lab.runs import RunStore
 from transformer_lab.lab.worker import Worker
@@ -22,7 +23,7 @@ from transformer_lab.model import GPT, ModelConfig, build_model
 from transformer_lab.recipes import Setup
 from transformer_lab.settings import ConfigError
 from transformer_lab.text import corpora
-from transformer_lab.text.tokenizers import UnknownTextError
+from transformer_lab.text.tokenizers import UnknownTextError, WordTokenizer
 from transformer_lab.training import TrainConfig, train
 from transformer_lab.training.batches import Batches
 from transformer_lab.training.optimizers import OPTIMIZERS
@@ -405,6 +406,54 @@ def test_every_tokenizer_trains_and_writes(lab, tokenizer):
     assert "".join(job.since()[0])
     run = lab.store.open(status.run_id)
     assert (run.bytes_per_token() is None) == bool(run.manifest["corpus"]["unknown_share"])
+
+
+@pytest.mark.parametrize("tokenizer", ["characters", "bpe", "words"])
+def test_a_recipes_prompt_for_another_text_gives_way_to_one_of_this_text(lab, tokenizer):
+    lines = [f"Line {number} of a book on ducks" for number in range(300)]
+    entry = lab.texts.library.add("\n".join(lines).encode(), "ducks.txt", "pasted")
+    changes = {"data.corpus": entry.id, "data.tokenizer": tokenizer, "sample.prompt": "ROMEO:"}
+    lab.start(SETUP.with_values(changes | {"data.vocabulary_size": 300, "train.steps": 3}))
+    run_id = ended(lab).run_id
+    until(lambda: lab.written(run_id))
+    prompt = lab.prompt(run_id)
+    assert prompt
+    assert any(line.startswith(prompt) for line in lines)
+    assert lab.written(run_id).startswith(prompt)
+    assert lab.store.open(run_id).manifest["setup"]["sample"]["prompt"] == prompt
+
+
+@pytest.mark.parametrize(
+    ("words", "wishes", "prompt"),
+    [
+        (["duck", " "], ["ROMEO:", "duck quacks"], "duck"),
+        (["duck", " "], ["ROMEO:", "duck"], "duck"),
+        (["duck", " "], ["ROMEO:"], "duck"),
+        ([" "], [""], " "),
+    ],
+)
+def test_a_prompt_is_one_that_the_words_of_a_model_can_read(words, wishes, prompt):
+    assert readable(WordTokenizer(words), *wishes) == prompt
+
+
+def test_an_old_run_whose_prompt_it_cannot_read_writes_all_the_same(lab):
+    text = b"one duck and another duck swim. " * 90
+    entry = lab.texts.library.add(text, "ducks.txt", "pasted")
+    changes = {"data.corpus": entry.id, "data.tokenizer": "words", "train.steps": 3}
+    lab.start(SETUP.with_values(changes))
+    run = lab.store.open(ended(lab).run_id)
+    stored = json.loads((run.folder / "run.json").read_text())
+    stored["setup"]["sample"]["prompt"] = "ROMEO:"
+    (run.folder / "run.json").write_text(json.dumps(stored))
+    again = Lab(lab.home)
+    try:
+        prompt = again.prompt(run.id)
+        assert prompt
+        assert prompt in text.decode()
+        again.texts.library.delete(again.texts.library.list()[0])
+        assert again.prompt(run.id) == "duck"
+    finally:
+        again.close()
 
 
 def test_a_task_is_judged_by_the_problems_it_solves(lab):

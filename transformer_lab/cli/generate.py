@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from transformer_lab.cli.common import FAILED, SAMPLING, home_folder
@@ -21,6 +21,8 @@ def generate(arguments: argparse.Namespace) -> int:
     config = from_mapping(SampleConfig, {k: v for k, v in given.items() if v is not None})
     lab = Lab(home_folder(arguments))
     try:
+        if arguments.prompt is None:
+            config = replace(config, prompt=lab.prompt(arguments.name))
         if arguments.drop_unknown:
             config = lab.without_unknown(arguments.name, config)
         job, snapshot = lab.generate(arguments.name, config)

@@ -4,6 +4,7 @@ Methods may be called from any thread. They check at once what can be checked, h
 worker, and return.
 """
 
+import contextlib
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,6 +22,7 @@ from transformer_lab.lab.jobs import Job, Jobs
 from transformer_lab.lab.litter import Presence
 from transformer_lab.lab.live_run import LiveRun
 from transformer_lab.lab.pace import Pace
+from transformer_lab.lab.prompts import readable, with_prompt
 from transformer_lab.lab.queue import Queue
 from transformer_lab.lab.run import RunNotFoundError
 from transformer_lab.lab.runs import RunStore
@@ -194,6 +196,17 @@ class Lab(Trainings):
                 "back to measure losses on it.",
             )
         return corpus, setup
+
+    def prompt(self, name: str) -> str:
+        """With what a model begins to write when nobody says. Raises LabError."""
+        tokenizer = self.snapshot(name).tokenizer
+        name = self.writer_named(name)
+        live = self.current if name == UNTRAINED else self.live(name)
+        setup = live.setup if live else setup_from(self.store.open(name).manifest["setup"])
+        if tokenizer.unknown(setup.sample.prompt):
+            with contextlib.suppress(ConfigError):
+                setup = with_prompt(setup, self.learned_from(name)[0], tokenizer)
+        return readable(tokenizer, setup.sample.prompt)
 
     def written(self, name: str) -> str:
         """The newest sample of a run, its prompt included; empty when there is none."""

@@ -17,6 +17,7 @@ from transformer_lab.lab.device import DeviceChoice, choose_device, environment,
 from transformer_lab.lab.estimate import choose_micro_batch
 from transformer_lab.lab.metrics import MetricStream
 from transformer_lab.lab.origins import New, Origin, OriginError, Resumed
+from transformer_lab.lab.prompts import with_prompt
 from transformer_lab.lab.run import Run
 from transformer_lab.lab.runs import RunStore
 from transformer_lab.lab.saves import Progress, Saved, Saves
@@ -167,7 +168,8 @@ class LiveRun:
         if self.status.state != "ready" or self.made is None or self.live.stop:
             self.origin.release()
             return
-        self.setup, made = setup, self.made
+        made = self.made
+        self.setup = with_prompt(setup, made.corpus, made.encoded.tokenizer)
         progress = made.saved.progress if made.saved else Progress()
         try:
             self.live.micro_batch = self.origin.micro_batch() or choose_micro_batch(

@@ -10,17 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
-from transformer_lab.generation import encode_prompt, write
+from transformer_lab.generation import write
 from transformer_lab.lab.database import Sample
 from transformer_lab.lab.jobs import Job, Jobs
 from transformer_lab.lab.live_run import LiveRun
+from transformer_lab.lab.prompts import problems, readable
 from transformer_lab.lab.run import Run
 from transformer_lab.lab.runs import RunStore
 from transformer_lab.lab.snapshot import Snapshot
-from transformer_lab.settings import ConfigError
-from transformer_lab.text.split import parts
-from transformer_lab.text.tasks import TASKS, Problem, held_out
-from transformer_lab.text.tokenizers import UnknownTextError
 from transformer_lab.training.evaluate import accuracy
 
 SAMPLE_SECONDS = 10.0  # between two samples while training, besides those at evaluations
@@ -57,17 +54,16 @@ class Sampling:
 
     def _sample(self, run: LiveRun, snapshot: Snapshot) -> Iterator[Sample]:
         config = run.setup.sample
-        try:
-            encode_prompt(snapshot.tokenizer, config)
-        except (UnknownTextError, ConfigError):
-            config = replace(config, prompt=snapshot.tokenizer.decode([0]))
-        problems = _problems(run)
-        if problems:
-            config = replace(config, prompt=f"\n{problems[0].question}")
-        config = replace(config, length=min(config.length, LONGEST_SAMPLE))
+        tasks = problems(run.made.corpus, run.setup) if run.made else []
+        asked = [f"\n{problem.question}" for problem in tasks[:1]]
+        config = replace(
+            config,
+            prompt=readable(snapshot.tokenizer, *asked, config.prompt),
+            length=min(config.length, LONGEST_SAMPLE),
+        )
         text = "".join(write(snapshot.model(), snapshot.tokenizer, config))
         stored = Run(self._store.folder / snapshot.run_id)
-        solved = accuracy(snapshot.model(), snapshot.tokenizer, problems)
+        solved = accuracy(snapshot.model(), snapshot.tokenizer, tasks)
         if solved is not None:
             self.accuracies[snapshot.run_id] = solved
             self._keep(partial(stored.add_event, "accuracy", snapshot.step, repr(solved)))
@@ -88,10 +84,3 @@ class Sampling:
                     log.warning("a sample waits in memory, for the disk refuses it: %s", error)
                     return
                 self._unkept.popleft()
-
-
-def _problems(run: LiveRun) -> list[Problem]:
-    """Held-out problems of a task; none for any other text."""
-    if run.made is None or run.made.corpus.name not in TASKS:
-        return []
-    return held_out(*parts(run.made.corpus, run.setup.data.validation_share))

@@ -25,6 +25,7 @@ def layout(lab: Lab) -> html.Div:
             dcc.Store(id=ids.WRITTEN, data={}),
             dcc.Store(id=ids.WRITINGS, data=[]),
             dcc.Store(id=ids.PICKED),
+            dcc.Store(id=ids.PROMPT_GIVEN),
             dcc.Interval(id=ids.GENERATE_TICK, interval=150, disabled=True),
             html.Section(
                 [

@@ -56,6 +56,7 @@ WRITING = "writing"  # {"shown": [ids of one or two writings]}
 WRITTEN = "written"  # how much of each is on the page
 WRITINGS = "writings"  # the tree of all that this page has asked for
 PICKED = "picked"  # {"writing", "place"}: the token that is looked at
+PROMPT_GIVEN = "prompt-given"  # {"run", "prompt"}: what stands there for that model, not typed
 PICKED_HEAD = "picked-head"
 PICKED_BODY = "picked-body"
 BRANCHES = "branches"

@@ -10,8 +10,9 @@ from dash.exceptions import PreventUpdate
 
 from transformer_lab.generation import SampleConfig
 from transformer_lab.lab.lab import UNTRAINED, Lab, LabError
+from transformer_lab.lab.run import RunNotFoundError
 from transformer_lab.lab.writing import Writing
-from transformer_lab.recipes import SETTINGS
+from transformer_lab.recipes import SETTINGS, load_recipes
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.tokenizers import UnknownTextError
 from transformer_lab.ui import form, ids, moment_bar, xray
@@ -28,11 +29,35 @@ ANY_WRITING = {"type": "writing-button", "writing": ALL}
 
 def register(app: Dash, lab: Lab) -> None:
     """The callbacks of this tab."""
+    _register_prompt(app, lab)
     _register_begin(app, lab)
     _register_branches(app, lab)
     _register_text(app, lab)
     _register_token(app, lab)
     _register_against(app, lab)
+
+
+def _register_prompt(app: Dash, lab: Lab) -> None:
+    @app.callback(
+        Output({"type": "sample-setting", "name": "prompt"}, "value", allow_duplicate=True),
+        Output(ids.PROMPT_GIVEN, "data"),
+        Input(ids.MOMENT_AT, "data"),
+        State({"type": "sample-setting", "name": "prompt"}, "value"),
+        State(ids.PROMPT_GIVEN, "data"),
+        prevent_initial_call=True,
+    )
+    def given(at: Any, prompt: Any, known: Any) -> tuple[Any, Any]:
+        """Another model: a prompt of its own, unless one was typed."""
+        known = known if isinstance(known, dict) else {}
+        run, _ = moment_bar.chosen(at)
+        recipes = {recipe.setup.sample.prompt for recipe in load_recipes().values()}
+        if known.get("run") == run or prompt not in {known.get("prompt"), *recipes}:
+            raise PreventUpdate
+        try:
+            fresh = lab.prompt(run)
+        except (LabError, RunNotFoundError):
+            raise PreventUpdate from None
+        return fresh, {"run": run, "prompt": fresh}
 
 
 def _register_begin(app: Dash, lab: Lab) -> None:
