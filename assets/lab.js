@@ -1,28 +1,165 @@
-// What the page does without asking the server: the theme, a watchdog, and a keyboard shortcut.
+// What the page does without asking the server: what becomes of its requests, the theme, files and charts.
 
-// Dash switches the poll off while one is under way. When an answer is lost (the server was restarted,
-// the computer slept) nothing would switch it on again.
+// Dash never applies the end of a callback whose answer is lost: its poll and its buttons would stay off for
+// ever, and a refusal would show nowhere. So what failed is told here, and is "nothing new" (204) to Dash.
+// A poll that failed is answered late, and later each time, for the next one starts when it is answered.
 (() => {
-  const PATIENCE = 3000; // milliseconds
-  let lastTick = Date.now();
+  const HUNG = 120000; // milliseconds after which a poll is given up
+  const [SOON, LATE] = [1000, 15000]; // how long a failed poll rests
+  const GONE = "The lab does not answer: is it still running? The page goes on when it is back.";
+  const limits = JSON.parse(document.querySelector("meta[name=limits]").content);
+  const config = () => JSON.parse(document.getElementById("_dash-config").textContent);
+  const ask = window.fetch.bind(window);
+  let told = ""; // "poll" or "action": what failed with the words that are shown
+  let rest = SOON;
+
+  const tell = (kind, words) => {
+    told = words ? kind : "";
+    document.getElementById("refusal").textContent = words;
+  };
+  // The lab gives its reasons as {"error": sentence}; what stands between may answer with a page.
+  const reason = (text, status, path) => {
+    try {
+      const { error } = JSON.parse(text);
+      if (error) return error;
+    } catch {}
+    if (status === 413) return `This is too large for what stands between this page and the lab. ${limits[path].wayOut}`;
+    return `The lab's answer was ${status}: reload the page, and look at what the lab prints if it happens again.`;
+  };
+  const tooLong = (path, size) => {
+    const { most, wayOut } = limits[path];
+    const mega = (bytes, digits) => (bytes / 1e6).toLocaleString("en", { maximumFractionDigits: digits });
+    return size > most && `This has ${mega(size, 1)} MB; at most ${mega(most, 0)} MB fit. ${wayOut}`;
+  };
+  const nothing = () => new Response(null, { status: 204 });
+  const pause = (time) => new Promise((resolve) => setTimeout(resolve, time));
+
+  const callback = async (address, options) => {
+    const size = new Blob([options.body]).size;
+    const poll = /"changedPropIds":\[[^\]]*\.n_intervals"/.test(options.body);
+    const kind = poll ? "poll" : "action";
+    const path = "/_dash-update-component";
+    const refused = tooLong(path, size);
+    if (refused) {
+      tell(kind, refused);
+      return nothing();
+    }
+    try {
+      const came = await ask(address, poll ? { ...options, signal: AbortSignal.timeout(HUNG) } : options);
+      const text = await came.text(); // which may be cut off, too
+      if (came.ok) {
+        rest = SOON;
+        if (kind === told || told === "poll") tell(kind, "");
+        return new Response(came.status === 204 ? null : text, came);
+      }
+      tell(kind, reason(text, came.status, path));
+    } catch {
+      tell("poll", GONE); // until any request is answered
+    }
+    if (poll) {
+      await pause(rest);
+      rest = Math.min(2 * rest, LATE);
+    }
+    return nothing();
+  };
+  const opening = async (address, options) => {
+    try {
+      const came = await ask(address, options);
+      if (!came.ok) tell("opening", reason(await came.clone().text(), came.status, "/_dash-update-component"));
+      return came;
+    } catch (lost) {
+      tell("opening", GONE);
+      throw lost;
+    }
+  };
+  window.fetch = (address, options) => {
+    const path = typeof address === "string" ? new URL(address, location.href).pathname : "";
+    if (path.endsWith("/_dash-update-component")) return callback(address, options);
+    return /\/_dash-(layout|dependencies)$/.test(path) ? opening(address, options) : ask(address, options);
+  };
+
+  // A file or a pasted text goes to the server as it is; the page hears what became of it.
+  const send = (data, name, { path, source, encoding, store, message, line }) => {
+    const set = window.dash_clientside.set_props;
+    const over = (answer) => {
+      line.hidden = true;
+      set(store, { data: { ...answer, at: Date.now() } });
+    };
+    set(message, { children: "" }); // what an earlier one said
+    const refused = tooLong(path, data.size);
+    if (refused) return over({ error: `${name}: ${refused}` });
+    const request = new XMLHttpRequest();
+    const query = new URLSearchParams({ name, ...(source && { source }), ...(encoding && { encoding }) });
+    request.open("POST", config().requests_pathname_prefix + path.slice(1) + "?" + query);
+    request.setRequestHeader("Content-Type", "application/octet-stream");
+    request.upload.onprogress = (event) => {
+      line.firstElementChild.style.width = (100 * event.loaded) / event.total + "%";
+    };
+    request.onload = () => {
+      let answer = {};
+      try {
+        answer = JSON.parse(request.responseText);
+      } catch {}
+      if (request.status !== 200) answer = { ...answer, error: reason(request.responseText, request.status, path) };
+      over(answer);
+    };
+    request.onerror = () => over({ error: `${name} could not be sent: is the lab still running?` });
+    line.hidden = false;
+    line.firstElementChild.style.width = "0";
+    request.send(data);
+  };
+  const text = (data, name, source, encoding) =>
+    send(data, name, {
+      path: "/upload",
+      source,
+      encoding,
+      store: "uploaded",
+      message: "text-message",
+      line: document.getElementById("upload-line"),
+    });
+  const run = (data, name) =>
+    send(data, name, {
+      path: "/bring-in",
+      store: "run-imported",
+      message: "runs-message",
+      line: document.getElementById("run-import-line"),
+    });
+  let unread = null; // the file last chosen, to be sent again once its encoding is known
+  const targets = {
+    upload: (file, encoding) => {
+      unread = file;
+      text(file, file.name, "uploaded", encoding);
+    },
+    "run-import": (file) => run(file, file.name),
+  };
   window.dash_clientside = window.dash_clientside || {};
   window.dash_clientside.lab = {
-    ticked: () => {
-      lastTick = Date.now();
+    only_on_runs: (tab) => (tab === "Runs" ? 2000 : 3600000), // milliseconds between two looks at the list
+    read_as: (clicks, encoding, source) => {
+      if (source === "upload" && unread) targets.upload(unread, encoding);
       return window.dash_clientside.no_update;
     },
-    only_on_runs: (tab) => (tab === "Runs" ? 2000 : 3600000), // milliseconds between two looks at the list
   };
-  setInterval(() => {
-    if (Date.now() - lastTick > PATIENCE && window.dash_clientside.set_props) {
-      lastTick = Date.now();
-      window.dash_clientside.set_props("tick", { disabled: false });
-      // Those of tabs that have been opened: the others are not made yet.
-      for (const [tab, tick] of [[".runs", "runs-tick"], [".pcn", "experiment-tick"]]) {
-        if (document.querySelector(tab)) window.dash_clientside.set_props(tick, { disabled: false });
-      }
-    }
-  }, 500);
+  document.addEventListener("change", (event) => {
+    const target = targets[event.target.id];
+    if (!target || !event.target.files.length) return;
+    target(event.target.files[0]);
+    event.target.value = ""; // so that the same file can be chosen again
+  });
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest || !event.target.closest("#paste")) return;
+    const [pasted, name] = ["paste-text", "paste-name"].map((id) => document.getElementById(id).value);
+    text(new Blob([pasted]), name.trim() || "Pasted text", "pasted");
+  });
+  for (const name of ["dragover", "dragleave", "drop"]) {
+    document.addEventListener(name, (event) => {
+      const place = event.target.closest && event.target.closest("#drop");
+      if (!place) return;
+      event.preventDefault();
+      place.classList.toggle("over", name === "dragover");
+      if (name === "drop" && event.dataTransfer.files.length) targets.upload(event.dataTransfer.files[0]);
+    });
+  }
 })();
 
 document.addEventListener("click", (event) => {
@@ -39,63 +176,6 @@ document.addEventListener("keydown", (event) => {
     document.getElementById("generate").click();
   }
 });
-
-// A file goes to the server as it is; the page hears what became of it.
-(() => {
-  const send = (file, path, store, line, tooLarge, encoding = "") => {
-    const tell = (data) => window.dash_clientside.set_props(store, { data: { ...data, at: Date.now() } });
-    const bar = line.firstElementChild;
-    const request = new XMLHttpRequest();
-    const asked = new URLSearchParams(encoding ? { name: file.name, encoding } : { name: file.name });
-    request.open("POST", path + "?" + asked);
-    request.setRequestHeader("Content-Type", "application/octet-stream");
-    request.responseType = "json";
-    request.upload.onprogress = (event) => {
-      bar.style.width = (100 * event.loaded) / event.total + "%";
-    };
-    request.onload = () => {
-      line.hidden = true;
-      const refused = request.status === 413 && `${file.name} is too large: ${tooLarge}`;
-      tell(request.response || { error: refused || "The lab did not take the file." });
-    };
-    request.onerror = () => {
-      line.hidden = true;
-      tell({ error: `${file.name} could not be sent: is the lab still running?` });
-    };
-    line.hidden = false;
-    bar.style.width = "0";
-    request.send(file);
-  };
-  let unread = null; // the file last chosen, to be sent again once its encoding is known
-  const targets = {
-    upload: (file, encoding) => {
-      unread = file;
-      const line = document.getElementById("upload-line");
-      send(file, "/upload", "uploaded", line, "a corpus may have 50 MB.", encoding);
-    },
-    "run-import": (file) =>
-      send(file, "/bring-in", "run-imported", document.getElementById("run-import-line"), "a run may have 4 GB."),
-  };
-  window.dash_clientside.lab.read_as = (clicks, encoding, source) => {
-    if (source === "upload" && unread) targets.upload(unread, encoding);
-    return window.dash_clientside.no_update;
-  };
-  document.addEventListener("change", (event) => {
-    const target = targets[event.target.id];
-    if (!target || !event.target.files.length) return;
-    target(event.target.files[0]);
-    event.target.value = ""; // so that the same file can be chosen again
-  });
-  for (const name of ["dragover", "dragleave", "drop"]) {
-    document.addEventListener(name, (event) => {
-      const place = event.target.closest && event.target.closest("#drop");
-      if (!place) return;
-      event.preventDefault();
-      place.classList.toggle("over", name === "dragover");
-      if (name === "drop" && event.dataTransfer.files.length) targets.upload(event.dataTransfer.files[0]);
-    });
-  }
-})();
 
 // Every chart can be saved as SVG or PNG: two buttons in its corner, shown on hover and on focus.
 (() => {

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch._dynamo  # noqa: F401 - on the main thread, before any other starts
-import waitress
 from playwright.sync_api import (
     Browser,
     BrowserContext,
@@ -19,6 +18,7 @@ from playwright.sync_api import (
 )
 
 from chromium import find
+from transformer_lab.cli.listening import listen
 from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import Setup
 from transformer_lab.ui.server import create_app
@@ -64,7 +64,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 @pytest.fixture(scope="session")
 def address(lab: Lab) -> Iterator[str]:
-    server = waitress.create_server(create_app(lab).server, host="127.0.0.1", port=0, threads=8)
+    server = listen(create_app(lab).server, "127.0.0.1", 0, lab.home)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.effective_port}"
@@ -85,7 +85,11 @@ def browser() -> Iterator[Browser]:
 def context(browser: Browser, address: str, lab: Lab) -> Iterator[BrowserContext]:
     """A visitor; the test fails when a page complains or asks another host for something."""
     troubles: list[str] = []
-    made = browser.new_context(viewport={"width": 1366, "height": 768}, base_url=address)
+    made = browser.new_context(
+        viewport={"width": 1366, "height": 768},
+        base_url=address,
+        bypass_csp=True,  # for wait_for_function; test_proxy.py keeps to the policy
+    )
     made.on("request", lambda r: None if _ours(r.url, address) else troubles.append(r.url))
     made.on("console", lambda m: troubles.append(m.text) if _wrong(m) else None)
     made.on("weberror", lambda error: troubles.append(_told(error.error)))
@@ -103,8 +107,9 @@ def _told(error: Error) -> str:
 
 
 def _wrong(message: ConsoleMessage) -> bool:
-    """Whether the page complains; a refused upload is told to the learner, and noted there too."""
-    return message.type == "error" and "/upload" not in message.location["url"]
+    """Whether the page complains; of a refused upload, or what a test itself broke off, it may."""
+    made_to = "/upload" in message.location["url"] or message.text.endswith("net::ERR_FAILED")
+    return message.type == "error" and not made_to
 
 
 def _ours(url: str, address: str) -> bool:

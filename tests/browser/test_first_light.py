@@ -1,14 +1,17 @@
 """The main job, as a new user does it."""
 
+import re
 import subprocess
 import sys
 
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from transformer_lab.lab.lab import Lab
 from transformer_lab.ui.server import TABS
 
 POINTS = "document.querySelector('#{}-chart .js-plotly-plot').data[0].x.length"
+CALLBACKS = re.compile("/_dash-update-component")
+LAST = "document.querySelector('#loss-chart .js-plotly-plot').data[0].x.at(-1)"
 CHARTS = ("loss", "perplexity", "rate")
 
 
@@ -125,11 +128,48 @@ def test_the_keyboard_alone_starts_a_training(page: Page):
     expect(page.locator(".state")).to_have_text("running", timeout=20_000)
 
 
-def test_a_lost_answer_does_not_stop_the_page(page: Page):
+def test_lost_answers_are_told_and_do_not_stop_the_page(page: Page):
     start(page)
-    page.evaluate("window.dash_clientside.set_props('tick', {disabled: true})")
-    before = points(page)
-    page.wait_for_function(f"{POINTS.format('loss')} > {before + 20}", timeout=15_000)
+    page.wait_for_function(POINTS.format("loss") + " > 5")
+    page.route(CALLBACKS, lambda route: route.abort())
+    expect(page.locator("#refusal")).to_contain_text("does not answer")
+    before = page.evaluate(LAST)
+    page.unroute(CALLBACKS)
+    page.wait_for_function(f"{LAST} > {before}")
+    expect(page.locator("#refusal")).to_be_empty()
+
+
+def until(page: Page, polls: list[Route], count: int) -> None:
+    """Let time pass until so many polls have come."""
+    for _ in range(100):
+        if len(polls) >= count:
+            return
+        page.clock.fast_forward(1000)
+        page.wait_for_timeout(200)
+    raise AssertionError(f"{len(polls)} polls came")
+
+
+def test_a_slow_answer_is_waited_for_and_not_asked_for_again(page: Page):
+    polls: list[Route] = []
+
+    def held(route: Route) -> None:
+        if '"tick.n_intervals"' in (route.request.post_data or ""):
+            polls.append(route)
+        else:
+            route.continue_()
+
+    page.clock.install()
+    page.reload()
+    page.route(CALLBACKS, held)
+    expect(page.locator("#why")).to_be_attached()
+    until(page, polls, 1)
+    for _ in range(5):
+        page.clock.fast_forward(20_000)
+        page.wait_for_timeout(300)
+    assert len(polls) == 1
+    polls[0].continue_()
+    until(page, polls, 2)
+    page.unroute_all(behavior="ignoreErrors")
 
 
 def test_a_narrow_page_does_not_scroll_sideways(page: Page):

@@ -165,8 +165,11 @@ def test_a_path_is_read_and_a_bad_one_is_answered(page, lab, tmp_path):
 
 
 def pasted(page, text=STORY, name="pasted"):
-    page.values |= {("paste-text", "value"): text, ("paste-name", "value"): name}
-    page.fire("text-message.children", "paste.n_clicks")
+    path = f"/upload?source=pasted&name={quote(name)}"
+    answer = page.client.post(path, data=text.encode(), content_type=BINARY)
+    assert answer.status_code == 200
+    page.values["uploaded", "data"] = answer.get_json()
+    page.fire("text-message.children", "uploaded.data")
 
 
 def test_a_pasted_text_can_be_renamed_and_deleted(page, lab):
@@ -250,3 +253,24 @@ def test_the_text_goes_over_to_the_train_form(page, lab, until):
     run = lab.store.open(lab.current.status.run_id)
     assert run.manifest["corpus"]["title"] == "pasted"
     assert run.manifest["tokenizer"] == {"kind": "bytes"}
+
+
+def test_no_file_is_read_by_its_path_while_others_may_visit(page, lab, tmp_path):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("root:x:0:0: what only this computer should know\n" * 20, encoding="utf-8")
+    lab.texts.paths_allowed = False
+    page.values["path", "value"] = str(secret)
+    page.fire("text-message.children", "add-path.n_clicks")
+    assert "--allow-paths" in page.text("text-message")
+    page.values["text", "value"] = str(secret)  # which no page offers, but anyone can send
+    page.values["tabs", "active_tab"] = "Data"
+    page.fire("text-preview.children", "text.value")
+    assert "--allow-paths" in page.text("text-problem")
+    assert "root:" not in page.text("text-preview")
+    page.set({"data.corpus": str(secret)})
+    page.click("start")
+    assert lab.current is None
+    assert kept(lab) == []
+    lab.texts.paths_allowed = True
+    page.fire("text-message.children", "add-path.n_clicks")
+    assert "was added" in page.text("text-message")

@@ -2,13 +2,15 @@
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from transformer_lab.lab.lab import Lab
 from transformer_lab.ui import ids
-from transformer_lab.ui.server import LATE
+from transformer_lab.ui.server import LATE, create_app
 
 CALLBACKS = "/_dash-update-component"
 ODD: list[Any] = [None, True, -1, 1e308, "x", "\ud800", "../" * 40, [], [[]], {}, {"id": {}}]
@@ -56,6 +58,83 @@ def test_a_request_from_the_page_itself_is_answered(visited):
     body = visited.body("plan.data", "recipe.value")
     headers = {"Host": "localhost:8050", "Origin": "http://localhost:8050"}
     assert visited.post(body, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_another_site_may_open_the_page_and_nothing_else(visited, site):
+    opens = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}
+    loads = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "no-cors"}
+    assert visited.client.get("/", headers=opens).status_code == 200
+    assert visited.client.get("/_dash-layout", headers=loads).status_code == 403
+    assert visited.client.get("/assets/lab.js", headers=loads).status_code == 403
+    body = visited.body("plan.data", "recipe.value")
+    assert visited.post(body, headers=opens).status_code == 403
+    for path in ("/download/some-run/run.zip", "/download-experiment/race.csv"):
+        assert visited.client.get(path, headers=opens).status_code == 403
+        for own in ("same-origin", "none"):
+            headers = {"Sec-Fetch-Site": own, "Sec-Fetch-Mode": "navigate"}
+            assert visited.client.get(path, headers=headers).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/", "/_dash-layout", "/assets/lab.js", "/nothing"])
+def test_every_answer_says_that_the_page_runs_only_its_own_scripts(visited, path):
+    headers = visited.client.get(path).headers
+    policy = dict(part.split(" ", 1) for part in headers["Content-Security-Policy"].split("; "))
+    assert policy["default-src"] == "'self'"
+    assert "unsafe" not in policy["script-src"]
+    assert "http" not in headers["Content-Security-Policy"]
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+
+
+@pytest.fixture(scope="module")
+def proxied(tmp_path_factory) -> Iterator[Any]:
+    """A client of a lab that trusts a proxy and is shown under /lab."""
+    lab = Lab(tmp_path_factory.mktemp("proxied"))
+    names = ["lab.school"]
+    app = create_app(lab, allowed_hosts=names, base_path="/lab", trust_proxy=True)
+    yield app.server.test_client()
+    lab.close()
+
+
+FORWARDED = {
+    "Host": "127.0.0.1:8050",
+    "X-Forwarded-Host": "lab.school",
+    "X-Forwarded-Proto": "https",
+}
+
+
+@pytest.mark.parametrize(
+    ("headers", "peer", "code"),
+    [
+        (FORWARDED, "127.0.0.1", 200),
+        (FORWARDED, "::1", 200),
+        (FORWARDED | {"Origin": "https://lab.school"}, "127.0.0.1", 200),
+        (FORWARDED | {"Origin": "https://evil.com"}, "127.0.0.1", 403),
+        (FORWARDED | {"Origin": "https://lab.school"}, "192.168.1.9", 403),  # no proxy of ours
+        (FORWARDED | {"X-Forwarded-Host": "evil.com"}, "127.0.0.1", 403),
+        (FORWARDED | {"X-Forwarded-Host": "lab.school, evil.com"}, "127.0.0.1", 403),
+        (FORWARDED | {"Host": "evil.com"}, "127.0.0.1", 403),  # a page that another name leads to
+    ],
+)
+def test_a_proxy_is_believed_on_this_computer_and_for_allowed_names(proxied, headers, peer, code):
+    options = {"headers": headers, "environ_base": {"REMOTE_ADDR": peer}}
+    assert proxied.get("/lab/_dash-layout", **options).status_code == code
+    posted = proxied.post(
+        "/lab/upload?name=x.txt", data=b"", **options, content_type="application/octet-stream"
+    )
+    assert posted.status_code == (400 if code == 200 else code)
+
+
+def test_the_page_under_a_path_asks_for_nothing_outside_it(proxied):
+    assert proxied.get("/lab").headers["Location"] == "/lab/"
+    for path in ("/lab/", "/"):  # a proxy may leave the path on or take it off
+        served = proxied.get(path).get_data(as_text=True)
+        addresses = re.findall(r'(?:src|href)="([^"]+)"', served)
+        assert len(addresses) > 10
+        assert [one for one in addresses if not one.startswith("/lab/")] == []
+        for address in addresses:
+            assert proxied.get(address).status_code == 200, address
+    assert "/lab/" in proxied.get("/lab/nothing").get_data(as_text=True)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +200,7 @@ def test_a_request_with_parts_missing_or_foreign_is_a_bad_request(visited):
 
 
 def test_a_callback_that_runs_in_the_browser_cannot_be_asked_of_the_server(visited):
-    assert visited.post(visited.body("tick.max_intervals", "tick.n_intervals")).status_code == 400
+    assert visited.post(visited.body("runs-tick.interval", "tabs.active_tab")).status_code == 400
 
 
 @pytest.mark.parametrize(

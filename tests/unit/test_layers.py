@@ -23,8 +23,17 @@ ROOMS: dict[str, set[str]] = {
     "experiments": {"torch", "numpy"},
     "exchange": {"torch", "safetensors"},
     "lab": {"torch", "numpy", "filelock", "psutil"},
-    "ui": {"dash", "dash_bootstrap_components", "dash_ag_grid", "plotly", "flask", "numpy"},
-    "cli": {"torch", "waitress", "platformdirs"},
+    "ui": {
+        "dash",
+        "dash_bootstrap_components",
+        "dash_ag_grid",
+        "plotly",
+        "flask",
+        "werkzeug",
+        "pydantic",
+        "numpy",
+    },
+    "cli": {"torch", "waitress", "flask", "platformdirs"},
 }
 ORDER = list(ROOMS)
 DANGEROUS = {"pickle", "shelve", "marshal", "dill", "cloudpickle", "joblib"}

@@ -113,6 +113,20 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME", help="answer to this name too"
     )
+    sub.add_argument(
+        "--base-path", default="", metavar="/PATH", help="where a reverse proxy shows the lab"
+    )
+    sub.add_argument(
+        "--trust-proxy",
+        action="store_true",
+        help="believe X-Forwarded-Host and -Proto of a reverse proxy on this computer",
+    )
+    sub.add_argument(
+        "--allow-paths",
+        action="store_true",
+        help="let every visitor add, and so read, text files of this computer by their path "
+        "(without it only while nobody else can visit)",
+    )
     sub.add_argument("--debug", action="store_true", help="Dash's developer tools")
 
     sub = command("train", "train", "Train a model; Ctrl-C saves it.")

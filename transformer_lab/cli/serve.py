@@ -5,13 +5,14 @@ import logging
 
 # On the main thread, before any other starts: the optimizers need it, and it takes a second.
 import torch._dynamo  # noqa: F401
-import waitress
 
 from transformer_lab.cli.common import home_folder
+from transformer_lab.cli.listening import listen
 from transformer_lab.cli.output import mention
 from transformer_lab.lab.home import writing_problem
 from transformer_lab.lab.lab import Lab
 from transformer_lab.settings import ConfigError
+from transformer_lab.ui.guard import is_loopback
 from transformer_lab.ui.server import create_app
 
 
@@ -21,37 +22,65 @@ def serve(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     if not 0 < arguments.port < 65536:
         raise ConfigError("port", f"Port is {arguments.port}: choose one from 1 to 65,535.")
+    host, base_path = arguments.host.strip().strip("[]"), checked_base(arguments.base_path)
+    if not host:
+        raise ConfigError("host", "Host is empty: leave --host out for this computer alone.")
+    names = [in_address(name.strip().strip("[]").lower()) for name in arguments.allow_host]
     lab = Lab(home_folder(arguments))
     try:
-        named = [arguments.host, *arguments.allow_host]
-        app = create_app(lab, allowed_hosts=[name.lower() for name in named])
-        address = "localhost" if arguments.host in ("127.0.0.1", "0.0.0.0") else arguments.host
-        where = f"Transformer Lab is at http://{address}:{arguments.port} - Ctrl-C ends it. "
-        ready = f"{where}Runs are kept in {lab.home}."
+        alone = is_loopback(host) and not names and not arguments.trust_proxy
+        lab.texts.paths_allowed = alone or arguments.allow_paths
+        app = create_app(
+            lab,
+            allowed_hosts=[in_address(host.lower()), *names],
+            base_path=base_path,
+            trust_proxy=arguments.trust_proxy,
+            debug=arguments.debug,
+        )
+        ready = (
+            f"Transformer Lab is at {address(host, arguments.port)}{base_path} - Ctrl-C ends it."
+        )
+        ready += f" Runs are kept in {lab.home}."
         if problem := writing_problem(lab.home):
             ready += f" They can be looked at only: {problem}"
         if arguments.debug:
             mention(ready)
             app.run(
-                host=arguments.host,
+                host=host,
                 port=arguments.port,
                 debug=True,
                 use_reloader=False,
                 dev_tools_disable_version_check=True,
             )
         else:
-            server = waitress.create_server(
-                app.server, host=arguments.host, port=arguments.port, threads=8
-            )
+            server = listen(app.server, host, arguments.port, lab.home)
             mention(ready)
             server.run()
-    except OSError as error:
-        raise ConfigError(
-            "port",
-            f"{arguments.host}:{arguments.port} cannot be used ({error.strerror or error}): "
-            "end the program that holds it, or choose another with --port "
-            f"{arguments.port % 65535 + 1}.",
-        ) from None
     finally:
         lab.close()
     return 0
+
+
+def address(host: str, port: int) -> str:
+    """Where a browser on this computer finds the lab."""
+    here = {"127.0.0.1": "localhost", "0.0.0.0": "localhost", "::": "::1"}.get(host, host)
+    return f"http://{in_address(here)}:{port}"
+
+
+def in_address(host: str) -> str:
+    """A host as it stands in an address: IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def checked_base(path: str) -> str:
+    """A base path as "" or "/lab". Raises ConfigError."""
+    parts = [part for part in path.split("/") if part]
+    plain = all(
+        part.isascii() and part.replace("-", "").replace("_", "").isalnum() for part in parts
+    )
+    if not plain or (path and not path.startswith("/")):
+        raise ConfigError(
+            "base-path",
+            f"Base path is {path!r}: write it like /lab, of letters, digits, - and _.",
+        )
+    return "".join(f"/{part}" for part in parts)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from transformer_lab.recipes import SETTINGS, Setup
-from transformer_lab.settings import ConfigError
+from transformer_lab.settings import ConfigError, shown
 from transformer_lab.text import DataConfig
 from transformer_lab.text.cache import ByteCache
 from transformer_lab.text.corpora import (
@@ -67,6 +67,7 @@ class Texts:
     """Finds, encodes and, where it may, fetches corpora; keeps the last few of each."""
 
     def __init__(self, home: Path) -> None:
+        self.paths_allowed = True  # whether a text may be named by its path on this computer
         self._home = home
         self.library = Library(home / "corpora")
         self._cache = ByteCache(home / "cache" / "texts")
@@ -94,6 +95,7 @@ class Texts:
 
     def add_file(self, path: Path, name: str = "", encoding: str = "") -> Entry:
         """Keep what stands in a file, as it is now. Raises CorpusError."""
+        self.check_path(str(path))
         title = title_of(path)
         return self.add(bytes_of(path), name or title, f"file {title}", encoding)
 
@@ -111,6 +113,8 @@ class Texts:
                 self._corpora, entry.sha256, KEPT_TEXTS, lambda: self.library.load(entry)
             )
             return known if known.title == entry.name else replace(known, title=entry.name)
+        if name not in CORPORA and name not in text_files(folders):
+            self.check_path(name)
         target = self._home / "data" if download else None
         path = corpus_file(name, folders)
         if path is None and name in FILES:  # once it is fetched the next call finds its file
@@ -128,6 +132,15 @@ class Texts:
         """A text of the library by its id; by its name too where no other text is called so."""
         found = None if name in CORPORA else self.library.find(name)
         return None if found and found.id != name and name in text_files(folders) else found
+
+    def check_path(self, path: str) -> None:
+        """Raise CorpusError where naming a file would let any visitor read what is in it."""
+        if not self.paths_allowed:
+            raise CorpusError(
+                f"There is no corpus {shown(path)}, and while others may visit the lab, a file of "
+                "its computer cannot be named by its path: upload the file, or let the lab be "
+                "started with --allow-paths."
+            )
 
     def missing(self, name: str) -> str:
         """Why a known corpus is not at hand, as a sentence; empty when it is."""

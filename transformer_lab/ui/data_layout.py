@@ -11,6 +11,7 @@ from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.study import Study
 from transformer_lab.recipes import SETTINGS, load_recipes
 from transformer_lab.text.corpora import Corpus
+from transformer_lab.text.decoding import LARGEST
 from transformer_lab.text.tokenizers import Tokenizer, WordTokenizer
 from transformer_lab.ui import ids
 from transformer_lab.ui.train_layout import GRAPH, opening
@@ -97,7 +98,7 @@ def _texts(lab: Lab, corpus: str) -> list[Any]:
             [
                 html.I(className="bi bi-file-earmark-arrow-up", **{"aria-hidden": "true"}),
                 html.Span("Choose a file, or drop one here"),
-                html.Span("Any plain text, up to 50 MB", className="quiet"),
+                html.Span(f"Any plain text, up to {LARGEST // 10**6} MB", className="quiet"),
                 dcc.Input(id=ids.UPLOAD, type="file", className="visually-hidden"),
             ],
             className="drop",
@@ -119,7 +120,8 @@ def _texts(lab: Lab, corpus: str) -> list[Any]:
                 html.Summary("Take a file of the lab's computer"),
                 _field("Path", dbc.Input(id=ids.PATH, size="sm", placeholder="~/books/emma.txt")),
                 html.Button("Add this file", id=ids.ADD_PATH, className="btn btn-outline-primary"),
-            ]
+            ],
+            hidden=not lab.texts.paths_allowed,
         ),
         html.Div(id=ids.TEXT_MESSAGE, className="message", role="alert"),
         html.Div(

@@ -23,10 +23,17 @@ from transformer_lab.experiments.report import csv_text
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.run import Run, RunNotFoundError
 from transformer_lab.settings import ConfigError
+from transformer_lab.ui.guard import Body
 from transformer_lab.ui.upload import named_plainly
 
 BRING_IN = "/bring-in"
 LARGEST_RUN = 4_000_000_000  # bytes of an archive
+BODY = Body(
+    "application/octet-stream",
+    LARGEST_RUN,
+    f"A run may have {LARGEST_RUN // 10**9} GB: export it without the state of its training "
+    "(weights.zip), or bring it in with transformer-lab import.",
+)
 IN_MEMORY = 16_000_000  # bytes of a download; a larger one goes through a file
 PIECE = 2**20
 
@@ -81,9 +88,7 @@ def serve_downloads(server: Flask, lab: Lab) -> None:
         name = request.args.get("name", "")
         if not named_plainly(name):
             return jsonify(error="A file is sent with its own name, without a path."), 400
-        with tempfile.TemporaryFile() as file:
-            shutil.copyfileobj(request.stream, file, PIECE)
-            file.seek(0)
+        with _received() as file:
             try:
                 return jsonify(id=lab.bring_in(file, name.removesuffix(".zip"))), 200
             except ImportRefusedError as error:
@@ -103,6 +108,17 @@ def _serve_experiments(server: Flask, lab: Lab) -> None:
             as_attachment=True,
             download_name=f"{key}.csv",
         )
+
+
+def _received() -> BinaryIO:
+    """The body of this request as a file. A server that has it in one already gives that one."""
+    received = request.environ["wsgi.input"]
+    if hasattr(received, "seekable") and received.seekable():
+        return cast(BinaryIO, received)
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - whoever reads it closes it
+    shutil.copyfileobj(request.stream, file, PIECE)
+    file.seek(0)
+    return cast(BinaryIO, file)
 
 
 def _written(run: Run, write: Writer) -> BinaryIO:

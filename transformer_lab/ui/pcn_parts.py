@@ -152,7 +152,7 @@ def _cell(words: str) -> html.Td:
 
 def away(key: str) -> html.A:
     """The way to take every number along."""
-    address = f"/download-experiment/{key}.csv"
+    address = f"download-experiment/{key}.csv"
     return html.A("All numbers as CSV", href=address, download=f"{key}.csv")
 
 

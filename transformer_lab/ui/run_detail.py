@@ -241,7 +241,7 @@ def downloads(run: Run) -> list[Any]:
         refusal = "" if saved or name in ("metrics.csv", "generate.py") else "Nothing is saved yet."
         if name == "huggingface.zip" and reasons:
             refusal = f"Not this model. {' '.join(reasons)}"
-        link = html.A(title, href=f"/download/{quote(run.id)}/{name}", download="")
+        link = html.A(title, href=f"download/{quote(run.id)}/{name}", download="")
         parts.append(html.Div([html.Span(title) if refusal else link, html.P(refusal or told)]))
     return parts
 

@@ -4,15 +4,20 @@ from flask import Flask, Response, jsonify, request
 
 from transformer_lab.lab.lab import Lab
 from transformer_lab.settings import ConfigError
-from transformer_lab.text.decoding import LARGEST_FILE, EncodingError
+from transformer_lab.text.decoding import LARGEST, LARGEST_FILE, EncodingError
+from transformer_lab.ui.guard import Body
 
 PATH = "/upload"
-LARGEST_BODY = LARGEST_FILE
-PIECE = 2**16
+BODY = Body(
+    "application/octet-stream",
+    LARGEST_FILE,
+    f"A text may have {LARGEST // 10**6} MB: cut it into parts.",
+)
+SOURCES = ("uploaded", "pasted")
 
 
 def serve_uploads(server: Flask, lab: Lab) -> None:
-    """Answer POST /upload?name=... with {"id", "name"}, or 4xx and {"error"} in a sentence.
+    """Answer POST /upload?name=...&source=... with {"id", "name"}, or 4xx and {"error"}.
 
     Of a text that is not UTF-8 also {"encodings"} that fit: sent again with &encoding=... it is
     read so.
@@ -20,17 +25,14 @@ def serve_uploads(server: Flask, lab: Lab) -> None:
 
     @server.post(PATH)
     def upload() -> tuple[Response, int]:
-        name = request.args.get("name", "")
-        if not named_plainly(name):
+        name, source = request.args.get("name", ""), request.args.get("source", "uploaded")
+        if source not in SOURCES:
+            return jsonify(error="A text is uploaded or pasted."), 400
+        if source == "uploaded" and not named_plainly(name):
             return jsonify(error="A file is sent with its own name, without a path."), 400
-        data = bytearray()
-        while piece := request.stream.read(PIECE):
-            data += piece
-            if len(data) > LARGEST_BODY:
-                break
         try:
             encoding = request.args.get("encoding", "")
-            entry = lab.texts.add(bytes(data), name, "uploaded", encoding)
+            entry = lab.texts.add(request.stream.read(), name, source, encoding)
         except EncodingError as error:
             return jsonify(error=str(error), encodings=offered(error)), 400
         except ConfigError as error:

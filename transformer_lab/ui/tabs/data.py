@@ -55,14 +55,11 @@ def _register_library(app: Dash, lab: Lab) -> None:
         Output(ids.ENCODING, "value"),
         Output(ids.UNREAD, "data"),
         Input(ids.UPLOADED, "data"),
-        Input(ids.PASTE, "n_clicks"),
         Input(ids.ADD_PATH, "n_clicks"),
         Input(ids.READ_AS, "n_clicks"),
         Input(ids.RENAME, "n_clicks"),
         Input(ids.DELETE, "n_clicks"),
         State(ids.TEXT, "value"),
-        State(ids.PASTE_NAME, "value"),
-        State(ids.PASTE_TEXT, "value"),
         State(ids.PATH, "value"),
         State(ids.ENCODING, "value"),
         State(ids.UNREAD, "data"),
@@ -72,13 +69,12 @@ def _register_library(app: Dash, lab: Lab) -> None:
     )
     def change(*args: Any) -> tuple[Any, ...]:
         """Add, rename or delete a text, or say in one sentence why not."""
-        uploaded, *_, text, name, pasted, path, encoding, unread, new_name, trained = args
+        uploaded, *_, text, path, encoding, unread, new_name, trained = args
         if ctx.triggered_id == ids.READ_AS and unread == FROM_UPLOAD:
             raise PreventUpdate  # the page sends the file again
         path = unread if ctx.triggered_id == ids.READ_AS else path
         actions: dict[str, Callable[[], tuple[str, str]]] = {
             ids.UPLOADED: lambda: _uploaded(lab, uploaded),
-            ids.PASTE: lambda: _pasted(lab, str(pasted or ""), str(name or "Pasted text")),
             ids.ADD_PATH: lambda: _from_path(lab, str(path or "")),
             ids.READ_AS: lambda: _from_path(lab, str(path or ""), str(encoding or "")),
             ids.RENAME: lambda: _rename(lab, str(text), str(new_name or "")),
@@ -167,11 +163,6 @@ def _uploaded(lab: Lab, data: Any) -> tuple[str, str]:
     if entry is None:
         words = str(data.get("error", "The upload did not arrive."))
         raise _UnreadError(words, data.get("encodings", []))
-    return entry.id, entry.arrival
-
-
-def _pasted(lab: Lab, text: str, name: str) -> tuple[str, str]:
-    entry = lab.texts.add(text.encode("utf-8", "replace"), name, "pasted")
     return entry.id, entry.arrival
 
 

@@ -1,0 +1,80 @@
+"""What `transformer-lab serve` makes of its options, before and while it serves."""
+
+import pytest
+
+from transformer_lab.cli import main
+from transformer_lab.cli.serve import address, checked_base
+from transformer_lab.settings import ConfigError
+from transformer_lab.ui.guard import is_loopback
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [
+        ("127.0.0.1", "http://localhost:8205"),
+        ("0.0.0.0", "http://localhost:8205"),
+        ("::1", "http://[::1]:8205"),
+        ("::", "http://[::1]:8205"),
+        ("fe80::1", "http://[fe80::1]:8205"),
+        ("lab.school", "http://lab.school:8205"),
+    ],
+)
+def test_the_address_that_is_printed_can_be_opened(host, shown):
+    assert address(host, 8205) == shown
+
+
+@pytest.mark.parametrize(
+    ("host", "only_here"),
+    [
+        ("localhost", True),
+        ("127.0.0.5", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.2", False),
+        ("lab.school", False),
+    ],
+)
+def test_loopback_is_what_reaches_this_computer_only(host, only_here):
+    assert is_loopback(host) is only_here
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("", ""),
+        ("/", ""),
+        ("/lab", "/lab"),
+        ("/lab/", "/lab"),
+        ("//school//lab_2", "/school/lab_2"),
+    ],
+)
+def test_a_base_path_is_brought_into_one_form(given, taken):
+    assert checked_base(given) == taken
+
+
+@pytest.mark.parametrize("given", ["lab", "/../x", '/"><script>', "/a b", "/é", "/%2e"])
+def test_a_base_path_that_is_none_is_refused(given):
+    with pytest.raises(ConfigError, match="write it like /lab"):
+        checked_base(given)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--host", ""], "host: Host is empty"),
+        (["--host", "   "], "host: Host is empty"),
+        (
+            ["--host", "999.1.1.1"],
+            "host: Host is '999.1.1.1', which this computer cannot listen on",
+        ),
+        (["--port", "0"], "port: Port is 0"),
+        (["--base-path", "lab"], "base-path: Base path is 'lab'"),
+    ],
+)
+def test_an_option_that_cannot_be_used_is_one_sentence(options, words, tmp_path, capsys):
+    assert main(["serve", "--home", str(tmp_path), *options]) == 2
+    told = capsys.readouterr()
+    assert told.err.startswith(f"transformer-lab: {words}")
+    assert told.err.count("\n") == 1
