@@ -1,6 +1,7 @@
 """Runs leave as plain downloads and come in as streamed uploads, through the server."""
 
 import ast
+import errno
 import io
 import json
 import zipfile
@@ -138,3 +139,31 @@ def test_a_run_comes_in_only_from_this_page(visited):
     assert brought_in(visited, b"x", Origin="http://evil.example").status_code == 403
     answer = visited.client.post(BRING_IN, data=b"x", content_type="text/plain")
     assert answer.status_code == 415
+
+
+def no_room(*arguments, **options):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_run_whose_disk_is_full_is_taken_away_whole(page, lab, until, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("transformer_lab.lab.saves.save_checkpoint", no_room)
+        page.click("start")
+        until(lambda: lab.current is not None and lab.current.unsaved)
+    run_id = lab.current.status.run_id
+    assert "make room" in page.text("state") + str(page.tick())
+    arrived = brought_in(page, fetched(page, run_id, "run.zip").get_data()).get_json()["id"]
+    assert lab.snapshot(arrived).step == 40
+    lab.stop()
+    until(lambda: lab.current.ended)
+    assert lab.current.status.state == "finished"
+
+
+def test_without_room_for_temporary_files_there_is_a_sentence(gpt2, lab, monkeypatch):
+    monkeypatch.setattr("tempfile._get_candidate_names", no_room)
+    for answer in (
+        fetched(gpt2, lab.current.status.run_id, "run.zip"),
+        fetched(gpt2, lab.current.status.run_id, "metrics.csv"),
+    ):
+        assert answer.status_code in (409, 507)
+        assert "No space left on device" in answer.get_data(as_text=True)

@@ -74,6 +74,8 @@ def command(home, *arguments, limit=None):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        stdin=subprocess.DEVNULL,
+        cwd=home,
         preexec_fn=limited,
     )
 
@@ -81,13 +83,14 @@ def command(home, *arguments, limit=None):
 FEW = {"train.steps": 30, "train.save_every": 10, "train.evaluate_every": 10}
 
 
-def test_a_disk_that_takes_no_save_gives_a_sentence_and_training_goes_on(tmp_path):
+def test_a_disk_that_takes_no_save_lets_training_go_on_but_no_run_finish(tmp_path):
     with command(tmp_path, "train", "--json", limit=1_000_000) as process:  # metrics fit, saves not
         out, errors = process.communicate()
     summary = json.loads(out.splitlines()[-1])
-    assert (summary["state"], summary["step"]) == ("finished", 30)
-    assert "could not be saved" in summary["note"]
-    assert "Training goes on" in summary["note"]
+    assert (process.returncode, summary["state"], summary["step"]) == (1, "interrupted", 30)
+    assert "step 30 could not be saved: File too large (nothing of this run is saved)" in errors
+    assert "could not be saved" in summary["reason"]
+    assert "There was no room in" in errors
     assert "Traceback" not in errors
     (run,) = RunStore(tmp_path).all()
     assert len(run.since()[0]) == 30
@@ -108,7 +111,9 @@ def test_a_save_that_fails_leaves_the_one_before_and_the_run_can_be_resumed_from
     before = run.checkpoints()[0]
     with command(tmp_path, "resume", run.id, "--json", limit=1_000_000) as process:
         out, _ = process.communicate()
-    assert json.loads(out.splitlines()[-1])["step"] == 30
+    summary = json.loads(out.splitlines()[-1])
+    assert (summary["state"], summary["step"]) == ("interrupted", 30)
+    assert "(step 10 stays saved)" in summary["reason"]
     assert before in run.checkpoints()
     assert load_training(before)[1]["step"] == 10
 

@@ -1,7 +1,6 @@
 """The lab: trainings from Start to the last save, and what is left of them."""
 
 import json
-import logging
 import os
 import signal
 import sqlite3
@@ -16,7 +15,7 @@ import torch
 from transformer_lab.generation import SampleConfig, encode_prompt
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.lab.prompts import readable
-from transformer_lab.lab.run import RunNotFoundError
+from transformer_lab.lab.run import Run, RunNotFoundError
 from transformer_lab.lab.runs import RunStore
 from transformer_lab.lab.worker import Worker
 from transformer_lab.model import GPT, ModelConfig, build_model
@@ -234,6 +233,7 @@ def test_a_loss_of_exactly_nothing_is_a_loss(lab):
     entry = lab.texts.library.add(b"a" * 2000, "one letter.txt", "pasted")
     lab.start(SETUP.with_values({"data.corpus": entry.id, "sample.prompt": "a"}))
     ended(lab)
+    lab.refresh()
     (found,) = lab.runs()
     assert (lab.current.validation_loss, found.best_loss, found.bits_per_byte) == (0, 0, 0)
     lab.extend(
@@ -293,11 +293,11 @@ def test_an_error_while_preparing_fails_the_run_not_the_lab(lab, monkeypatch):
 
 
 def test_a_cache_that_cannot_be_written_costs_only_time(lab, monkeypatch):
-    def full(*args):
+    def full(*args, **options):
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(lab.texts._cache, "set", full)
-    monkeypatch.setattr(lab.texts._cache, "get", full)
+    monkeypatch.setattr(lab.texts._cache._cache, "set", full)
+    monkeypatch.setattr(lab.texts._cache._cache, "get", full)
     lab.start(SETUP)
     assert ended(lab).state == "finished"
     assert lab.texts.overlap("python_docs", 0.1) > 0
@@ -571,7 +571,7 @@ def test_a_lab_closed_while_it_prepares_leaves_no_run_unfinished(tmp_path):
     assert [run.state for run in RunStore(tmp_path).list()] in ([], ["interrupted"])
 
 
-def test_a_run_that_cannot_record_its_end_still_ends(tmp_path, monkeypatch):
+def test_a_run_that_cannot_record_its_end_waits_until_it_can(tmp_path, monkeypatch):
     connect = sqlite3.connect
     monkeypatch.setattr(
         "sqlite3.connect", lambda path, **options: connect(path, **options | {"timeout": 0.01})
@@ -579,14 +579,18 @@ def test_a_run_that_cannot_record_its_end_still_ends(tmp_path, monkeypatch):
     lab = Lab(tmp_path)
     lab.start(ENDLESS)
     until(lambda: lab.current.status.step > 3)
-    logging.getLogger("transformer_lab.lab.worker").setLevel(logging.CRITICAL)
     folder = RunStore(tmp_path).folder / lab.current.status.run_id
     blocker = connect(folder / "metrics.sqlite", isolation_level=None, timeout=10)
     blocker.execute("BEGIN IMMEDIATE")
     try:
         lab.stop()
-        until(lambda: lab.current.ended, 3)
+        until(lambda: lab.current.unsaved)
+        assert lab.current.status.state == "paused"
+        assert "locked" in lab.current.status.reason
     finally:
         blocker.execute("ROLLBACK")
         blocker.close()
-        lab.close()
+    lab.stop()
+    assert ended(lab).state == "stopped"
+    assert Run(folder).state()[0] == "stopped"
+    lab.close()

@@ -1,9 +1,11 @@
 """transformer-lab train, resume and extend: trainings in a terminal; a page shows them live."""
 
 import argparse
+import contextlib
 import json
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -71,7 +73,7 @@ def _follow(lab: Lab, *, as_json: bool) -> int:
     run = lab.current
     assert run is not None
     printer = _Printer(run.setup.train.steps, as_json=as_json)
-    asked, named, stopping = _signals(), False, False
+    asked, named, stopping, room = _signals(), False, False, _Room(lab)
     while not run.ended:
         time.sleep(0.1)
         if asked.is_set() and not stopping:
@@ -87,8 +89,48 @@ def _follow(lab: Lab, *, as_json: bool) -> int:
                 words += f" It goes on after step {run.made.saved.progress.step:,}."
             mention(words.strip(), to=sys.stderr if as_json else sys.stdout)
         printer.show(run)
+        room.look(run, giving_up=stopping)
     printer.show(run)
     return _summary(lab, as_json=as_json, interrupted=stopping)
+
+
+class _Room:
+    """What is done when the disk does not take the end of a run."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab, self._told = lab, False
+
+    def look(self, run: LiveRun, *, giving_up: bool) -> None:
+        """Wait for someone to make room; where nobody is there, take the run to another place."""
+        if not run.unsaved or run.ended:
+            return
+        someone = sys.stdin is not None and sys.stdin.isatty() and not giving_up
+        if not self._told:
+            self._told = True
+            way = " Make room: it is tried again every few seconds; Ctrl-C gives up." * someone
+            _say(f"{run.unsaved}{way}")
+        if not someone:
+            self._take_away(run.status.run_id)
+
+    def _take_away(self, run_id: str) -> None:
+        places = [Path.cwd(), *_temporary()]
+        archive = self._lab.rescue(run_id, places)
+        if archive:
+            _say(f"All of {run_id} is in {archive}: transformer-lab import brings it back.")
+        else:
+            _say(f"There was no room in {' or '.join(map(str, places))} either.")
+        self._lab.abandon(run_id)
+
+
+def _temporary() -> list[Path]:
+    """The folder for temporary files, if any has room."""
+    with contextlib.suppress(OSError):
+        return [Path(tempfile.gettempdir())]
+    return []
+
+
+def _say(words: str) -> None:
+    print(f"transformer-lab: {words}", file=sys.stderr)
 
 
 def _signals() -> threading.Event:
@@ -171,4 +213,4 @@ def _summary(lab: Lab, *, as_json: bool, interrupted: bool) -> int:
             mention(f'Let it write: transformer-lab generate --run {status.run_id} --prompt "..."')
     if interrupted:
         return INTERRUPTED
-    return FAILED if status.state == "failed" else 0
+    return FAILED if status.state == "failed" or run.unsaved else 0

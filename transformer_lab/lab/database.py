@@ -145,9 +145,22 @@ class RunWriter:
             return f"The metrics cannot be written through now ({error})."
         return ""
 
-    def close(self) -> None:
-        """Put everything on disk, as far as it takes it, and let go of the run."""
-        if trouble := self.flush():
-            log.error("%s: %s", self.folder.name, trouble)
+    def write_waiting(self, path: Path) -> None:
+        """Put what waits in memory into a copy of the metrics. Raises sqlite3.Error."""
+        with contextlib.closing(sqlite3.connect(path)) as database, database:
+            for statement, row in self._pending:
+                database.execute(statement, row)
+
+    def close(self) -> str:
+        """Put everything on disk, as far as it takes it, and let go of the run.
+
+        The answer is a sentence when something is lost, else empty.
+        """
+        lost = ""
+        if self.flush():
+            steps = sum(statement == INSERT_STEP for statement, _ in self._pending)
+            lost = f"The metrics of {steps:,} steps could not be written, and are lost."
+            log.error("%s: %s", self.folder.name, lost)
         self._database.close()
         self._lock.release()
+        return lost

@@ -128,6 +128,7 @@ class Lab(Trainings):
 
     def delete(self, run_id: str) -> None:
         """Move a run to the trash. Raises LabError and RunNotFoundError."""
+        self.abandon(run_id)
         with self._lock:
             live = self.live(run_id)
             if live and live.busy:

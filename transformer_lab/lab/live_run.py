@@ -5,19 +5,23 @@ from any other.
 """
 
 import math
+import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from transformer_lab.exchange import ExportRefusedError
 from transformer_lab.lab.database import RunWriter, State
 from transformer_lab.lab.device import DeviceChoice, choose_device, environment, memory_free
 from transformer_lab.lab.estimate import choose_micro_batch
 from transformer_lab.lab.metrics import MetricStream
 from transformer_lab.lab.origins import New, Origin, OriginError, Resumed
 from transformer_lab.lab.prompts import with_prompt
+from transformer_lab.lab.rescue import packed, rescued
 from transformer_lab.lab.run import Run
 from transformer_lab.lab.runs import RunStore
 from transformer_lab.lab.saves import Progress, Saved, Saves
@@ -44,6 +48,11 @@ from transformer_lab.training.trainer import evaluation_due, validate
 
 SNAPSHOT_SECONDS = 1.0
 SNAPSHOT_SHARE = 50  # publishing may take at most this fraction of the time
+RETRY_SECONDS = 5.0  # between two tries to save what a full disk did not take
+KEPT_IN_MEMORY = (
+    "Nothing is lost as long as the lab runs: make room on the disk, and it is saved by itself, or "
+    "when you press Stop. Or take the whole run away (Runs tab). Deleting it gives it up."
+)
 ENDED = ("finished", "stopped", "failed", "interrupted")
 
 
@@ -107,6 +116,9 @@ class LiveRun:
         self._on_snapshot = on_snapshot
         self._writer: RunWriter | None = None
         self._published = 0.0
+        self.unsaved = ""  # why its end is not on disk yet, in a sentence
+        self._ending: tuple[State, str] | None = None  # the state and reason it is to end with
+        self._tried = 0.0
 
     @property
     def active(self) -> bool:
@@ -183,10 +195,9 @@ class LiveRun:
         except ConfigError as error:
             self._give_up(str(error), field=error.field)
             return
-        except OSError as error:
-            self._give_up(
-                f"The run's folder could not be made in {self._store.folder}: {error.strerror}."
-            )
+        except (OSError, sqlite3.Error) as error:
+            why = getattr(error, "strerror", None) or error
+            self._give_up(f"The run's folder could not be made in {self._store.folder}: {why}.")
             return
         run = Run(self._writer.folder)
         self._saves = Saves(run, setup.train, self._note)
@@ -293,6 +304,8 @@ class LiveRun:
 
     def _note(self, sentence: str) -> None:
         """Something the learner should know of this run."""
+        if sentence == self.status.note:  # it was said just now
+            return
         self.writer.event("note", self.status.step, sentence)
         self.status = replace(self.status, note=sentence)
 
@@ -305,13 +318,18 @@ class LiveRun:
 
     def resume(self) -> None:
         """Go on where it paused."""
-        if self.status.state == "paused":
+        if self._ending:
+            self._finish()
+        elif self.status.state == "paused":
             self._change("running")
 
     def stop(self, reason: str = "", state: State = "stopped") -> None:
-        """End early; the weights are saved."""
-        if self.status.state in ("running", "paused"):
-            self._end(state, reason)
+        """End early; the weights are saved. As `interrupted` it ends for good, saved or not."""
+        last_try = state == "interrupted"
+        if self._ending:
+            self._finish(last_try=last_try)
+        elif self.status.state in ("running", "paused"):
+            self._end(state, reason, last_try=last_try)
         elif self.status.state == "ready":
             self.origin.release()
             self.status = replace(self.status, state="stopped")
@@ -376,12 +394,17 @@ class LiveRun:
         tokenizer = self.made.encoded.tokenizer
         return self._saves.save(self.made.model, self._optimizer, tokenizer, self._progress())
 
-    def keep(self) -> None:
-        """Save this moment for good; on the worker's thread, between two steps."""
-        assert self.made is not None
+    def keep(self) -> str:
+        """Save this moment for good; on the worker's thread, between two steps.
+
+        The answer is a sentence when that was not possible, else empty.
+        """
+        if self.made is None or self.ended:
+            return "The training has ended before this moment could be kept."
         tokenizer = self.made.encoded.tokenizer
-        if self._saves.keep(self.made.model, self._optimizer, tokenizer, self._progress()):
-            self.writer.event("kept", self.status.step, "")
+        if not self._saves.keep(self.made.model, self._optimizer, tokenizer, self._progress()):
+            return self._saves.problem
+        return self.writer.event("kept", self.status.step, "")
 
     def _progress(self) -> Progress:
         return Progress(
@@ -399,22 +422,88 @@ class LiveRun:
         assert self._writer is not None
         return self._writer
 
-    def _end(self, state: State, reason: str = "", *, validation_loss: float | None = None) -> None:
+    def _end(
+        self,
+        state: State,
+        reason: str = "",
+        *,
+        validation_loss: float | None = None,
+        last_try: bool = False,
+    ) -> None:
         """Save, record the state, let go of the folder."""
         self._steps.close()
+        self._ending = state, reason
         try:
             self.publish(announce=False)
             self._saves.remember_best(self.snapshot, validation_loss)
             self._saves.remember_moment(self.snapshot, last=True)
-            self.save()
-            self._prefer_best()
-            if trouble := self.writer.state(state, self.status.step, reason):
-                self.status = replace(self.status, note=trouble)
-        finally:
-            self.writer.close()
+        except BaseException:
+            self._let_go(state, reason)
+            raise
+        self._finish(last_try=last_try)
+
+    def _finish(self, *, last_try: bool = False) -> None:
+        """Put the end on disk. Where that is full, all of it stays in memory, to be tried again."""
+        assert self._ending is not None
+        state, reason = self._ending
+        try:
+            self.unsaved = self._unwritten(state, reason)
+        except BaseException:
+            self._let_go(state, reason)
+            raise
+        self._tried = time.monotonic()
+        if self.unsaved and not last_try:
             self.wish = ""
-            self.status = replace(self.status, state=state, reason=reason)
+            self.status = replace(
+                self.status, state="paused", reason=f"{self.unsaved} {KEPT_IN_MEMORY}"
+            )
+            return
+        if self.unsaved:
+            state = "failed" if state == "failed" else "interrupted"
+            reason = f"{reason} {self.unsaved}".strip()
+            self.writer.state(state, self.status.step, reason)
+        self._let_go(state, reason)
         self._on_snapshot(self, True)
+
+    def try_again(self) -> None:
+        """Put the end on disk that it did not take before, if it is time for that."""
+        if self._ending and not self.ended and time.monotonic() - self._tried > RETRY_SECONDS:
+            self._finish()
+
+    def abandon(self) -> None:
+        """Let go of an end that the disk did not take."""
+        if self._ending and not self.ended:
+            self._finish(last_try=True)
+
+    def rescue(self, folders: Sequence[Path]) -> Path | None:
+        """Write all there is to a .zip in the first of the folders that has room for it."""
+        if not self._ending or self.made is None:
+            return None
+        for folder in folders:
+            try:
+                with rescued(self.writer, folder) as copy:
+                    saves = Saves(copy, self.setup.train, lambda problem: None)
+                    saves.best, saves.best_loss = self._saves.best, self._saves.best_loss
+                    tokenizer = self.made.encoded.tokenizer
+                    progress = self._progress()
+                    if saves.save(self.made.model, self._optimizer, tokenizer, progress):
+                        return packed(copy, folder)
+            except (OSError, sqlite3.Error, ExportRefusedError):
+                continue
+        return None
+
+    def _unwritten(self, state: State, reason: str) -> str:
+        """Write all there is to the end; a sentence when the disk does not take it."""
+        if not self.save():
+            return self._saves.problem
+        self._prefer_best()
+        return self.writer.flush() or self.writer.state(state, self.status.step, reason)
+
+    def _let_go(self, state: State, reason: str) -> None:
+        """The training is over."""
+        self._ending, self.wish = None, ""
+        lost = self.writer.close()
+        self.status = replace(self.status, state=state, reason=f"{reason} {lost}".strip())
 
     def _prefer_best(self) -> None:
         """Where that was asked for, write with the best weights from now on."""

@@ -31,9 +31,16 @@ class RunStore:
     def create(self, slug: str, manifest: Mapping[str, Any]) -> RunWriter:
         """A new run named after its recipe, with the next free number; its lock is held."""
         folder = self._new_folder(slug)
-        writer = RunWriter(folder)
-        content = {"format": 1, "id": folder.name, "created": time.time(), **manifest}
-        write_json(folder / "run.json", content)
+        writer = None
+        try:
+            writer = RunWriter(folder)
+            content = {"format": 1, "id": folder.name, "created": time.time(), **manifest}
+            write_json(folder / "run.json", content)
+        except BaseException:
+            if writer is not None:
+                writer.close()
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         return writer
 
     def _new_folder(self, slug: str) -> Path:

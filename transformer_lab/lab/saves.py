@@ -83,8 +83,8 @@ def read_save(folder: Path) -> Saved:
 class Saves:
     """The checkpoints of a run that is being trained; used on the worker's thread only.
 
-    `trouble` is told, in a sentence, what could not be saved: training goes on, and the save before
-    stays.
+    `trouble` is told, in a sentence, what could not be saved, which `problem` says too until it is
+    saved after all.
     """
 
     def __init__(self, run: Run, config: TrainConfig, trouble: Callable[[str], None]) -> None:
@@ -97,6 +97,7 @@ class Saves:
         self._took = 0.0
         self.best: Snapshot | None = None  # of the lowest validation loss
         self.best_loss = math.inf
+        self.problem = ""
         self._moments = Moments(run.folder)
         self._next_moment = 0.0
 
@@ -143,12 +144,12 @@ class Saves:
         self, model: GPT, optimizer: Optimizer, tokenizer: Tokenizer, progress: Progress
     ) -> bool:
         """Save the best weights, then all a training needs to go on; whether that is on disk."""
-        begun = time.monotonic()
+        begun, done = time.monotonic(), True
         if self.best:
             best = Progress(step=self.best.step, best_loss=self.best_loss)
-            self._save_best(self.best.weights, tokenizer, best)
+            done = self._save_best(self.best.weights, tokenizer, best)
         remembered = optimizer_state(model, optimizer)
-        done = self._write("step", model.state_dict(), tokenizer, progress, remembered)
+        done &= self._write("step", model.state_dict(), tokenizer, progress, remembered)
         self._saved_step, self._saved_at = progress.step, time.monotonic()
         self._took = self._saved_at - begun
         if done:
@@ -165,12 +166,14 @@ class Saves:
 
     def _save_best(
         self, weights: Mapping[str, Tensor], tokenizer: Tokenizer, progress: Progress
-    ) -> None:
+    ) -> bool:
         """Save the weights of the lowest validation loss, in place of those before."""
-        if self._write("best", weights, tokenizer, progress):
+        done = self._write("best", weights, tokenizer, progress)
+        if done:
             for old in self._run.best_checkpoints():
                 if step_of(old) != progress.step:
                     shutil.rmtree(old, ignore_errors=True)
+        return done
 
     def _write(
         self,
@@ -195,11 +198,15 @@ class Saves:
                 progress=asdict(progress),
             )
         except OSError as error:
-            self._trouble(
+            before = max(map(step_of, self._run.resume_points()), default=None)
+            stays = "nothing of this run is" if before is None else f"step {before:,} stays"
+            self.problem = (
                 f"The weights of step {progress.step:,} could not be saved: "
-                f"{error.strerror or error}. Training goes on, and the save before it stays."
+                f"{error.strerror or error} ({stays} saved)."
             )
+            self._trouble(self.problem)
             return False
+        self.problem = ""
         return True
 
 

@@ -6,9 +6,11 @@ worker, and return.
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from transformer_lab.lab.continuing import LabError, branching, extension, resumable
 from transformer_lab.lab.database import State
@@ -26,6 +28,7 @@ from transformer_lab.lab.worker import Worker
 from transformer_lab.recipes import SETTINGS, Setup, setup_from
 from transformer_lab.settings import ConfigError, checked
 
+KEEP_SECONDS = 5.0  # to wait for a moment to be kept
 LISTING_SECONDS = 1.0  # how old the list of runs may be
 
 
@@ -143,10 +146,39 @@ class Trainings:
             number += 1
         return f"{name}-{number}"
 
-    def keep(self, run_id: str | None = None) -> None:
-        """Save this moment of a training for good. Raises LabError when nothing runs."""
+    def keep(self, run_id: str | None = None) -> bool:
+        """Save this moment of a training for good; whether that is done, or else under way.
+
+        Raises LabError when nothing runs, or the disk does not take it.
+        """
         run = self._controllable(run_id, "running", "paused")
-        self._worker.submit(run.keep, run)
+        answer: Future[str] = Future()
+        self._worker.submit(lambda: answer.set_result(run.keep()), run)
+        try:
+            problem = answer.result(KEEP_SECONDS)
+        except TimeoutError:  # a long step
+            return False
+        if problem:
+            raise LabError(problem)
+        return True
+
+    def abandon(self, run_id: str) -> None:
+        """Let go of a run that has ended, but whose end the disk does not take."""
+        live = self.live(run_id)
+        if live and live.unsaved:
+            self._worker.submit(live.abandon, live)
+            self.wait()
+
+    def rescue(self, run_id: str, folders: Sequence[Path]) -> Path | None:
+        """Write a run whose end the disk does not take to a .zip, in the first folder that does.
+
+        None when none of them has room.
+        """
+        live, answer = self.live(run_id), Future[Path | None]()
+        if live is None or not live.unsaved:
+            return None
+        self._worker.submit(lambda: answer.set_result(live.rescue(folders)), live)
+        return answer.result()
 
     def pause(self, run_id: str | None = None) -> None:
         """Rest after the current step. Raises LabError when nothing runs."""
@@ -285,6 +317,8 @@ class Trainings:
 
     def _dispatch(self) -> None:
         """Start what waits, as far as there is room. On the worker's thread."""
+        for run in self._lanes:
+            run.try_again()
         while not self._closing and (item := self.queue.next()):
             with self._lock:
                 if len(self._busy()) >= self.queue.at_once or self.elsewhere():

@@ -1,9 +1,11 @@
 """Taking runs away and bringing them in: downloads are plain GETs, uploads are streamed."""
 
 import io
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from flask import Flask, Response, abort, jsonify, request, send_file
@@ -37,6 +39,7 @@ BODY = Body(
 IN_MEMORY = 16_000_000  # bytes of a download; a larger one goes through a file
 PIECE = 2**20
 
+log = logging.getLogger(__name__)
 Writer = Callable[[Run, BinaryIO], None]
 
 
@@ -69,7 +72,8 @@ def serve_downloads(server: Flask, lab: Lab) -> None:
         if name not in DOWNLOADS:
             abort(404, "A run cannot be taken away in this form.")
         try:
-            stream = _written(lab.store.open(run_id), DOWNLOADS[name])
+            rescued = _rescued(lab, run_id) if name == "run.zip" else None
+            stream = rescued or _written(lab.store.open(run_id), DOWNLOADS[name])
         except RunNotFoundError as error:
             abort(404, str(error))
         except (ExportRefusedError, ConfigError) as error:
@@ -81,6 +85,7 @@ def serve_downloads(server: Flask, lab: Lab) -> None:
             download_name=f"{run_id}.zip" if name == "run.zip" else f"{run_id}-{name}",
         )
 
+    _answer_full_disks(server, lab)
     _serve_experiments(server, lab)
 
     @server.post(BRING_IN)
@@ -93,6 +98,20 @@ def serve_downloads(server: Flask, lab: Lab) -> None:
                 return jsonify(id=lab.bring_in(file, name.removesuffix(".zip"))), 200
             except ImportRefusedError as error:
                 return jsonify(error=str(error)), 400
+
+
+def _answer_full_disks(server: Flask, lab: Lab) -> None:
+    @server.errorhandler(OSError)
+    def no_room(error: OSError) -> tuple[Response, int]:
+        """A file could not be written, most likely for want of room: where, and what to do."""
+        log.warning("%s was not possible: %s", request.path, error)
+        words = (
+            f"This was not possible: {error.strerror or error}. Make room where the runs are "
+            f"({lab.home}) and where temporary files go (TMPDIR)."
+        )
+        if request.method == "POST":
+            return jsonify(error=words), 507
+        return Response(words, mimetype="text/plain"), 507
 
 
 def _serve_experiments(server: Flask, lab: Lab) -> None:
@@ -119,6 +138,13 @@ def _received() -> BinaryIO:
     shutil.copyfileobj(request.stream, file, PIECE)
     file.seek(0)
     return cast(BinaryIO, file)
+
+
+def _rescued(lab: Lab, run_id: str) -> BinaryIO | None:
+    """All of a run whose end its disk does not take; None for any other."""
+    with tempfile.TemporaryDirectory() as folder:
+        archive = lab.rescue(run_id, [Path(folder)])
+        return archive.open("rb") if archive else None  # on POSIX it is read though it is gone
 
 
 def _written(run: Run, write: Writer) -> BinaryIO:

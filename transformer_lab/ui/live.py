@@ -12,7 +12,7 @@ from plotly.utils import PlotlyJSONEncoder
 
 from transformer_lab.lab.device import available_cores, memory_free, memory_used, thread_count
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.run import RESUMABLE
+from transformer_lab.lab.run import RESUMABLE, step_of
 from transformer_lab.lab.summaries import RunSummary
 from transformer_lab.lab.views import View
 from transformer_lab.recipes import Setup, setup_from
@@ -270,7 +270,9 @@ def offer(lab: Lab, dismissed: Any) -> str:
     first, rest = cut_off[0], len(cut_off) - 1
     more = f" {rest} more on the Runs tab." if rest else ""
     at = f"at step {first.step:,} of {first.steps:,}"
-    return f"{first.name} was interrupted {at}. Nothing is lost.{more}"
+    points = lab.store.open(first.id).resume_points()
+    begins = f"after step {step_of(points[0]):,}, its newest save" if points else "from its start"
+    return f"{first.name} was interrupted {at}. It goes on {begins}.{more}"
 
 
 def run_options(runs: list[RunSummary]) -> list[dict[str, str]]:

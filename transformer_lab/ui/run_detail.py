@@ -26,6 +26,8 @@ KINDS = {
     "kept": "kept by you",
 }
 
+WITHOUT_WEIGHTS = ("run.zip", "metrics.csv", "generate.py")  # forms that need no save
+
 
 def parts(run: Run, summary: RunSummary, *, held: bool) -> dict[tuple[str, str], Any]:
     """Everything there is to see of one run, by (id, property); `held` while it is trained."""
@@ -238,7 +240,7 @@ def downloads(run: Run) -> list[Any]:
     saved = bool(run.usable_checkpoints())
     parts: list[Any] = []
     for name, title, told in offers:
-        refusal = "" if saved or name in ("metrics.csv", "generate.py") else "Nothing is saved yet."
+        refusal = "" if saved or name in WITHOUT_WEIGHTS else "Nothing is saved yet."
         if name == "huggingface.zip" and reasons:
             refusal = f"Not this model. {' '.join(reasons)}"
         link = html.A(title, href=f"download/{quote(run.id)}/{name}", download="")

@@ -264,8 +264,9 @@ def _control(lab: Lab, pressed: str, shown: str, rate: Any) -> Any:
     elif pressed == ids.STOP:
         lab.stop(run_id=run_id)
     elif pressed == ids.KEEP:
-        lab.keep(run_id)
-        return _done("This moment is kept with the run.")
+        kept = lab.keep(run_id)
+        words = "is kept with the run" if kept else "will be kept after the step under way"
+        return _done(f"This moment {words}.")
     elif pressed == ids.APPLY_RATE:
         return _done(
             f"Learning Rate is {lab.set_learning_rate(rate, run_id):g} from the next step."

@@ -1,0 +1,282 @@
+"""A disk that is full: what is true is said, and what was acknowledged is not lost."""
+
+import errno
+import json
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+
+from transformer_lab.cli import main
+from transformer_lab.lab import live_run
+from transformer_lab.lab.database import RunWriter
+from transformer_lab.lab.lab import Lab, LabError
+from transformer_lab.lab.run import Run
+from transformer_lab.lab.runs import RunStore
+from transformer_lab.recipes import Setup
+
+SETUP = Setup().with_values(
+    {
+        "data.corpus": "python_docs",
+        "model.layers": 1,
+        "model.heads": 2,
+        "model.embedding_dim": 16,
+        "model.sequence_length": 16,
+        "train.batch_size": 4,
+        "train.steps": 30,
+        "train.evaluate_every": 10,
+        "train.evaluation_batches": 1,
+        "train.threads": 1,
+        "sample.length": 3,
+        "sample.prompt": "The ",
+    }
+)
+ENDLESS = SETUP.with_values({"train.steps": 1_000_000, "train.evaluate_every": 1_000_000})
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch):
+    monkeypatch.setattr(live_run, "RETRY_SECONDS", 1e9)
+    lab = Lab(tmp_path / "home")
+    yield lab
+    monkeypatch.undo()
+    lab.close()
+
+
+@pytest.fixture
+def full(monkeypatch):
+    """Have the disk take no weights, or no metrics, or both; `undo` makes room."""
+
+    def fill(*what):
+        if "weights" in what:
+            monkeypatch.setattr("transformer_lab.lab.saves.save_checkpoint", no_room)
+        if "metrics" in what:
+            monkeypatch.setattr(RunWriter, "flush", no_flush)
+
+    fill.undo = monkeypatch.undo
+    return fill
+
+
+def no_room(*arguments, **options):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def no_flush(self):
+    self._committed = time.monotonic()
+    return "The metrics cannot be written now (database or disk is full); they wait in memory."
+
+
+def until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def waiting(lab):
+    """The training whose end is not on disk."""
+    until(lambda: lab.current.unsaved)
+    assert lab.current.status.state == "paused"
+    return lab.current
+
+
+def states(run):
+    return [json.loads(detail)["state"] for _, detail in run.events("state")]
+
+
+def test_a_run_that_cannot_be_saved_is_not_finished_and_can_be_saved_later(lab, full):
+    full("weights")
+    lab.start(SETUP)
+    run = waiting(lab)
+    assert run.status.step == 30
+    assert "step 30 could not be saved: No space left on device" in run.status.reason
+    assert "nothing of this run is saved" in run.status.reason
+    assert "make room" in run.status.reason
+    stored = lab.store.open(run.status.run_id)
+    assert "finished" not in states(stored)
+    assert stored.is_held()
+    assert lab.snapshot(run.status.run_id).step == 30  # and so it can write and be looked into
+    full.undo()
+    lab.stop()
+    until(lambda: run.ended)
+    assert run.status.state == "finished"
+    assert states(stored)[-1] == "finished"
+    assert [path.name for path in stored.checkpoints()] == ["step-00000030"]
+    assert not stored.is_held()
+
+
+@pytest.mark.parametrize("what", ["weights", "metrics"])
+def test_stopping_on_a_full_disk_loses_no_step(lab, full, what):
+    lab.start(ENDLESS)
+    until(lambda: lab.current.status.step > 5)
+    full(what)
+    until(lambda: lab.current.status.step > 60)
+    lab.stop()
+    run = waiting(lab)
+    taken = run.status.step
+    full.undo()
+    lab.resume(run.status.run_id)  # the other button says the same: try again
+    until(lambda: run.ended)
+    assert run.status.state == "stopped"
+    points, _ = Run(lab.store.folder / run.status.run_id).since()
+    assert [point.step for point in points] == list(range(1, taken + 1))
+    assert states(lab.store.open(run.status.run_id))[-1] == "stopped"
+
+
+def test_room_that_is_made_is_found_without_a_word(lab, full, monkeypatch):
+    full("weights", "metrics")
+    lab.start(SETUP)
+    run = waiting(lab)
+    full.undo()
+    monkeypatch.setattr(live_run, "RETRY_SECONDS", 0.0)
+    lab._worker.submit(lab._dispatch)  # as the worker does when it rests
+    until(lambda: run.ended)
+    assert run.status.state == "finished"
+
+
+def test_what_cannot_be_written_when_the_lab_closes_is_said_to_be_lost(tmp_path, full, caplog):
+    lab = Lab(tmp_path)
+    lab.start(ENDLESS)
+    until(lambda: lab.current.status.step > 5)
+    lab.pause()
+    until(lambda: lab.current.status.state == "paused")
+    saved = lab.current.status.step
+    lab.resume()
+    until(lambda: lab.current.status.step > saved)
+    full("weights", "metrics")
+    steps = lab.current.status.step
+    until(lambda: lab.current.status.step > steps + 3)
+    lab.close()
+    status = lab.current.status
+    assert status.state == "interrupted"
+    assert f"(step {saved:,} stays saved)" in status.reason
+    assert "steps could not be written, and are lost" in status.reason
+    assert "are lost" in caplog.text
+    full.undo()
+    again = Lab(tmp_path)
+    assert [run.id for run in again.interrupted()] == [status.run_id]
+    again.close()
+
+
+def test_a_run_that_can_never_be_saved_can_be_given_up_by_deleting_it(lab, full):
+    full("weights")
+    lab.start(SETUP)
+    run = waiting(lab)
+    lab.delete(run.status.run_id)
+    assert lab.runs() == []
+    assert run.ended
+    lab.start(SETUP)
+    waiting(lab)
+
+
+def test_keep_says_kept_only_when_it_is(lab, full):
+    lab.start(ENDLESS)
+    until(lambda: lab.current.status.step > 5)
+    run = lab.current.status.run_id
+    full("weights")
+    with pytest.raises(LabError, match="could not be saved: No space left on device"):
+        lab.keep()
+    assert lab.store.open(run).events("kept") == []
+    full.undo()
+    assert lab.keep()
+    assert len(lab.store.open(run).kept_checkpoints()) == 1
+    assert len(lab.store.open(run).events("kept")) == 1
+    lab.stop()
+
+
+def test_a_save_that_fails_says_which_one_stays(lab, full):
+    lab.start(ENDLESS)
+    until(lambda: lab.current.status.step > 2)
+    lab.pause()
+    until(lambda: lab.current.status.state == "paused")
+    step = lab.current.status.step
+    lab.resume()
+    until(lambda: lab.current.status.step > step)
+    full("weights")
+    lab.pause()
+    until(lambda: lab.current.status.state == "paused")
+    assert f"(step {step:,} stays saved)" in lab.current.status.note
+    full.undo()
+    lab.stop()
+
+
+def test_a_run_is_taken_to_another_disk_whole_and_brought_back(lab, full, tmp_path, monkeypatch):
+    full("metrics")
+    lab.start(SETUP)
+    run = waiting(lab)
+    folders = [tmp_path / "missing", tmp_path]  # the first has no room
+    archive = lab.rescue(run.status.run_id, folders)
+    assert archive == tmp_path / f"{run.status.run_id}.zip"
+    full.undo()
+    lab.stop()
+    until(lambda: run.ended)
+    with archive.open("rb") as file:
+        came = lab.store.open(lab.bring_in(file, "came"))
+    assert [point.step for point in came.since()[0]] == list(range(1, 31))
+    assert lab.snapshot(came.id).step == 30
+    assert sorted(path.name for path in tmp_path.iterdir()) == [archive.name, "home"]
+
+
+LIMITED = """
+import resource, sys
+from transformer_lab.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_without_anyone_to_make_room_a_command_ends_and_says_what_was_kept(tmp_path):
+    settings = [f"--set={key}={value}" for key, value in SETUP.values().items()]
+    line = [sys.executable, "-c", LIMITED, "train", "--home", str(tmp_path / "home"), *settings]
+    done = subprocess.run(
+        line, cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "could not be saved: File too large" in done.stderr
+    assert "There was no room in" in done.stderr
+    (run,) = RunStore(tmp_path / "home").all()
+    assert run.state()[0] == "interrupted"
+
+
+def test_a_start_that_fails_leaves_no_folder(lab, monkeypatch):
+    def no_file(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def no_table(*arguments, **options):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    for name, fault in (("runs.write_json", no_file), ("database.connect", no_table)):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"transformer_lab.lab.{name}", fault)
+            lab.start(SETUP)
+            until(lambda: lab.current.ended)
+        assert lab.current.status.state == "failed"
+        assert "full" in lab.current.status.reason or "No space" in lab.current.status.reason
+        assert "Error" not in lab.current.status.reason
+        assert list(lab.store.folder.iterdir()) == []
+
+
+def test_samples_wait_for_room_on_the_disk(lab, monkeypatch):
+    def no_table(*arguments, **options):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("transformer_lab.lab.run.connect", no_table)
+        lab.start(SETUP)
+        until(lambda: lab.current.ended)
+        until(lambda: lab._sampling._unkept)
+        until(lambda: lab._sampling._writing.done)
+    first = lab.current.status.run_id
+    assert lab.store.open(first).samples() == []
+    lab.start(SETUP)
+    until(lambda: lab.current.status.run_id != first and lab.current.ended)
+    until(lambda: lab.store.open(first).samples())
+
+
+def test_commands_that_end_well_say_so_still(tmp_path, capsys):
+    settings = [f"--set={key}={value}" for key, value in SETUP.values().items()]
+    assert main(["train", "--home", str(tmp_path), *settings]) == 0
+    assert "finished after step 30" in capsys.readouterr().out
