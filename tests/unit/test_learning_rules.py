@@ -12,6 +12,7 @@ from transformer_lab.model.architectures import ARCHITECTURES
 from transformer_lab.settings import ConfigError
 from transformer_lab.training import LiveSettings, TrainConfig, train
 from transformer_lab.training.batches import Batches
+from transformer_lab.training.compiling import compiles
 from transformer_lab.training.learning_rules import (
     LEARNING_RULES,
     PredictiveCoding,
@@ -20,7 +21,6 @@ from transformer_lab.training.learning_rules import (
     settle,
 )
 from transformer_lab.training.optimizers import OPTIMIZERS
-from transformer_lab.training.precision import compiles
 
 # The reference's own small run; its embeddings are large enough for norms not to amplify.
 SMALL = {

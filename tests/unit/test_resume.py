@@ -178,8 +178,8 @@ def test_a_run_stopped_while_a_device_runs_ahead_is_saved_as_what_it_is(
         return computed(self, step)
 
     with monkeypatch.context() as patched:
-        patched.setattr("transformer_lab.training.trainer.runs_ahead", lambda device: True)
-        patched.setattr("transformer_lab.training.trainer.READ_SECONDS", 60.0)
+        patched.setattr("transformer_lab.training.ahead.runs_ahead", lambda device: True)
+        patched.setattr("transformer_lab.training.ahead.READ_SECONDS", 60.0)
         patched.setattr(Batches, "__call__", stopping)
         lab.start(setup, "ahead")
         status = ended(lab)

@@ -8,8 +8,14 @@ import pytest
 import torch
 
 from transformer_lab.model import GPT, ModelConfig, build_model
-from transformer_lab.training import LiveSettings, NonFiniteLossError, TrainConfig, train
-from transformer_lab.training import precision as how
+from transformer_lab.training import (
+    LiveSettings,
+    NonFiniteLossError,
+    TrainConfig,
+    compiling,
+    precision,
+    train,
+)
 from transformer_lab.training.batches import Batches
 from transformer_lab.training.micro_batches import OutOfMemoryError
 from transformer_lab.training.optimizers import OPTIMIZERS
@@ -70,8 +76,8 @@ def test_memory_for_not_even_one_sequence_is_an_error(monkeypatch):
 def test_running_ahead_of_the_reader_changes_no_number(optimizer, monkeypatch):
     config = replace(CONFIG, optimizer=optimizer)
     expected = numbers(training(config))
-    monkeypatch.setattr("transformer_lab.training.trainer.runs_ahead", lambda device: True)
-    monkeypatch.setattr("transformer_lab.training.trainer.READ_SECONDS", 60.0)
+    monkeypatch.setattr("transformer_lab.training.ahead.runs_ahead", lambda device: True)
+    monkeypatch.setattr("transformer_lab.training.ahead.READ_SECONDS", 60.0)
     live, ahead, found = LiveSettings(), [], []
     for metrics in training(config, live=live):
         found.append(metrics)
@@ -85,8 +91,8 @@ def test_running_ahead_of_the_reader_changes_no_number(optimizer, monkeypatch):
 def test_a_spoiled_step_changes_no_weight_and_neither_do_those_after_it(
     optimizer, ahead, monkeypatch
 ):
-    monkeypatch.setattr("transformer_lab.training.trainer.runs_ahead", lambda device: ahead)
-    monkeypatch.setattr("transformer_lab.training.trainer.READ_SECONDS", 60.0)
+    monkeypatch.setattr("transformer_lab.training.ahead.runs_ahead", lambda device: ahead)
+    monkeypatch.setattr("transformer_lab.training.ahead.READ_SECONDS", 60.0)
     config = replace(CONFIG, optimizer=optimizer, evaluate_every=100)
     good = build_model(TINY, 32, seed=1)
     steps = training(replace(config, evaluate_every=2), good)
@@ -123,8 +129,8 @@ def test_stop_is_heeded_between_two_parts_of_a_batch(monkeypatch):
 
 
 def running_ahead(monkeypatch):
-    monkeypatch.setattr("transformer_lab.training.trainer.runs_ahead", lambda device: True)
-    monkeypatch.setattr("transformer_lab.training.trainer.READ_SECONDS", 60.0)
+    monkeypatch.setattr("transformer_lab.training.ahead.runs_ahead", lambda device: True)
+    monkeypatch.setattr("transformer_lab.training.ahead.READ_SECONDS", 60.0)
 
 
 def told_and_held(steps, model):
@@ -174,7 +180,7 @@ def test_a_step_that_fails_loses_none_of_those_before_it(where, ahead, monkeypat
 
     monkeypatch.setattr(GPT, "loss", failing)
     monkeypatch.setattr(torch, "compile", compiler)
-    monkeypatch.setattr(how, "COMPILE_AFTER", 4)
+    monkeypatch.setattr(compiling, "COMPILE_AFTER", 4)
     model = build_model(TINY, 32, seed=1)
     config = replace(CONFIG, compile="on" if where == "compiling" else "off")
     config = replace(config, evaluate_every=3 if where == "evaluation" else 100)
@@ -194,12 +200,12 @@ def test_bfloat16_learns_and_keeps_its_weights_in_float32():
 
 def test_precision_and_compiling_follow_the_device():
     config, cpu, cuda = TrainConfig(steps=5000), torch.device("cpu"), torch.device("cuda")
-    assert how.precision(config, cpu) == torch.float32
-    assert not how.compiles(config, cpu)
-    assert how.compiles(config, cuda)
-    assert not how.compiles(replace(config, steps=100), cuda)
-    assert not how.compiles(replace(config, compile="off"), cuda)
-    assert how.compiles(replace(config, compile="on"), cpu)
+    assert precision.precision(config, cpu) == torch.float32
+    assert not compiling.compiles(config, cpu)
+    assert compiling.compiles(config, cuda)
+    assert not compiling.compiles(replace(config, steps=100), cuda)
+    assert not compiling.compiles(replace(config, compile="off"), cuda)
+    assert compiling.compiles(replace(config, compile="on"), cpu)
 
 
 def test_a_compiler_that_fails_leaves_the_training_as_it_was_and_says_so(monkeypatch):
@@ -207,7 +213,7 @@ def test_a_compiler_that_fails_leaves_the_training_as_it_was_and_says_so(monkeyp
         raise RuntimeError("no compiler here")
 
     monkeypatch.setattr(torch, "compile", broken)
-    monkeypatch.setattr(how, "COMPILE_AFTER", 3)
+    monkeypatch.setattr(compiling, "COMPILE_AFTER", 3)
     live = LiveSettings()
     compiled = numbers(training(replace(CONFIG, compile="on"), live=live))
     assert compiled == numbers(training(CONFIG))
@@ -217,7 +223,7 @@ def test_a_compiler_that_fails_leaves_the_training_as_it_was_and_says_so(monkeyp
 
 @pytest.mark.slow
 def test_a_compiled_model_learns_the_same(monkeypatch):
-    monkeypatch.setattr(how, "COMPILE_AFTER", 3)
+    monkeypatch.setattr(compiling, "COMPILE_AFTER", 3)
     live = LiveSettings()
     compiled = [m.train_loss for m in training(replace(CONFIG, compile="on"), live=live)]
     assert compiled == pytest.approx([m.train_loss for m in training(CONFIG)], rel=1e-4)

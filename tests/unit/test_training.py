@@ -40,7 +40,8 @@ def test_a_batch_is_a_pure_function_of_seed_and_step():
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_the_loss_falls_on_real_text(optimizer):
-    config = TrainConfig(steps=60, batch_size=8, learning_rate=0.01, optimizer=optimizer)
+    rate = 0.5 if optimizer == "sgd" else 0.01
+    config = TrainConfig(steps=60, batch_size=8, learning_rate=rate, optimizer=optimizer)
     losses = [metrics.train_loss for metrics in training(config)]
     assert losses[0] == pytest.approx(math.log(32), rel=0.05)
     assert sum(losses[-5:]) / 5 < losses[0] - 0.5
@@ -57,8 +58,9 @@ def test_two_interleaved_trainings_equal_the_same_two_alone(optimizer):
     assert alone[0] != alone[1]
 
 
-def test_a_loss_that_is_not_finite_changes_no_weight():
-    config = TrainConfig(steps=3, batch_size=4)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_loss_that_is_not_finite_changes_no_weight(optimizer):
+    config = TrainConfig(steps=3, batch_size=4, optimizer=optimizer)
     model = build_model(TINY, 32, seed=1)
     with torch.no_grad():
         model.head.weight[0, 0] = math.inf
@@ -154,6 +156,16 @@ def test_the_tutorials_schedule_is_ten_eighty_ten():
     phases = SCHEDULES["three_phase"](TrainConfig(steps=1000))
     assert [(p.first, p.last) for p in phases] == [(1, 100), (101, 900), (901, 1000)]
     assert [phase.end for phase in phases] == [1.0, 1.0, 0.1]
+
+
+def test_cosine_and_one_cycle_go_where_their_papers_say():
+    config = TrainConfig(steps=100, final_factor=0.2)
+    cosine, cycle = (SCHEDULES[name](config) for name in ("cosine", "one_cycle"))
+    assert [rate_factor(cosine, step) for step in (10, 11, 100)] == pytest.approx([1, 1, 0.2])
+    assert rate_factor(cosine, 55) == pytest.approx(0.6, abs=0.01)  # half-way between 1 and 0.2
+    assert rate_factor(cosine, 20) > 0.97  # it leaves gently
+    assert [rate_factor(cycle, step) for step in (1, 45, 90)] == pytest.approx([0.1, 1, 0.1])
+    assert rate_factor(cycle, 100) == pytest.approx(0.001)
 
 
 def checkpoint(folder):

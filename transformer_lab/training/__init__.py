@@ -2,7 +2,8 @@
 
 from transformer_lab.training.config import TrainConfig
 from transformer_lab.training.live import Change, LiveSettings
-from transformer_lab.training.trainer import Begin, NonFiniteLossError, StepMetrics, train
+from transformer_lab.training.metrics import NonFiniteLossError, StepMetrics
+from transformer_lab.training.trainer import Begin, train
 
 __all__ = [
     "Begin",

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from transformer_lab.settings import Config, knob
+
 
 @dataclass(frozen=True)
 class Batches:
@@ -33,3 +35,18 @@ class Batches:
         starts_here = torch.from_numpy(starts).to(self.tokens.device, non_blocking=True)
         pieces = self.tokens[starts_here[:, None] + offsets].long()  # (B, T + 1)
         return pieces[:, :-1], pieces[:, 1:]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSettings(Config):
+    """How much text each step sees; how long its pieces are is the model's sequence length."""
+
+    GROUP = "train"
+
+    batch_size: int = knob(
+        64,
+        1,
+        4096,
+        "Batch Size",
+        "Sequences processed together: more is steadier, fewer is faster per step.",
+    )

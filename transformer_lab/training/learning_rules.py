@@ -31,18 +31,21 @@ Shapes: B batch, T time, D width.
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from transformer_lab.model import GPT
+from transformer_lab.settings import choice, knob
 from transformer_lab.training.live import LiveSettings
-from transformer_lab.training.precision import Loss, number_format, plain_loss, precision
-
-if TYPE_CHECKING:
-    from transformer_lab.training.config import TrainConfig
+from transformer_lab.training.precision import (
+    Loss,
+    PrecisionSettings,
+    number_format,
+    plain_loss,
+    precision,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +147,7 @@ def settle(
 class PredictiveCoding:
     """The loss of a batch, with a gradient that predictive coding found."""
 
-    def __init__(self, model: GPT, config: "TrainConfig", live: LiveSettings) -> None:
+    def __init__(self, model: GPT, config: "LearningRuleSettings", live: LiveSettings) -> None:
         self._model = model
         self._config = config
         self._live = live
@@ -192,18 +195,49 @@ class PredictiveCoding:
             )
 
 
-def backpropagation(model: GPT, config: "TrainConfig", live: LiveSettings) -> Loss:
+def backpropagation(model: GPT, config: "LearningRuleSettings", live: LiveSettings) -> Loss:
     """The loss as it is, whose gradient `backward` finds by itself."""
     return plain_loss(model, config)
 
 
-LEARNING_RULES: dict[str, Callable[[GPT, "TrainConfig", LiveSettings], Loss]] = {
+LEARNING_RULES: dict[str, Callable[[GPT, "LearningRuleSettings", LiveSettings], Loss]] = {
     "backprop": backpropagation,
     "pc": PredictiveCoding,
 }
 
 
-def passes(config: "TrainConfig", layers: int) -> float:
+@dataclass(frozen=True, kw_only=True)
+class LearningRuleSettings(PrecisionSettings):
+    """Where gradients come from."""
+
+    learning_rule: str = choice(
+        "backprop",
+        LEARNING_RULES,
+        "Learning Rule",
+        "Where gradients come from: errors sent back through the whole network, or (PC) latents "
+        "that settle with the target in sight, and gradients local to each layer.",
+        words={"backprop": "Backpropagation", "pc": "Predictive coding (PC)"},
+        advanced=True,
+    )
+    pc_learning_steps: int = knob(
+        10,
+        1,
+        200,
+        "PC Learning Steps",
+        "How many steps the latents of PC learning settle for each batch; no fewer than Layers.",
+        advanced=True,
+    )
+    pc_learning_step_size: float = knob(
+        0.05,
+        0.0001,
+        1.0,
+        "PC Learning Step Size",
+        "How far latents of PC learning settle in each step; halved where the energy would rise.",
+        advanced=True,
+    )
+
+
+def passes(config: LearningRuleSettings, layers: int) -> float:
     """How many forward passes a batch costs; a gradient of weights or of latents is one each."""
     if config.learning_rule == "backprop":
         return 3.0

@@ -5,15 +5,16 @@ Every parameter group carries a `share`: its learning rate in multiples of the s
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from transformer_lab.model.linear import Linear
+from transformer_lab.settings import Config, choice, knob
 
-if TYPE_CHECKING:
-    from transformer_lab.training.config import TrainConfig
+LEAST_RATE = 1e-7
 
 
 class Optimizer(Protocol):
@@ -41,7 +42,7 @@ class AdamW(torch.optim.AdamW):
     found_inf: Tensor
 
 
-def adamw(model: nn.Module, config: "TrainConfig") -> Optimizer:
+def adamw(model: nn.Module, config: "OptimizerSettings") -> Optimizer:
     """AdamW, with weight decay on matrices only: biases and norm gains are left to move freely.
 
     Source: arXiv:1711.05101, algorithm 2.
@@ -49,16 +50,42 @@ def adamw(model: nn.Module, config: "TrainConfig") -> Optimizer:
     return _adamw(_named(model), config)
 
 
+class SGD(torch.optim.SGD):
+    """Torch's SGD in its fused form, which heeds `found_inf`."""
+
+    found_inf: Tensor
+
+
+def sgd(model: nn.Module, config: "OptimizerSettings") -> Optimizer:
+    """Stochastic gradient descent with momentum: v <- μ v + g, w <- w - η v. Weight decay as above.
+
+    It wants rates a hundred times those of AdamW, since it does not divide by a gradient's size.
+    """
+    groups = [
+        {"params": params, "weight_decay": decay, "share": share}
+        for (decay, share), params in _grouped(_named(model), config).items()
+    ]
+    return SGD(groups, lr=config.learning_rate, momentum=config.momentum, fused=True)
+
+
 def _named(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
-def _adamw(parameters: dict[str, nn.Parameter], config: "TrainConfig") -> AdamW:
+def _grouped(
+    parameters: dict[str, nn.Parameter], config: "OptimizerSettings"
+) -> dict[tuple[float, float], list[nn.Parameter]]:
+    """Parameters by (weight decay, share of the rate)."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in parameters.items():
         decay = config.weight_decay if parameter.dim() >= 2 else 0.0
         share = config.embedding_rate if name == "embedding.weight" else 1.0
         groups[decay, share].append(parameter)
+    return groups
+
+
+def _adamw(parameters: dict[str, nn.Parameter], config: "OptimizerSettings") -> AdamW:
+    groups = _grouped(parameters, config)
     return AdamW(
         [{"params": p, "weight_decay": d, "share": s} for (d, s), p in groups.items()],
         lr=config.learning_rate,
@@ -185,7 +212,7 @@ class Together:
             optimizer.step()
 
 
-def muon(model: nn.Module, config: "TrainConfig") -> Optimizer:
+def muon(model: nn.Module, config: "OptimizerSettings") -> Optimizer:
     """Muon for the matrices inside the blocks, AdamW for embeddings, head, biases and gains."""
     parameters = _named(model)
     inside = {n: p for n, p in parameters.items() if n.startswith("blocks.") and p.dim() == 2}
@@ -209,6 +236,7 @@ def stacked_matrices(model: nn.Module) -> dict[str, Sequence[int]]:
 
 OPTIMIZERS: dict[str, Callable[[nn.Module, Any], Optimizer]] = {
     "adamw": adamw,
+    "sgd": sgd,
     "muon": muon,
 }
 
@@ -247,3 +275,81 @@ def _parts(optimizer: Optimizer) -> Sequence[torch.optim.Optimizer]:
 
 def _states(optimizer: Optimizer) -> dict[Tensor, dict[str, Tensor]]:
     return {p: state for part in _parts(optimizer) for p, state in part.state.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSettings(Config):
+    """How gradients change the weights."""
+
+    GROUP = "train"
+
+    learning_rate: float = knob(
+        3e-4,
+        LEAST_RATE,
+        1.0,
+        "Learning Rate",
+        "How far each step moves the weights: too high is unstable, too low is slow.",
+    )
+    weight_decay: float = knob(
+        0.1,
+        0.0,
+        10.0,
+        "Weight Decay",
+        "Pulls the weights of matrices towards zero, another guard against overfitting.",
+    )
+    optimizer: str = choice(
+        "adamw",
+        OPTIMIZERS,
+        "Optimizer",
+        "The rule that turns gradients into changes of the weights.",
+        words={"adamw": "AdamW", "sgd": "SGD with momentum", "muon": "Muon and AdamW"},
+        advanced=True,
+    )
+    matrix_rate: float = knob(
+        5.0,
+        0.01,
+        100.0,
+        "Matrix Rate",
+        "Learning rate of the matrices under Muon, in multiples of Learning Rate.",
+        advanced=True,
+    )
+    embedding_rate: float = knob(
+        1.0,
+        0.01,
+        100.0,
+        "Embedding Rate",
+        "Learning rate of the token embedding, in multiples of Learning Rate.",
+        advanced=True,
+    )
+    momentum: float = knob(
+        0.9,
+        0.0,
+        0.999,
+        "Momentum",
+        "How long Muon and SGD remember past gradients.",
+        advanced=True,
+    )
+    beta_1: float = knob(
+        0.9,
+        0.0,
+        0.999,
+        "Beta 1",
+        "How long AdamW remembers the direction of past gradients.",
+        advanced=True,
+    )
+    beta_2: float = knob(
+        0.95,
+        0.0,
+        0.9999,
+        "Beta 2",
+        "How long AdamW remembers the size of past gradients.",
+        advanced=True,
+    )
+    gradient_clip: float = knob(
+        1.0,
+        0.0,
+        1000.0,
+        "Gradient Clip",
+        "Longest gradient allowed; longer ones are shortened to it. 0 turns this off.",
+        advanced=True,
+    )

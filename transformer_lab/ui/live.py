@@ -17,7 +17,6 @@ from transformer_lab.lab.summaries import RunSummary
 from transformer_lab.lab.views import View
 from transformer_lab.recipes import Setup, setup_from
 from transformer_lab.settings import ConfigError
-from transformer_lab.training.schedule import phases_of
 from transformer_lab.ui import words
 from transformer_lab.ui.charts import training as charts
 
@@ -76,7 +75,7 @@ def _whole(
             curve, key, vocabulary_size, characters=characters, seams=words.seams(view.seams)
         ),
         charts.perplexity_figure(curve, key),
-        charts.rate_figure(curve, key, phases_of(train, seam), train.learning_rate),
+        charts.rate_figure(curve, key, train.phases(seam), train.learning_rate),
     ]
     outputs = [part for figure in figures for part in (figure, no_update)]
     return outputs, {"curve": key, "n": n, "shown": len(curve.steps)}

@@ -13,7 +13,6 @@ from transformer_lab.lab.run import RESUMABLE, Run, step_of
 from transformer_lab.lab.summaries import RunSummary
 from transformer_lab.recipes import SETTINGS, setup_from
 from transformer_lab.training.checkpoint import can_go_on
-from transformer_lab.training.schedule import phases_of
 from transformer_lab.ui import ids, words
 from transformer_lab.ui.charts import training as charts
 
@@ -77,7 +76,7 @@ def _curves(run: Run) -> tuple[Any, Any]:
         characters=setup.data.tokenizer == "characters",
         seams=words.seams(run.seams),
     )
-    phases = phases_of(setup.train, run.seams[-1].step if run.seams else 0)
+    phases = setup.train.phases(run.seams[-1].step if run.seams else 0)
     return loss, charts.rate_figure(curve, run.id, phases, setup.train.learning_rate)
 
 

@@ -142,8 +142,9 @@ def rate_figure(curve: Curve, run: str, phases: Iterable[Any], peak: float) -> g
     planned_steps: list[int] = []
     planned: list[float] = []
     for phase in phases:
-        planned_steps += [phase.first, phase.last]
-        planned += [significant(peak * phase.begin), significant(peak * phase.end)]
+        corners = _corners(phase)
+        planned_steps += corners
+        planned += [significant(peak * phase.factor(step)) for step in corners]
         figure.add_annotation(
             x=(phase.first + phase.last) / 2,
             y=1.0,
@@ -168,6 +169,13 @@ def rate_figure(curve: Curve, run: str, phases: Iterable[Any], peak: float) -> g
     figure.update_xaxes(range=[0, max([*planned_steps, 1])], autorange=False)
     figure.update_layout(showlegend=False)
     return figure
+
+
+def _corners(phase: Any) -> list[int]:
+    """The steps between which a phase is drawn as straight lines."""
+    pieces = 24 if phase.curved else 1
+    length = phase.last - phase.first
+    return sorted({phase.first + round(length * piece / pieces) for piece in range(pieces + 1)})
 
 
 def loss_extension(curve: Curve) -> list[Any]:
