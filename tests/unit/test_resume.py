@@ -138,7 +138,8 @@ def same_weights(one, other):
 
 
 PAIRS = [
-    *({"train.optimizer": o, "train.schedule": s} for o in OPTIMIZERS for s in SCHEDULES),
+    *({"train.optimizer": name} for name in OPTIMIZERS),
+    *({"train.schedule": name} for name in SCHEDULES),
     *({"data.tokenizer": t, "train.optimizer": "muon"} for t in TOKENIZERS if t != "gpt2"),
     *({"model.dropout": d, "train.optimizer": o} for d in (0.0, 0.5) for o in OPTIMIZERS),
     {"train.micro_batch": 3, "train.gradient_clip": 0.0},
