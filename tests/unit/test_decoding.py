@@ -202,6 +202,38 @@ def test_an_encoding_that_does_not_fit_is_refused():
         decoded(LINES.encode("utf-16-le"), "x", "latin-1")
 
 
+def test_behind_a_mark_of_utf_8_no_other_encoding_is_offered():
+    data = b"\xef\xbb\xbf" + LINES[:90].encode() + b"\x92" + LINES[90:].encode()
+    with pytest.raises(EncodingError) as caught:
+        decoded(data, "x")
+    assert [guess.encoding for guess in caught.value.guesses] == [REPLACING]
+    assert decoded(data, "x", REPLACING).text == LINES[:90] + "�" + LINES[90:]
+
+
+def spoiled(seed: int) -> bytes:
+    dice = random.Random(seed)
+    kinds = [data for data, _, _ in READ.values()] + [data for data, _ in REFUSED.values()]
+    data = bytearray(dice.choice(kinds)[:2000])
+    for _ in range(dice.randrange(1, 5)):
+        place = dice.randrange(len(data) + 1)
+        data[place : place + dice.randrange(20)] = dice.randbytes(dice.randrange(4))
+    return bytes(data)
+
+
+def test_what_is_offered_for_a_spoiled_file_is_then_read():
+    refused = set()
+    for data in map(spoiled, range(60)):
+        try:
+            assert not set(decoded(data, "x").text) & {"\0", "\r"}
+        except EncodingError as error:
+            for guess in error.guesses:
+                assert decoded(data, "x", guess.encoding).text
+        except CorpusError as error:
+            refused.add(str(error))
+    assert refused
+    assert all("\n" not in sentence for sentence in refused)
+
+
 def test_every_prefix_of_a_text_is_read_asked_for_or_refused():
     for encoding in ("utf-8", "utf-16", "utf-32", "cp932", "gb18030"):
         data = JAPANESE[:30].encode(encoding)

@@ -197,15 +197,19 @@ def _as_found(data: bytes, title: str) -> Decoded:
         return _wide(data, title)
     if SHIFTED.search(data) and (shifting := guesses(data)):
         raise EncodingError(title, "it shifts between alphabets", shifting)
+    return _utf8(data, title)
+
+
+def _utf8(data: bytes, title: str, *, marked: bool = False) -> Decoded:
     try:
         return Decoded(data.decode("utf-8"))
     except UnicodeDecodeError as error:
-        return _almost(data, title, error)
+        return _almost(data, title, error, marked)
 
 
 def _marked(data: bytes, title: str, encoding: str) -> Decoded:
     if encoding == "utf-8":
-        return _as_found(data, title)
+        return _utf8(data, title, marked=True)
     shown = encoding.upper().removesuffix("-LE").removesuffix("-BE")
     try:
         text, left = _decode(data, encoding)
@@ -234,13 +238,15 @@ def _wide(data: bytes, title: str) -> Decoded:
     return Decoded(text, f"It was read as {encoding.upper()}. {_cut(left)}".strip())
 
 
-def _almost(data: bytes, title: str, error: UnicodeDecodeError) -> Decoded:
+def _almost(data: bytes, title: str, error: UnicodeDecodeError, marked: bool) -> Decoded:
     """UTF-8 cut inside a character, or with surrogate pairs. Raises EncodingError for the rest."""
     text, left = _whole_characters(data)
-    if text and not text.isascii():  # with ASCII alone nothing would speak for UTF-8
+    if text and (marked or not text.isascii()):  # with ASCII alone nothing would speak for UTF-8
         paired = "" if left else "Its surrogate pairs were joined."
         return Decoded(text, _cut(left) or paired)
     offered = guesses(data)
+    if marked:
+        offered = [guess for guess in offered if guess.encoding == REPLACING]
     if not offered:
         raise CorpusError(
             f"{title} is not UTF-8 text (byte {error.start:,} does not fit), nor text in any other "
@@ -300,7 +306,7 @@ def guesses(data: bytes) -> list[Guess]:
         if len(found) < MOST_OFFERED and (fit := _fitting(data, encoding)):
             found.setdefault(hash(fit[1]), _guess(encoding, fit[1]))
     replaced = data.decode("utf-8", "replace")
-    if replaced.count("�") <= ODD_SHARE * len(replaced):
+    if replaced.count("�") <= ODD_SHARE * len(replaced) and not not_text(replaced):
         found[0] = _guess(REPLACING, replaced)
     return list(found.values())
 
