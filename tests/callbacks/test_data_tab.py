@@ -79,6 +79,14 @@ def test_an_upload_in_another_encoding_is_asked_about_and_sent_again(page, lab):
     assert refused.status_code == 400
 
 
+@pytest.mark.parametrize("sent", [7, [], "x", {"encodings": 7}, {"encodings": [7, {"label": 1}]}])
+def test_an_answer_that_no_upload_gives_asks_nothing(page, sent):
+    page.values["uploaded", "data"] = sent
+    page.fire("text-message.children", "uploaded.data")
+    assert "did not arrive" in page.get("text-message", "children")
+    assert page.get("encodings", "hidden") is True
+
+
 def test_a_file_in_another_encoding_is_asked_about_and_read_so(page, lab, tmp_path):
     (tmp_path / "book.txt").write_bytes(CHINESE.replace("\n", "\r").encode("big5", "replace"))
     page.values["path", "value"] = str(tmp_path / "book.txt")
@@ -261,6 +269,9 @@ def test_no_file_is_read_by_its_path_while_others_may_visit(page, lab, tmp_path)
     lab.texts.paths_allowed = False
     page.values["path", "value"] = str(secret)
     page.fire("text-message.children", "add-path.n_clicks")
+    assert "--allow-paths" in page.text("text-message")
+    page.values |= {("unread", "data"): str(secret), ("encoding", "value"): "cp1252"}
+    page.fire("text-message.children", "read-as.n_clicks")
     assert "--allow-paths" in page.text("text-message")
     page.values["text", "value"] = str(secret)  # which no page offers, but anyone can send
     page.values["tabs", "active_tab"] = "Data"

@@ -208,8 +208,10 @@ def encodings(offered: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
     """Choices of encodings, each with words as they would read."""
     return [
         {
-            "value": one["encoding"],
-            "label": html.Span([one["label"], html.Span(one["preview"], className="quiet")]),
+            "value": str(one["encoding"]),
+            "label": html.Span(
+                [str(one["label"]), html.Span(str(one["preview"]), className="quiet")]
+            ),
         }
         for one in offered
     ]

@@ -31,6 +31,7 @@ __all__ = ["TITLE", "layout", "register"]
 TITLE = "Data"
 LONGEST_SENTENCE = 2000  # characters of the sentence that is shown token by token
 CORPUS = ids.setting("data", "corpus")
+GUESSED = {"encoding", "label", "preview"}
 FROM_UPLOAD = "upload"  # in the place of a path: the page holds the file that could not be read
 
 
@@ -101,7 +102,8 @@ class _UnreadError(LabError):
 
 def _asked(which: Any, source: str) -> tuple[Any, ...]:
     """The question for an encoding and what it is about; hidden when there is none."""
-    options = draw.encodings(which)
+    whole = [one for one in which if isinstance(one, dict) and one.keys() == GUESSED]
+    options = draw.encodings(whole)
     return not options, options, options[0]["value"] if options else None, source
 
 
@@ -158,11 +160,12 @@ def _register_fetching(app: Dash, lab: Lab) -> None:
 
 
 def _uploaded(lab: Lab, data: Any) -> tuple[str, str]:
-    data = data or {}
+    data = data if isinstance(data, dict) else {}
     entry = lab.texts.library.find(str(data.get("id", "")))
     if entry is None:
         words = str(data.get("error", "The upload did not arrive."))
-        raise _UnreadError(words, data.get("encodings", []))
+        listed = data.get("encodings")
+        raise _UnreadError(words, listed if isinstance(listed, list) else [])
     return entry.id, entry.arrival
 
 
