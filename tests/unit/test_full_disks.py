@@ -209,9 +209,11 @@ def test_a_run_is_taken_to_another_disk_whole_and_brought_back(lab, full, tmp_pa
     folders = [tmp_path / "missing", tmp_path]  # the first has no room
     archive = lab.rescue(run.status.run_id, folders)
     assert archive == tmp_path / f"{run.status.run_id}.zip"
+    lab.abandon(run.status.run_id, archive)
+    assert run.status.state == "interrupted"
+    assert f"All of it is in {archive}" in run.status.reason
+    assert "lost" not in run.status.reason
     full.undo()
-    lab.stop()
-    until(lambda: run.ended)
     with archive.open("rb") as file:
         came = lab.store.open(lab.bring_in(file, "came"))
     assert [point.step for point in came.since()[0]] == list(range(1, 31))

@@ -116,10 +116,10 @@ class _Room:
         places = [Path.cwd(), *_temporary()]
         archive = self._lab.rescue(run_id, places)
         if archive:
-            _say(f"All of {run_id} is in {archive}: transformer-lab import brings it back.")
+            _say(f"All of {run_id} is in {archive}: transformer-lab import brings it in again.")
         else:
             _say(f"There was no room in {' or '.join(map(str, places))} either.")
-        self._lab.abandon(run_id)
+        self._lab.abandon(run_id, archive)
 
 
 def _temporary() -> list[Path]:

@@ -151,15 +151,20 @@ class RunWriter:
             for statement, row in self._pending:
                 database.execute(statement, row)
 
+    def discard(self) -> None:
+        """Let go of what waits in memory: it is kept elsewhere."""
+        self._pending.clear()
+
     def close(self) -> str:
         """Put everything on disk, as far as it takes it, and let go of the run.
 
         The answer is a sentence when something is lost, else empty.
         """
         lost = ""
-        if self.flush():
+        if self.flush() and self._pending:
             steps = sum(statement == INSERT_STEP for statement, _ in self._pending)
-            lost = f"The metrics of {steps:,} steps could not be written, and are lost."
+            what = f"metrics of {steps:,} steps" if steps else "last entries of its log"
+            lost = f"The {what} could not be written, and are lost."
             log.error("%s: %s", self.folder.name, lost)
         self._database.close()
         self._lock.release()

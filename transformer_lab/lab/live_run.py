@@ -119,6 +119,7 @@ class LiveRun:
         self.unsaved = ""  # why its end is not on disk yet, in a sentence
         self._ending: tuple[State, str] | None = None  # the state and reason it is to end with
         self._tried = 0.0
+        self._kept_in: Path | None = None
 
     @property
     def active(self) -> bool:
@@ -470,9 +471,10 @@ class LiveRun:
         if self._ending and not self.ended and time.monotonic() - self._tried > RETRY_SECONDS:
             self._finish()
 
-    def abandon(self) -> None:
-        """Let go of an end that the disk did not take."""
+    def abandon(self, kept_in: Path | None = None) -> None:
+        """Let go of an end that the disk did not take; all of it may be kept elsewhere."""
         if self._ending and not self.ended:
+            self._kept_in = kept_in
             self._finish(last_try=True)
 
     def rescue(self, folders: Sequence[Path]) -> Path | None:
@@ -502,8 +504,10 @@ class LiveRun:
     def _let_go(self, state: State, reason: str) -> None:
         """The training is over."""
         self._ending, self.wish = None, ""
-        lost = self.writer.close()
-        self.status = replace(self.status, state=state, reason=f"{reason} {lost}".strip())
+        if self._kept_in:
+            self.writer.discard()
+        told = self.writer.close() or (f"All of it is in {self._kept_in}." if self._kept_in else "")
+        self.status = replace(self.status, state=state, reason=f"{reason} {told}".strip())
 
     def _prefer_best(self) -> None:
         """Where that was asked for, write with the best weights from now on."""

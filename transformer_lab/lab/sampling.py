@@ -81,6 +81,6 @@ class Sampling:
                 try:
                     self._unkept[0]()
                 except (OSError, sqlite3.Error) as error:
-                    log.warning("a sample waits in memory, for the disk refuses it: %s", error)
+                    log.warning("a sample is not on disk yet, for that refuses it: %s", error)
                     return
                 self._unkept.popleft()

@@ -162,11 +162,11 @@ class Trainings:
             raise LabError(problem)
         return True
 
-    def abandon(self, run_id: str) -> None:
+    def abandon(self, run_id: str, kept_in: Path | None = None) -> None:
         """Let go of a run that has ended, but whose end the disk does not take."""
         live = self.live(run_id)
         if live and live.unsaved:
-            self._worker.submit(live.abandon, live)
+            self._worker.submit(partial(live.abandon, kept_in), live)
             self.wait()
 
     def rescue(self, run_id: str, folders: Sequence[Path]) -> Path | None:
