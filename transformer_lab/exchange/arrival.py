@@ -1,8 +1,9 @@
 """A run from elsewhere is brought in: a .zip that `write_archive` made, or that claims so.
 
 Nothing in it is believed. Names, sizes and sums are checked before and while it is unpacked beside
-the runs; settings, tokenizer, shapes of weights and every row of metrics after that. Only then the
-folder gets its name. What is refused leaves nothing behind.
+the runs: settings, tokenizer and shapes of tensors before anything large, every row of metrics
+and every number of the weights after that. Only then the folder gets its name. What is refused
+leaves nothing behind.
 """
 
 import re
@@ -16,7 +17,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from transformer_lab.exchange.archive import FORMAT, INDEX, README, SAMPLES, TABLE
-from transformer_lab.exchange.checkpoint_checks import check_checkpoint, check_moment
+from transformer_lab.exchange.checkpoint_checks import (
+    TENSORS,
+    check_checkpoint,
+    check_declared,
+    check_moment,
+)
 from transformer_lab.exchange.checks import (
     any_json,
     checked_manifest,
@@ -97,12 +103,15 @@ def _unpack(package: Package, staging: Path, folder: Path, new_id: str) -> None:
         raise ImportRefusedError(f"{MANIFEST} or {DATABASE} is missing: this is not a whole run.")
     run = checked_manifest(package.read(MANIFEST), package.limits)
     for name in package.names:
+        if name.endswith(TENSORS):
+            check_declared(name, *package.header(name), run)
+    for name in package.names:
         _take(package, name, staging, folder)
     rebuild_database(staging / DATABASE, folder / DATABASE)
     for checkpoint in sorted((folder / CHECKPOINTS).glob("*")):
         check_checkpoint(checkpoint, package.sums(f"{CHECKPOINTS}/{checkpoint.name}"), run)
     for moment in sorted((folder / MOMENTS).glob("*")):
-        check_moment(moment, package.sums(MOMENTS)[moment.name], run)
+        check_moment(moment, package.sums(MOMENTS)[moment.name])
     came = {"from": run.content["id"], "time": time.time()}
     write_json(folder / MANIFEST, {**run.content, "id": new_id, "imported": came})
 

@@ -1,20 +1,28 @@
 """What the checkpoints of a run from elsewhere must be."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import torch
-from torch import Tensor
 
 from transformer_lab.exchange.checks import FORMAT, ArrivingRun, member, parsed
 from transformer_lab.exchange.errors import ImportRefusedError
-from transformer_lab.exchange.run_folder import CHECKPOINT_NAME, MANIFEST, MOMENT_NAME, READABLE
+from transformer_lab.exchange.run_folder import (
+    CHECKPOINT_NAME,
+    MANIFEST,
+    MOMENT_NAME,
+    MOMENTS,
+    READABLE,
+)
 from transformer_lab.settings import shown
 from transformer_lab.training.checkpoint import META, OPTIMIZER, PROGRESS, TOKENIZER, WEIGHTS
 
+TENSORS = ".safetensors"  # how the name of a file of tensors ends
+BYTES = {"F32": 4, "F16": 2}  # of a number, by the names of types in such a file
+KINDS = tuple(BYTES)  # those of weights and memories first, then what moments may be besides
 # The kinds of values in progress.json, by their names.
 PROGRESS_KINDS: dict[str, tuple[type, ...]] = {
     "step": (int,),
@@ -46,56 +54,58 @@ def check_checkpoint(folder: Path, sums: Mapping[str, str], run: ArrivingRun) ->
         raise ImportRefusedError(f"{where} has another step than its name, or a newer format.")
     if parsed((folder / TOKENIZER).read_bytes(), TOKENIZER) != run.content["tokenizer"]:
         raise ImportRefusedError(f"{folder.name} has another tokenizer than {MANIFEST}.")
-    _check_weights(folder / WEIGHTS, run, (torch.float32,))
+    _check_numbers(folder / WEIGHTS)
     if OPTIMIZER in sums:
-        _check_optimizer(folder / OPTIMIZER, run)
+        _check_numbers(folder / OPTIMIZER)
     if PROGRESS in sums:
         _check_progress(parsed((folder / PROGRESS).read_bytes(), PROGRESS), int(match[2]))
 
 
-def check_moment(path: Path, sha256: str, run: ArrivingRun) -> None:
-    """A moment whose name tells the beginning of its sum, and that fits the run."""
+def check_moment(path: Path, sha256: str) -> None:
+    """A moment whose name tells the beginning of its sum."""
     match = MOMENT_NAME.fullmatch(path.name)
     if match is None or match[1] != sha256[:12]:
         raise ImportRefusedError(f"{path.name} is damaged: its sha256 does not match its name.")
-    _check_weights(path, run, (torch.float16, torch.float32))
+    _check_numbers(path)
 
 
-def _check_weights(path: Path, run: ArrivingRun, kinds: tuple[torch.dtype, ...]) -> None:
-    """Weights have the names and shapes of the model's."""
-    found = set()
-    for name, tensor in _tensors(path):
-        found.add(name)
-        if run.shapes.get(name) != tensor.shape or tensor.dtype not in kinds:
-            raise ImportRefusedError(
-                f"{path.name} of {path.parent.name} does not fit the model: it has {shown(name)} "
-                f"of {tuple(tensor.shape)}, {tensor.dtype}."
-            )
-    if missing := sorted(set(run.shapes) - found):
-        raise ImportRefusedError(
-            f"{path.name} of {path.parent.name} does not fit the model: {missing[0]} is missing."
-        )
+def check_declared(name: str, header: Mapping[str, Any], size: int, run: ArrivingRun) -> None:
+    """The tensors that a file says it holds fit the run, and take the `size` bytes there are.
+
+    Before it is unpacked: else a small model could bring files of any size. Raises
+    ImportRefusedError.
+    """
+    folder, _, file = name.rpartition("/")
+    where = f"{file} of {folder.rpartition('/')[2]} does not fit the model"
+    tensors = {key: _declared(about) for key, about in header.items() if key != "__metadata__"}
+    for key, (kind, shape) in tensors.items():
+        expected = [run.shapes.get(key)]
+        if file == OPTIMIZER:  # of a parameter, or one number
+            expected = [run.shapes.get(key.rpartition("/")[0]), torch.Size([])]
+        if shape not in expected or kind not in (KINDS if folder == MOMENTS else KINDS[:1]):
+            raise ImportRefusedError(f"{where}: it has {shown(key)} of {[*shape]}, {shown(kind)}.")
+    if file != OPTIMIZER and (missing := sorted(set(run.shapes) - set(tensors))):
+        raise ImportRefusedError(f"{where}: {missing[0]} is missing.")
+    if size != sum(shape.numel() * BYTES[kind] for kind, shape in tensors.values()):
+        raise ImportRefusedError(f"{where}: it is not as long as its tensors.")
 
 
-def _check_optimizer(path: Path, run: ArrivingRun) -> None:
-    """What an optimizer remembers of a parameter has its shape, or is one number."""
-    for key, tensor in _tensors(path):
-        if tensor.shape not in (run.shapes.get(key.rpartition("/")[0]), torch.Size([])):
-            raise ImportRefusedError(
-                f"{path.name} of {path.parent.name} does not fit the model: {shown(key)}."
-            )
+def _declared(about: Any) -> tuple[str, torch.Size]:
+    """Type and shape of a tensor by the header of its file."""
+    shape = about.get("shape") if isinstance(about, dict) else None
+    if not isinstance(shape, list) or not all(type(n) is int and 0 <= n < 2**53 for n in shape):
+        raise ImportRefusedError(f"A tensor of the shape {shown(shape)} is none.")
+    return str(about.get("dtype")), torch.Size(shape)
 
 
-def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of a file, one in memory at a time, each of them numbers."""
+def _check_numbers(path: Path) -> None:
+    """The tensors of a file, one in memory at a time, are numbers each."""
     where = f"{path.name} of {path.parent.name}"
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118 - it is no dict
-                tensor = file.get_tensor(name)
-                if not torch.isfinite(tensor).all():
+                if not torch.isfinite(file.get_tensor(name)).all():
                     raise ImportRefusedError(f"{where} holds numbers that are not finite: {name}.")
-                yield name, tensor
     except safetensors.SafetensorError as error:
         raise ImportRefusedError(f"{where} is damaged: {error}.") from error
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from transformer_lab.exchange.archive import INDEX, README, SAMPLES, TABLE
-from transformer_lab.exchange.checks import member
+from transformer_lab.exchange.checks import member, parsed
 from transformer_lab.exchange.database import DATABASE
 from transformer_lab.exchange.errors import ImportRefusedError
 from transformer_lab.exchange.limits import Limits
@@ -80,6 +80,19 @@ class Package:
         found: list[bytes] = []
         self._copy(name, found.append)
         return b"".join(found)
+
+    def header(self, name: str) -> tuple[dict[str, Any], int]:
+        """What a file of tensors says it holds, and how many bytes follow; unpacks no more.
+
+        Raises ImportRefusedError.
+        """
+        entry = self._entries[name]
+        with self._archive.open(entry) as source:
+            length = int.from_bytes(source.read(8), "little")
+            left = entry.file_size - 8 - length
+            if left < 0 or length > self.limits.json:
+                raise ImportRefusedError(f"{name} is damaged: it does not say what it holds.")
+            return parsed(source.read(length), name), left
 
     def unpack(self, name: str, target: Path | None) -> None:
         """A file of any size, piece by piece; without a target it is only checked."""

@@ -31,6 +31,7 @@ from transformer_lab.exchange import (
 )
 from transformer_lab.exchange.checkpoint_checks import PROGRESS_KINDS
 from transformer_lab.exchange.database import SCHEMA, TABLES
+from transformer_lab.exchange.package import Package
 from transformer_lab.exchange.run_folder import preferred_checkpoint
 from transformer_lab.lab.database import COLUMNS, RunWriter
 from transformer_lab.lab.lab import Lab
@@ -673,6 +674,24 @@ TENSORS = {
     "another type": (lambda w: w.update({"norm.weight": torch.zeros(16).half()}), "does not fit"),
     "no number": (lambda w: w["norm.weight"].fill_(torch.nan), "not finite"),
 }
+
+
+@pytest.mark.parametrize("file", [f"{WHERE}/{WEIGHTS}", f"{WHERE}/optimizer.safetensors"])
+def test_tensors_of_another_model_are_refused_before_anything_is_unpacked(
+    run, archive, elsewhere, monkeypatch, file
+):
+    """Else a small model could bring files of any size."""
+    unpacked, unpack = [], Package.unpack
+    monkeypatch.setattr(
+        Package, "unpack", lambda self, name, *to: [unpacked.append(name), unpack(self, name, *to)]
+    )
+    huge = safetensors.torch.save({"norm.weight": torch.zeros(100, 1000)})
+    one = safetensors.torch.save({"norm.weight/exp_avg": torch.zeros(16)})
+    longer = (altered(run, len) if file.endswith(WEIGHTS) else one) + bytes(1000)
+    cut = {"no header": b"", "half a header": huge[:20], "no JSON": huge[:8] + b"x" * len(huge)}
+    for data in (huge, longer, *cut.values()):
+        refused(zipped({**unzipped(archive), file: data}), elsewhere, "does not fit|damaged|JSON")
+    assert unpacked == []
 
 
 @pytest.mark.parametrize(("change", "match"), TENSORS.values(), ids=TENSORS)
