@@ -1,13 +1,18 @@
 """Trainings that wait for their turn."""
 
 import json
+import os
+import subprocess
+import sys
+import threading
 import time
 
 import pytest
 
-from transformer_lab.lab.continuing import extension
+from transformer_lab.lab.continuing import extension, resumption
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.lab.queue import LONGEST, Queue, QueueFullError, Waiting
+from transformer_lab.lab.runs import RunStore
 from transformer_lab.recipes import Setup
 from transformer_lab.settings import ConfigError
 
@@ -224,3 +229,203 @@ def test_the_number_of_a_deleted_run_is_not_given_again(lab):
     lab.start(SETUP, "mine")
     until(lambda: lab.current.ended)
     assert list(states(lab)) == ["mine-2"]
+
+
+# --- nothing that waits is lost -------------------------------------------------------------------
+
+
+def test_what_waits_stays_in_the_queue_until_its_runs_folder_is_there(lab, monkeypatch):
+    """Killed while it is being prepared, a lab finds it again."""
+    reached, go, create = threading.Event(), threading.Event(), RunStore.create
+
+    def waiting_create(*args):
+        reached.set()
+        assert go.wait(60)
+        return create(*args)
+
+    monkeypatch.setattr(RunStore, "create", waiting_create)
+    lab.enqueue(SETUP, "mine")
+    assert reached.wait(60)
+    assert names(Queue(lab.home)) == ["mine"]
+    assert lab.wait(0) is False
+    go.set()
+    until(lambda: states(lab).get("mine-1") == "finished")
+    assert names(Queue(lab.home)) == []
+
+
+def test_what_is_stopped_before_its_first_step_stays_in_the_queue(lab, monkeypatch):
+    reached, go, fetched = threading.Event(), threading.Event(), lab.texts.fetched
+
+    def waiting_fetched(*args):
+        reached.set()
+        assert go.wait(60)
+        return fetched(*args)
+
+    monkeypatch.setattr(lab.texts, "fetched", waiting_fetched)
+    lab.enqueue(SETUP, "mine")
+    assert reached.wait(60)
+    lab.stop()
+    go.set()
+    until(lambda: lab.current.ended)
+    assert lab.wait(60)
+    (item,) = Queue(lab.home).list()
+    assert "stopped before its first step" in item.problem
+    lab.run_queue()
+    until(lambda: states(lab) == {"mine-1": "finished"})
+    assert lab.queue.list() == []
+
+
+def spoil(path):
+    path.write_bytes(b"spoiled")
+
+
+SPOILED = {
+    "settings": lambda run: spoil(run.folder / "run.json"),
+    "no settings": lambda run: (run.folder / "run.json").write_text("{}"),
+    "metrics": lambda run: spoil(run.folder / "metrics.sqlite"),
+    "weights": lambda run: [spoil(p) for p in run.folder.glob("checkpoints/*/weights*")],
+    "progress": lambda run: [spoil(p) for p in run.folder.glob("checkpoints/*/progress.json")],
+    "nothing left": lambda run: run.folder.rename(run.folder.parents[1] / "gone"),
+}
+
+
+@pytest.mark.parametrize("spoiling", SPOILED.values(), ids=SPOILED)
+@pytest.mark.parametrize("kind", ["resume", "extended"])
+def test_what_waits_for_a_run_that_cannot_be_opened_says_so_and_stays(lab, kind, spoiling):
+    lab.start(ENDLESS, "one")
+    until(lambda: lab.current.status.step > 3)
+    lab.stop()
+    until(lambda: lab.current.ended)
+    run = lab.store.open("one-1")
+    item = resumption(lab.store, "one-1") if kind == "resume" else extension(lab.store, "one-1", 3)
+    spoiling(run)
+    lab.add_to_queue(item)
+    lab.enqueue(SETUP, "next")
+    until(lambda: states(lab).get("next-1") == "finished")
+    (waits,) = Queue(lab.home).list()
+    assert waits.id == item.id
+    assert waits.problem.endswith(".")
+    until(lambda: not any(run.is_held() for run in lab.store.all()))
+
+
+def test_a_queue_that_cannot_be_written_starts_nothing_twice(lab, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    lab.start(ENDLESS, "first")
+    lab.enqueue(SETUP, "mine")
+    until(lambda: lab.current.status.step > 0)
+    with monkeypatch.context() as broke:
+        broke.setattr("transformer_lab.lab.queue.write_json", full)
+        with pytest.raises(LabError, match="No space left"):
+            lab.enqueue(SETUP, "other")
+        lab.stop()
+        until(lambda: states(lab).get("mine-1") == "finished")
+        assert lab.wait(60)
+        assert lab.queue.list() == []
+    lab.enqueue(SETUP, "other")
+    until(lambda: states(lab).get("other-1") == "finished")
+    assert list(states(lab)) == ["other-1", "mine-1", "first-1"]
+    assert names(Queue(lab.home)) == []
+
+
+def test_a_spoiled_queue_costs_nothing_that_is_in_memory(tmp_path):
+    queue = Queue(tmp_path)
+    queue.add(waiting("a"))
+    for number, spoiled in enumerate(("", "[]", '{"at_once": 1, "waiting": [{"kind": "run"}]}'), 1):
+        (tmp_path / "queue.json").write_text(spoiled)
+        assert names(queue) == ["a", *"b" * (number - 1)]
+        queue.add(waiting("b"))
+        assert names(Queue(tmp_path)) == ["a", *"b" * number]
+    assert len(list(tmp_path.glob("queue.damaged*.json"))) == 3
+
+
+def test_another_labs_change_is_seen_and_kept(tmp_path):
+    one, other = Queue(tmp_path), Queue(tmp_path)
+    one.add(waiting("a"))
+    other.add(waiting("b"))
+    other.set_at_once(3)
+    one.move(one.list()[1].id, -1)
+    assert names(one) == names(other) == ["b", "a"]
+    assert one.at_once == 3
+    assert one.next() is None  # it is for the other lab to start, or for a person
+    assert other.next().recipe == "b"
+    assert (one.held, other.held) == (True, True)
+    one.release()
+    assert one.next().recipe == "b"
+
+
+ADDING = """
+import sys
+from pathlib import Path
+from transformer_lab.lab.queue import Queue, Waiting
+
+queue, name = Queue(Path(sys.argv[1])), sys.argv[2]
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(40):
+    item = Waiting(kind="new", recipe=f"{name}{number}", setup={"train": {"steps": 1}})
+    queue.add(item)
+    if number % 2:
+        queue.remove(item.id)
+    else:
+        queue.move(item.id, -1)
+"""
+
+
+def test_two_programs_that_write_the_queue_at_once_lose_nothing(tmp_path):
+    line = [sys.executable, "-c", ADDING, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    programs = [subprocess.Popen([*line, name], **pipes) for name in "xy"]
+    try:
+        for program in programs:
+            assert program.stdout.readline() == "ready\n"
+        for program in programs:
+            program.stdin.write("go\n")
+            program.stdin.flush()
+        assert [program.wait(120) for program in programs] == [0, 0]
+    finally:
+        for program in programs:
+            program.kill()
+            program.communicate()
+    expected = {f"{name}{number}" for name in "xy" for number in range(0, 40, 2)}
+    found = names(Queue(tmp_path))
+    assert (set(found), len(found)) == (expected, 40)
+
+
+WORKING = """
+import sys, time
+from pathlib import Path
+from transformer_lab.lab.lab import Lab
+
+lab = Lab(Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+lab.run_queue()
+while lab.queue.list() or lab._busy():
+    time.sleep(0.02)
+lab.close()
+"""
+
+
+def test_two_labs_that_work_off_one_queue_train_each_item_once(tmp_path):
+    queue = Queue(tmp_path)
+    for number in range(6):
+        queue.add(waiting(f"q{number}"))
+    line = [sys.executable, "-c", WORKING, str(tmp_path)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    labs = [subprocess.Popen(line, env=environment, **pipes) for _ in range(2)]
+    try:
+        for lab in labs:
+            assert lab.stdout.readline() == "ready\n"
+        for lab in labs:
+            lab.stdin.write("go\n")
+            lab.stdin.flush()
+        assert [lab.wait(120) for lab in labs] == [0, 0]
+    finally:
+        for lab in labs:
+            lab.kill()
+            lab.communicate()
+    ends = {run.id: run.state for run in RunStore(tmp_path).list()}
+    assert ends == {f"q{number}-1": "finished" for number in range(6)}

@@ -78,8 +78,7 @@ def _follow(lab: Lab, *, as_json: bool) -> int:
         time.sleep(0.1)
         if asked.is_set() and not stopping:
             stopping = True
-            lab.wait()
-            if run.status.state in ("running", "paused"):
+            with contextlib.suppress(LabError):  # it has just ended
                 lab.stop("Interrupted.")
         if not named and run.made and run.active:
             named = True
@@ -206,8 +205,9 @@ def _summary(lab: Lab, *, as_json: bool, interrupted: bool) -> int:
         loss = (
             "" if view.validation_loss is None else f", validation loss {view.validation_loss:.3f}"
         )
-        mention(f"{status.run_id} {status.state} after step {status.step:,}{loss}. {status.reason}")
-        if status.state in ("stopped", "interrupted"):
+        name = status.run_id or "The training"
+        mention(f"{name} {status.state} after step {status.step:,}{loss}. {status.reason}")
+        if status.run_id and status.state in ("stopped", "interrupted"):
             mention(f"Go on with it: transformer-lab resume {status.run_id}")
         if view.step:
             mention(f'Let it write: transformer-lab generate --run {status.run_id} --prompt "..."')

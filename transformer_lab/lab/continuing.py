@@ -13,6 +13,10 @@ class LabError(RuntimeError):
     """Something that cannot be done now; the message says why and what to do."""
 
 
+class NoRoomError(LabError):
+    """As much is training as may; what should begin can wait in the queue."""
+
+
 def resumable(store: RunStore, run_id: str) -> Run:
     """A stored run that can go on. Raises LabError and RunNotFoundError."""
     run = store.open(run_id)

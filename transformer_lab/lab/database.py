@@ -22,8 +22,21 @@ from transformer_lab.training import Change, StepMetrics
 log = logging.getLogger(__name__)
 
 State = Literal[
-    "preparing", "ready", "running", "paused", "finished", "stopped", "failed", "interrupted"
+    "preparing",
+    "ready",
+    "starting",
+    "running",
+    "pausing",
+    "paused",
+    "stopping",
+    "finished",
+    "stopped",
+    "failed",
+    "interrupted",
 ]
+RECORDED: tuple[State, ...] = (
+    "running", "paused", "finished", "stopped", "failed", "interrupted"
+)  # fmt: skip
 UNFINISHED = ("running", "paused")
 CHANGES = ("learning_rate", "micro_batch", "uncompiled")  # kinds of events that are made again
 METRICS = "metrics.sqlite"
@@ -68,11 +81,16 @@ class RunWriter:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.closed = False
         self._lock = FileLock(folder / "lock", timeout=2, thread_local=False)
         self._lock.acquire()
         try:
             self._database = connect(folder)
-            self._database.executescript(SCHEMA)
+            try:
+                self._database.executescript(SCHEMA)
+            except BaseException:
+                self._database.close()
+                raise
         except BaseException:
             self._lock.release()
             raise
@@ -156,16 +174,25 @@ class RunWriter:
         self._pending.clear()
 
     def close(self) -> str:
-        """Put everything on disk, as far as it takes it, and let go of the run.
+        """Put everything on disk, as far as it takes it, and let go of the run; once is enough.
 
         The answer is a sentence when something is lost, else empty.
         """
+        if self.closed:
+            return ""
+        self.closed, lost = True, ""
+        try:
+            lost = self._last_flush()
+            self._database.close()
+        finally:
+            self._lock.release()
+        return lost
+
+    def _last_flush(self) -> str:
         lost = ""
         if self.flush() and self._pending:
             steps = sum(statement == INSERT_STEP for statement, _ in self._pending)
             what = f"metrics of {steps:,} steps" if steps else "last entries of its log"
             lost = f"The {what} could not be written, and are lost."
             log.error("%s: %s", self.folder.name, lost)
-        self._database.close()
-        self._lock.release()
         return lost

@@ -129,17 +129,11 @@ class Lab(Trainings):
     def delete(self, run_id: str) -> None:
         """Move a run to the trash. Raises LabError and RunNotFoundError."""
         self.abandon(run_id)
-        with self._lock:
-            live = self.live(run_id)
-            if live and live.busy:
-                raise LabError(f"{run_id} is {live.status.state}: stop it first.")
+        with self.leaving(run_id):
             try:
                 self.store.delete(run_id)
             except OSError as error:
                 raise LabError(f"{run_id} could not be deleted: {error}") from error
-            if live:
-                self._lanes.remove(live)
-                self._focus = None if self._focus is live else self._focus
         self.refresh()
 
     def restore(self, run_id: str) -> None:
@@ -155,8 +149,8 @@ class Lab(Trainings):
         if problem := writing_problem(self.home):
             raise ImportRefusedError(problem)
         self.store.folder.mkdir(exist_ok=True)
-        with self._lock:
-            folder = read_archive(file, self.store.folder, self.store.free_id(name))
+        with self.store.reserved(name) as run_id:
+            folder = read_archive(file, self.store.folder, run_id)
         self.refresh()
         return folder.name
 
@@ -166,7 +160,8 @@ class Lab(Trainings):
         if entry is None:
             raise LabError("Only texts you added yourself can be deleted.")
         for run in self._busy():
-            if run.made and run.made.corpus.sha256 == entry.sha256:
+            sha256 = run.made.corpus.sha256 if run.made else ""
+            if entry.sha256 == sha256 or run.setup.data.corpus in (name, entry.id):
                 who = run.status.run_id or "The model being prepared"
                 raise LabError(f"{who} is learning from {entry.name}: stop it first.")
         elsewhere = self.elsewhere()

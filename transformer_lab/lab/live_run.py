@@ -1,13 +1,14 @@
 """One training in the worker's hands, from laying out the model to the last save.
 
 The methods that change it run on the worker's thread; `status`, `snapshot` and `stream` may be read
-from any other.
+from any other. Which state may follow which is in `states.py`: whoever wants something of a
+training moves it to `starting`, `pausing` or `stopping` and has the worker do it.
 """
 
 import math
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,15 @@ from transformer_lab.lab.database import RunWriter, State
 from transformer_lab.lab.device import DeviceChoice, choose_device, environment, memory_free
 from transformer_lab.lab.estimate import choose_micro_batch
 from transformer_lab.lab.metrics import MetricStream
-from transformer_lab.lab.origins import New, Origin, OriginError, Resumed
+from transformer_lab.lab.origins import New, Origin, OriginError, Resumed, check_fit
 from transformer_lab.lab.prompts import with_prompt
 from transformer_lab.lab.rescue import packed, rescued
 from transformer_lab.lab.run import Run
 from transformer_lab.lab.runs import RunStore
 from transformer_lab.lab.saves import Progress, Saved, Saves
 from transformer_lab.lab.snapshot import Snapshot
+from transformer_lab.lab.states import BEGUN, NEXT, Lifecycle
+from transformer_lab.lab.summaries import UNREADABLE
 from transformer_lab.lab.texts import Texts
 from transformer_lab.model import GPT, build_model
 from transformer_lab.model.weights import count_parameters
@@ -53,19 +56,10 @@ KEPT_IN_MEMORY = (
     "Nothing is lost as long as the lab runs: make room on the disk, and it is saved by itself, or "
     "when you press Stop. Or take the whole run away (Runs tab). Deleting it gives it up."
 )
-ENDED = ("finished", "stopped", "failed", "interrupted")
 
 
-@dataclass(frozen=True)
-class Status:
-    """Where a training stands; only the worker's thread changes it."""
-
-    state: State
-    reason: str = ""
-    run_id: str = ""
-    step: int = 0
-    note: str = ""
-    field: str = ""
+class StoppedError(Exception):
+    """It was stopped while it was being prepared."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +72,7 @@ class Made:
     saved: Saved | None
 
 
-class LiveRun:
+class LiveRun(Lifecycle):
     """A training and everything it needs; a lane of the worker."""
 
     def __init__(
@@ -92,21 +86,25 @@ class LiveRun:
         *,
         race: str = "",
         lane: str = "",
+        item: str = "",
     ) -> None:
-        """`race` and `lane` name the race it takes part in, and what it is called there."""
+        """`race` and `lane` name the race it takes part in, and what it is called there.
+
+        `item` is what it is in the queue, where it waited.
+        """
         self.setup = setup
         self.recipe = recipe
         self.race = race
         self.lane = lane
+        self.item = item
         self.origin = origin or New()
-        resumed = self.origin.run.id if isinstance(self.origin, Resumed) else ""
-        self.status = Status("preparing", run_id=resumed)
+        super().__init__(self.origin.run.id if isinstance(self.origin, Resumed) else "")
         self.snapshot: Snapshot | None = None
         self.stream = MetricStream()
         self.live = LiveSettings()
         self.device: DeviceChoice = choose_device(setup.train.device)
         self.threads = self.origin.threads(setup)
-        self.wish = ""  # what was asked for and waits for the end of the current step
+        self.on_open: Callable[[], None] = lambda: None  # called when its folder is there
         self.parameters = 0
         self.made: Made | None = None
         self.validation_loss: float | None = None
@@ -115,32 +113,22 @@ class LiveRun:
         self._texts = texts
         self._on_snapshot = on_snapshot
         self._writer: RunWriter | None = None
+        self._steps: Generator[StepMetrics, None, None] | None = None
         self._published = 0.0
         self.unsaved = ""  # why its end is not on disk yet, in a sentence
         self._ending: tuple[State, str] | None = None  # the state and reason it is to end with
         self._tried = 0.0
         self._kept_in: Path | None = None
 
-    @property
-    def active(self) -> bool:
-        """Whether the worker should advance it."""
-        return self.status.state == "running"
-
-    @property
-    def ended(self) -> bool:
-        """Whether it will never take another step."""
-        return self.status.state in ENDED
-
-    @property
-    def busy(self) -> bool:
-        """Whether it is neither ended nor merely initialized."""
-        return self.status.state in ("preparing", "running", "paused") or self.wish == "starting"
-
     # --- from nothing to the first step -------------------------------------------------------
 
-    def prepare(self) -> None:
-        """Load the text, build the model, publish it: state `ready`, or `failed`."""
+    def prepare(self, then: State = "ready") -> None:
+        """Load the text, build the model, publish it: state `ready` or `starting`, or `failed`.
+
+        Stopped meanwhile, it leaves off, and is ended by `stop`.
+        """
         try:
+            self._say("")
             saved = self.origin.saved()
             past = self.origin.past()
             self.stream = MetricStream(past)
@@ -149,38 +137,46 @@ class LiveRun:
             vocabulary_size = encoded.tokenizer.vocabulary_size
             model = build_model(self.setup.model, vocabulary_size, self.setup.train.seed)
             if saved:
+                check_fit(model, saved)
                 model.load_state_dict(dict(saved.weights))
-                self.status = replace(self.status, step=saved.progress.step)
+                self.update(step=saved.progress.step)
             self.made = Made(corpus, encoded, model.to(self.device.device), saved)
             self.parameters = count_parameters(model)
             losses = [p.validation_loss for p in past if p.validation_loss is not None]
             self.validation_loss = losses[-1] if losses else None
             self.publish(announce=False)
-            self._change("ready", note=note)
+            self.move(then, note=note)
+        except StoppedError:
+            pass
         except ConfigError as error:
-            self._give_up(str(error), field=error.field)
+            self._give_up("failed", str(error), field=error.field)
         except OriginError as error:
-            self._give_up(str(error))
+            self._give_up("failed", str(error))
+        except UNREADABLE as error:
+            if not self.origin.reads:
+                raise
+            self._give_up("failed", f"{self.origin.reads} cannot be read ({error}): it is damaged.")
         except RuntimeError as error:  # memory, mostly
-            self._give_up(f"The model could not be made: {error}")
+            self._give_up("failed", f"The model could not be made: {error}")
         finally:
             self.live.doing = ""
 
     def _say(self, words: str) -> None:
+        """What preparing is busy with; a good moment to leave off."""
+        if self.status.state == "stopping":
+            raise StoppedError
         self.live.doing = words
 
-    def _give_up(self, reason: str, *, field: str = "") -> None:
-        """It cannot begin; what is on disk of it stays as it was."""
-        self.origin.release()
-        self.wish = ""
-        self.status = replace(self.status, state="failed", reason=reason, field=field)
+    def _give_up(self, state: State, reason: str, *, field: str = "") -> None:
+        """It ends before its first step; what is on disk of it stays as it was."""
+        if self._writer is not None:
+            self._writer.state(state, self.status.step, reason)
+        self._let_go(state, reason, field)
 
     def begin(self, setup: Setup) -> None:
         """Take the next step soon: open the run's folder, make optimizer and loop."""
-        self.wish = ""
-        if self.status.state != "ready" or self.made is None or self.live.stop:
-            self.origin.release()
-            return
+        if self.status.state != "starting" or self.made is None:
+            return  # it failed, or `stop` comes next
         made = self.made
         self.setup = with_prompt(setup, made.corpus, made.encoded.tokenizer)
         progress = made.saved.progress if made.saved else Progress()
@@ -194,23 +190,26 @@ class LiveRun:
             manifest = self._manifest(made)
             self._writer = self.origin.open(self._store, self.recipe, manifest)
         except ConfigError as error:
-            self._give_up(str(error), field=error.field)
+            self._give_up("failed", str(error), field=error.field)
             return
         except (OSError, sqlite3.Error) as error:
             why = getattr(error, "strerror", None) or error
-            self._give_up(f"The run's folder could not be made in {self._store.folder}: {why}.")
+            folder = self._store.folder
+            self._give_up("failed", f"The run's folder could not be made in {folder}: {why}.")
             return
         run = Run(self._writer.folder)
+        self.update(run_id=run.id)
+        self.on_open()
         self._saves = Saves(run, setup.train, self._note)
         self._saves.started_at(self.status.step)
         self._go_on(made, progress)
         self.attempt = run.attempts()
-        self.status = replace(self.status, run_id=run.id)
         if isinstance(self.origin, Resumed) and (words := self.origin.note(manifest)):
-            self.status = replace(self.status, note=words)
+            self.update(note=words)
         if self.status.note:
             self._writer.event("note", self.status.step, self.status.note)
-        self._change("running")
+        if not self._change("running"):
+            return  # `stop` comes next
         self.publish(evaluated=True)
         self._saves.remember_moment(self._now())
 
@@ -221,8 +220,7 @@ class LiveRun:
         if made.saved and progress.optimizer == config.optimizer:
             restore_optimizer(made.model, self._optimizer, made.saved.remembered)
         elif made.saved:
-            words = "The optimizer begins without a memory of earlier gradients."
-            self.status = replace(self.status, note=words)
+            self.update(note="The optimizer begins without a memory of earlier gradients.")
         if isinstance(origin, Resumed):
             self.live.learning_rate = progress.learning_rate
             self.live.uncompiled = progress.uncompiled
@@ -285,13 +283,14 @@ class LiveRun:
 
     def _take_step(self) -> StepMetrics | None:
         """One step, or as many as a GPU is ahead; the last one's metrics, None when none came."""
+        assert self._steps is not None
         for metrics in self._steps:
             self.stream.append(metrics)
             if metrics.validation_loss is not None:  # 0.0 is a loss
                 self.validation_loss = metrics.validation_loss
-            self.status = replace(self.status, step=metrics.step)
+            self.update(step=metrics.step)
             if trouble := self.writer.append(metrics):
-                self.status = replace(self.status, note=trouble)
+                self.update(note=trouble)
             if self.live.ahead == 0:
                 return metrics
         return None
@@ -308,11 +307,12 @@ class LiveRun:
         if sentence == self.status.note:  # it was said just now
             return
         self.writer.event("note", self.status.step, sentence)
-        self.status = replace(self.status, note=sentence)
+        self.update(note=sentence)
 
     def pause(self) -> None:
         """Rest after the current step; the weights are saved."""
-        if self.status.state == "running":
+        self.move("pausing")
+        if self.status.state == "pausing":
             self.publish()
             self.save()
             self._change("paused")
@@ -326,18 +326,18 @@ class LiveRun:
 
     def stop(self, reason: str = "", state: State = "stopped") -> None:
         """End early; the weights are saved. As `interrupted` it ends for good, saved or not."""
+        if self.ended:
+            return
+        self.move("stopping")
         last_try = state == "interrupted"
         if self._ending:
             self._finish(last_try=last_try)
-        elif self.status.state in ("running", "paused"):
+        else:
             self._end(state, reason, last_try=last_try)
-        elif self.status.state == "ready":
-            self.origin.release()
-            self.status = replace(self.status, state="stopped")
 
     def set_learning_rate(self, rate: float) -> None:
         """Use another peak learning rate from the next step on."""
-        if self.status.state in ("running", "paused"):
+        if self.status.state in BEGUN:
             self.live.learning_rate = rate
             self.live.replay = [x for x in self.live.replay if x.name != "learning_rate"]
             self.writer.change(Change(self.status.step, "learning_rate", rate))
@@ -353,12 +353,7 @@ class LiveRun:
                 "There was not enough memory for even one sequence: halve Sequence Length, "
                 "Layers or Embedding Dimension."
             )
-        if self.status.state in ("running", "paused"):
-            self._end("failed", reason)
-        elif self._writer is None:
-            self._give_up(reason)
-        else:
-            self._change("failed", reason=reason)
+        self._end("failed", reason)
 
     # --- what is published and saved ----------------------------------------------------------
 
@@ -391,7 +386,7 @@ class LiveRun:
         """
         assert self.made is not None
         if trouble := self.writer.flush_through():
-            self.status = replace(self.status, note=trouble)
+            self.update(note=trouble)
         tokenizer = self.made.encoded.tokenizer
         return self._saves.save(self.made.model, self._optimizer, tokenizer, self._progress())
 
@@ -431,10 +426,13 @@ class LiveRun:
         validation_loss: float | None = None,
         last_try: bool = False,
     ) -> None:
-        """Save, record the state, let go of the folder."""
-        self._steps.close()
+        """Save, record the state, let go of the folder: every end of a training comes here."""
+        if self._steps is None:
+            self._give_up(state, reason)
+            return
         self._ending = state, reason
         try:
+            self._steps.close()
             self.publish(announce=False)
             self._saves.remember_best(self.snapshot, validation_loss)
             self._saves.remember_moment(self.snapshot, last=True)
@@ -454,10 +452,8 @@ class LiveRun:
             raise
         self._tried = time.monotonic()
         if self.unsaved and not last_try:
-            self.wish = ""
-            self.status = replace(
-                self.status, state="paused", reason=f"{self.unsaved} {KEPT_IN_MEMORY}"
-            )
+            self.move("paused")
+            self.update(reason=f"{self.unsaved} {KEPT_IN_MEMORY}")
             return
         if self.unsaved:
             state = "failed" if state == "failed" else "interrupted"
@@ -501,13 +497,22 @@ class LiveRun:
         self._prefer_best()
         return self.writer.flush() or self.writer.state(state, self.status.step, reason)
 
-    def _let_go(self, state: State, reason: str) -> None:
-        """The training is over."""
-        self._ending, self.wish = None, ""
+    def _let_go(self, state: State, reason: str, field: str = "") -> None:
+        """The training is over: anyone may go on with its folder, or delete it."""
+        self._ending, told = None, ""
+        try:
+            if self._writer is not None:
+                told = self._close_writer(self._writer)
+        finally:
+            self.origin.release()
+            self.move("stopping")
+            self.move(state, reason=f"{reason} {told}".strip(), field=field)
+
+    def _close_writer(self, writer: RunWriter) -> str:
+        """Let go of the folder; a sentence when not all is in it, else empty."""
         if self._kept_in:
-            self.writer.discard()
-        told = self.writer.close() or (f"All of it is in {self._kept_in}." if self._kept_in else "")
-        self.status = replace(self.status, state=state, reason=f"{reason} {told}".strip())
+            writer.discard()
+        return writer.close() or (f"All of it is in {self._kept_in}." if self._kept_in else "")
 
     def _prefer_best(self) -> None:
         """Where that was asked for, write with the best weights from now on."""
@@ -519,17 +524,12 @@ class LiveRun:
             )
             self.snapshot = best
 
-    def _change(self, state: State, *, reason: str = "", field: str = "", note: str = "") -> None:
-        self.wish = "" if self.wish != "starting" else self.wish
-        if self._writer is not None:
-            self._writer.state(state, self.status.step, reason)
-        self.status = replace(
-            self.status,
-            state=state,
-            reason=reason,
-            field=field,
-            note=note or self.status.note,
-        )
+    def _change(self, state: State) -> bool:
+        """Record another state and go to it, unless something else was asked for meanwhile."""
+        if state not in NEXT[self.status.state]:
+            return False
+        self.writer.state(state, self.status.step)
+        return self.move(state)
 
     def _snapshot_due(self) -> bool:
         return time.monotonic() - self._published >= self._snapshot_pause

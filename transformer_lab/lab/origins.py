@@ -20,6 +20,7 @@ from transformer_lab.lab.run import Run, Seam, step_of
 from transformer_lab.lab.runs import RunStore
 from transformer_lab.lab.saves import Saved, best_save, newest_save, read_save
 from transformer_lab.lab.texts import Texts
+from transformer_lab.model import GPT
 from transformer_lab.recipes import Setup
 from transformer_lab.text.corpora import Corpus
 from transformer_lab.text.split import EncodedCorpus, Progress
@@ -34,8 +35,21 @@ class OriginError(RuntimeError):
     """A training cannot begin there; the message says why and what to do."""
 
 
+def check_fit(model: GPT, saved: Saved) -> None:
+    """Refuse weights of another model than the settings describe. Raises OriginError."""
+    expected = {name: weight.shape for name, weight in model.state_dict().items()}
+    found = {name: weight.shape for name, weight in saved.weights.items()}
+    if odd := sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name)):
+        raise OriginError(
+            f"The weights saved at step {saved.progress.step:,} do not fit the model that run.json "
+            f"describes ({odd[0]}): put the file back that belongs there, or train a new model."
+        )
+
+
 class Origin(Protocol):
-    """What a training begins with."""
+    """What a training begins with; `reads` is the id of the run it takes that from, if any."""
+
+    reads: str
 
     def saved(self) -> Saved | None:
         """The checkpoint to go on from; None for new weights. Raises OriginError."""
@@ -67,6 +81,8 @@ class Origin(Protocol):
 
 class New:
     """A training from new weights."""
+
+    reads = ""
 
     def saved(self) -> Saved | None:
         """Nothing."""
@@ -107,11 +123,12 @@ class New:
 class Resumed:
     """A run on disk that goes on exactly where its newest whole save left it.
 
-    Without any save it begins again, from the same seed and with the same batches.
+    One that was never saved begins again, from the same seed and with the same batches.
     """
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self.reads = run.id
         self._writer: RunWriter | None = None
         self._damaged: list[tuple[Path, str]] = []
         self._step = 0
@@ -126,12 +143,12 @@ class Resumed:
         except (OSError, sqlite3.Error) as error:
             raise OriginError(f"{self.run.id} cannot be written to: {error}.") from error
         saved, self._damaged = newest_save(self.run)
-        if saved is None and self.run.seams:
+        if saved is None and (self.run.seams or self._damaged):
             reasons = " ".join(reason for _, reason in self._damaged)
-            raise OriginError(
-                f"{self.run.id} has no save that could be read: {reasons} Branch from its parent "
-                f"{self.run.seams[-1].run} instead."
-            )
+            way = "Put the files back, or start a new run with its settings."
+            if self.run.seams:
+                way = f"Branch from its parent {self.run.seams[-1].run} instead."
+            raise OriginError(f"{self.run.id} has no save that could be read: {reasons} {way}")
         if saved is not None:
             self._step, self._micro_batch = saved.progress.step, saved.progress.micro_batch
         return saved
@@ -205,6 +222,7 @@ class Offspring:
 
     def __init__(self, parent: Run, checkpoint: Path, kind: str) -> None:
         self.parent = parent
+        self.reads = parent.id
         self.checkpoint = checkpoint
         self.seam = Seam(parent.id, step_of(checkpoint), kind)
 

@@ -5,8 +5,9 @@ import json
 import re
 import shutil
 import sqlite3
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ class RunStore:
         self.folder = home / "runs"
         self.trash = home / "trash"
         self._summaries = Summaries()
+        self._naming = threading.Lock()
+        self._reserved: set[str] = set()
+        self._writers: list[RunWriter] = []
 
     def create(self, slug: str, manifest: Mapping[str, Any]) -> RunWriter:
         """A new run named after its recipe, with the next free number; its lock is held."""
@@ -34,6 +38,7 @@ class RunStore:
         writer = None
         try:
             writer = RunWriter(folder)
+            self._writers = [*(one for one in self._writers if not one.closed), writer]
             content = {"format": 1, "id": folder.name, "created": time.time(), **manifest}
             write_json(folder / "run.json", content)
         except BaseException:
@@ -43,27 +48,43 @@ class RunStore:
             raise
         return writer
 
+    def being_written(self) -> set[str]:
+        """The ids of runs that were made here and are still open for writing."""
+        return {writer.folder.name for writer in self._writers if not writer.closed}
+
     def _new_folder(self, slug: str) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
         stem = re.sub(r"[^a-z0-9]+", "-", slug.lower()).strip("-") or "run"
-        taken = [path.name for place in (self.folder, self.trash) for path in _inside(place)]
-        number = 1 + max((_number(name, stem) for name in taken), default=0)
-        while True:
-            folder = self.folder / f"{stem}-{number}"
-            try:
-                folder.mkdir()
-            except FileExistsError:
-                number += 1
-            else:
-                return folder
+        with self._naming:
+            number = 1 + max((_number(name, stem) for name in self._taken()), default=0)
+            while True:
+                folder = self.folder / f"{stem}-{number}"
+                try:
+                    folder.mkdir()
+                except FileExistsError:  # another program's, just now
+                    number += 1
+                else:
+                    return folder
 
-    def free_id(self, wanted: str) -> str:
-        """A name no run has, the wanted one if it can be."""
+    @contextlib.contextmanager
+    def reserved(self, wanted: str) -> Iterator[str]:
+        """A name no run has, the wanted one if it can be; no other run gets it meanwhile."""
         slug = re.sub(r"[^a-z0-9]+", "-", wanted.lower()).strip("-")[:60] or "run"
-        taken = {path.name for place in (self.folder, self.trash) for path in _inside(place)}
-        if slug not in taken:
-            return slug
-        return f"{slug}-{1 + max(_number(name, slug) for name in taken)}"
+        with self._naming:
+            taken = self._taken()
+            number = 1 + max((_number(name, slug) for name in taken), default=0)
+            run_id = f"{slug}-{number}" if slug in taken else slug
+            self._reserved.add(run_id)
+        try:
+            yield run_id
+        finally:
+            with self._naming:
+                self._reserved.discard(run_id)
+
+    def _taken(self) -> set[str]:
+        """The names of all runs, also of those in the trash and those about to come."""
+        folders = [path.name for place in (self.folder, self.trash) for path in _inside(place)]
+        return {*folders, *self._reserved}
 
     def open(self, run_id: str) -> Run:
         """A run by its id, or `latest`. Raises RunNotFoundError."""
@@ -125,9 +146,8 @@ def _mark_interrupted(run: Run) -> None:
     states = run.events("state")
     if states and json.loads(states[-1][1])["state"] in UNFINISHED:
         latest = run.latest()
-        writer = RunWriter(run.folder)
-        writer.state("interrupted", latest[-1].step if latest else 0, CUT_OFF)
-        writer.close()
+        with contextlib.closing(RunWriter(run.folder)) as writer:
+            writer.state("interrupted", latest[-1].step if latest else 0, CUT_OFF)
 
 
 def _number(name: str, stem: str) -> int:

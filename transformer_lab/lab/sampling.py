@@ -44,11 +44,11 @@ class Sampling:
     def observe(self, run: LiveRun, evaluated: bool) -> None:
         """A snapshot was published: let it write a sample if it is time for one."""
         passed = time.monotonic() - self._begun
-        due = not run.active or (
+        due = run.ended or (
             passed >= SAMPLE_SHARE * self._took and (evaluated or passed >= SAMPLE_SECONDS)
         )
         resting = self._writing is None or self._writing.done
-        if run.snapshot is not None and due and (resting or not run.active):
+        if run.snapshot is not None and due and (resting or run.ended):
             self._begun = time.monotonic()
             self._writing = self._jobs.start("A sample", self._sample(run, run.snapshot))
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from transformer_lab.lab.run import Run, step_of
@@ -20,6 +21,7 @@ from transformer_lab.model import GPT, ModelConfig
 from transformer_lab.text.tokenizers import Tokenizer
 from transformer_lab.training import TrainConfig
 from transformer_lab.training.checkpoint import (
+    OPTIMIZER,
     CheckpointError,
     load_checkpoint,
     load_training,
@@ -73,6 +75,10 @@ def read_save(folder: Path) -> Saved:
     """A checkpoint. Raises CheckpointError."""
     weights, tokenizer, meta = load_checkpoint(folder)
     remembered, stored = load_training(folder)
+    for key, value in remembered.items():
+        weight = weights.get(key.rpartition("/")[0])
+        if weight is None or value.shape not in (weight.shape, torch.Size([])):
+            raise CheckpointError(f"{folder / OPTIMIZER} belongs to another model ({key}).")
     try:
         progress = Progress(**stored) if stored else Progress(step=int(meta["step"]))
     except (TypeError, ValueError, KeyError) as error:

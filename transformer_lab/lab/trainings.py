@@ -1,18 +1,27 @@
 """Trainings: starting them, steering them, letting them wait, racing them.
 
 Methods may be called from any thread. They check at once what can be checked, hand the work to the
-worker, and return.
+worker, and return. The lock is held only to look at the lanes and to change them: what reads a file
+or takes its time comes before it.
 """
 
+import contextlib
+import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from transformer_lab.lab.continuing import LabError, branching, extension, resumable
+from transformer_lab.lab.continuing import (
+    LabError,
+    NoRoomError,
+    branching,
+    extension,
+    resumable,
+)
 from transformer_lab.lab.database import State
 from transformer_lab.lab.device import choose_device, memory_free
 from transformer_lab.lab.estimate import choose_micro_batch
@@ -22,6 +31,7 @@ from transformer_lab.lab.origins import Offspring, Origin, Resumed
 from transformer_lab.lab.queue import Queue, QueueFullError, Waiting
 from transformer_lab.lab.run import RunNotFoundError
 from transformer_lab.lab.runs import RunStore
+from transformer_lab.lab.states import BEGUN, BUSY
 from transformer_lab.lab.summaries import RunSummary
 from transformer_lab.lab.texts import Texts
 from transformer_lab.lab.worker import Worker
@@ -29,6 +39,7 @@ from transformer_lab.recipes import SETTINGS, Setup, setup_from
 from transformer_lab.settings import ConfigError, checked
 
 KEEP_SECONDS = 5.0  # to wait for a moment to be kept
+log = logging.getLogger(__name__)
 LISTING_SECONDS = 1.0  # how old the list of runs may be
 
 
@@ -50,8 +61,9 @@ class Trainings:
         self.texts = texts
         self._on_snapshot = on_snapshot
         self._lock = threading.RLock()
-        self._lanes: list[LiveRun] = []  # those not ended, and the one started last
+        self._lanes: list[LiveRun] = []  # all that are busy, and the one started last
         self._focus: LiveRun | None = None  # the one started last
+        self._leaving: set[str] = set()  # ids of runs that are being deleted
         self._listing: tuple[float, list[RunSummary]] = (-1e9, [])
         self._closing = False
         self._worker = Worker(self._dispatch)
@@ -60,41 +72,55 @@ class Trainings:
 
     def initialize(self, setup: Setup, recipe: str = "custom") -> None:
         """Make a new, untrained model. Raises ConfigError, and LabError while one is training."""
+        self._refuse_without_room()
+        self.check(setup)
+        run = self._new(setup, recipe)
         with self._lock:
             self._refuse_if_full()
-            self.check(setup)
-            self._prepare(setup, recipe)
+            self._admit(run)
+            self._worker.submit(run.prepare, run)
 
-    def start(self, setup: Setup, recipe: str = "custom") -> None:
+    def start(self, setup: Setup, recipe: str = "custom", item: str = "") -> None:
         """Train: the initialized model if it has these settings, else a new one.
 
-        Raises ConfigError, and LabError while as much is training as may.
+        `item` is what it is in the queue, if it waited. Raises ConfigError, and LabError while as
+        much is training as may.
         """
+        self._refuse_without_room()
+        self.check(setup)
+        run = self._new(setup, recipe, item=item)
         with self._lock:
             self._refuse_if_full()
-            ready = self._focus
-            if not (ready and ready.status.state == "ready" and same_model(ready.setup, setup)):
-                self.check(setup)
-                ready = self._prepare(setup, recipe)
-            ready.recipe = recipe
-            self._begin(ready, setup)
+            self._start(run)
 
-    def resume(self, run_id: str | None = None) -> None:
+    def _start(self, run: LiveRun) -> None:
+        """Train the initialized model in place of `run`, if they are the same; else `run`."""
+        ready = self._focus
+        if ready and same_model(ready.setup, run.setup) and ready.move("starting"):
+            ready.recipe, ready.item = run.recipe, run.item
+            self._begin(ready, run.setup)
+        else:
+            self._launch(run)
+
+    def resume(self, run_id: str | None = None, item: str = "") -> None:
         """Go on with a run: after a pause, or where it was stopped or cut off.
 
         Without an id, the paused one. Raises LabError and RunNotFoundError.
         """
-        paused = self.live(run_id) if run_id else self.current
-        if paused is not None and paused.status.state == "paused":
+        paused = self._chosen(run_id, "paused")
+        if paused is not None:
             self._worker.submit(paused.resume, paused)
             return
         if run_id is None:
             raise LabError("Nothing here is paused.")
+        self._refuse_if_busy(run_id)
+        stored = resumable(self.store, run_id)
+        self._refuse_without_room()
+        setup = setup_from(stored.manifest["setup"])
+        run = self._new(setup, str(stored.manifest["recipe"]), Resumed(stored), item=item)
         with self._lock:
-            run = resumable(self.store, run_id)
             self._refuse_if_full()
-            setup = setup_from(run.manifest["setup"])
-            self._begin(self._prepare(setup, str(run.manifest["recipe"]), Resumed(run)), setup)
+            self._launch(run)
 
     def extend(self, run_id: str, steps: object) -> None:
         """Train a finished or stopped run for more steps, as a new run that begins as it ended.
@@ -116,16 +142,21 @@ class Trainings:
         With the same seed they see the very same batches. Each lane is a run of its own, and stays
         one. Raises ConfigError, and LabError while anything else is training.
         """
+        self._refuse_if_racing()
+        self._refuse_without_room()
+        for setup in lanes.values():
+            self.check(setup)
+        race = self._free_race(name)
+        runs = [self._new(setup, race, race=race, lane=lane) for lane, setup in lanes.items()]
         with self._lock:
-            if self._busy():
-                raise LabError("Something is training: stop it first, a race wants all the time.")
-            self._refuse_if_full()
-            for setup in lanes.values():
-                self.check(setup)
-            race = self._free_race(name)
-            for lane, setup in lanes.items():
-                self._begin(self._prepare(setup, race, race=race, lane=lane), setup)
+            self._refuse_if_racing()
+            for run in runs:
+                self._launch(run, among=race)
         return race
+
+    def _refuse_if_racing(self) -> None:
+        if self._taking_room():
+            raise LabError("Something is training: stop it first, a race wants all the time.")
 
     def racing(self, race: str) -> list[LiveRun]:
         """The lanes of a race that are still in the worker's hands."""
@@ -134,10 +165,7 @@ class Trainings:
     def stop_race(self, race: str) -> None:
         """End every lane of a race; what each has done is saved."""
         for run in self.racing(race):
-            if run.busy:
-                run.live.stop = True
-                run.wish = "stopping"
-                self._worker.submit(partial(run.stop, "The race was stopped."), run)
+            self._stop(run, "The race was stopped.")
 
     def _free_race(self, name: str) -> str:
         taken = {run.race for run in self.store.list()} | {run.race for run in self._lanes}
@@ -151,7 +179,7 @@ class Trainings:
 
         Raises LabError when nothing runs, or the disk does not take it.
         """
-        run = self._controllable(run_id, "running", "paused")
+        run = self._controllable(run_id, *BEGUN)
         answer: Future[str] = Future()
         self._worker.submit(lambda: answer.set_result(run.keep()), run)
         try:
@@ -182,28 +210,39 @@ class Trainings:
 
     def pause(self, run_id: str | None = None) -> None:
         """Rest after the current step. Raises LabError when nothing runs."""
-        run = self._controllable(run_id, "running")
-        run.wish = "pausing"
-        self._worker.submit(run.pause, run)
+        run = self._controllable(run_id, "running", "pausing")
+        if run.move("pausing"):
+            self._worker.submit(run.pause, run)
 
     def stop(self, reason: str = "", run_id: str | None = None) -> None:
-        """End the run after the current step and save it. Raises LabError when there is none."""
-        run = self._controllable(run_id, "running", "paused")
-        run.live.stop = True
-        run.wish = "stopping"
-        self._worker.submit(lambda: run.stop(reason), run)
+        """End the run after the current step and save it. Raises LabError when there is none.
+
+        One that is still being prepared ends before its first step.
+        """
+        run = self._controllable(run_id, *BUSY)
+        self._stop(run, reason)
+
+    def _stop(self, run: LiveRun, reason: str) -> None:
+        """Have a training end, unless it is about to end anyway."""
+        with self._lock:
+            if run.move("stopping"):
+                run.live.stop = True
+                self._worker.submit(partial(run.stop, reason), run)
 
     def start_over(self, setup: Setup, recipe: str = "custom") -> None:
-        """Stop what runs, keep it, and start a new run from new weights. Raises ConfigError."""
+        """Stop what runs, keep it, and start a new run from new weights.
+
+        Raises ConfigError and LabError.
+        """
+        self._refuse_if_read_only()
         self.check(setup)
+        run = self._new(setup, recipe)
         with self._lock:
-            run = self.current
-            if run and run.status.state in ("running", "paused"):
-                self.stop("Started over.", run.status.run_id)
-            done = threading.Event()
-            self._worker.submit(done.set)
-        done.wait(30)
-        self.start(setup, recipe)
+            old = self._chosen(None, *BUSY)
+            self._refuse_if_full(but=old)
+            if old:
+                self._stop(old, "Started over.")
+            self._start(run)
 
     def pause_or_resume(self, run_id: str | None = None) -> None:
         """One button for both; a run on disk that can go on goes on.
@@ -211,7 +250,7 @@ class Trainings:
         Raises LabError when there is nothing to pause or resume, and RunNotFoundError.
         """
         run = self.live(run_id) if run_id else self.current
-        if run is not None and run.status.state == "running":
+        if run is not None and run.status.state in ("running", "pausing"):
             self.pause(run.status.run_id)
         else:
             self.resume(run_id or (run.status.run_id if run else None))
@@ -222,7 +261,7 @@ class Trainings:
         Raises ConfigError and LabError.
         """
         rate = float(checked(SETTINGS["train.learning_rate"], value))
-        run = self._controllable(run_id, "running", "paused")
+        run = self._controllable(run_id, *BEGUN)
         self._worker.submit(lambda: run.set_learning_rate(rate))
         return rate
 
@@ -238,55 +277,117 @@ class Trainings:
         facts = self.texts.facts(setup)
         choose_micro_batch(setup, facts.vocabulary_size, device, memory_free())
 
-    def _prepare(
+    def _new(
         self, setup: Setup, recipe: str, origin: Origin | None = None, *, race: str = "",
-        lane: str = "",
+        lane: str = "", item: str = "",
     ) -> LiveRun:  # fmt: skip
-        run = LiveRun(
-            setup, recipe, self.store, self.texts, self._on_snapshot, origin, race=race, lane=lane
-        )
-        with self._lock:
-            kept = [one for one in self._lanes if one.busy or (race and one.race == race)]
-            self._lanes = [*kept, run]
-            self._focus = run
-        self._worker.submit(run.prepare, run)
-        return run
+        """A training that nobody knows of yet."""
+        return LiveRun(
+            setup, recipe, self.store, self.texts, self._on_snapshot, origin, race=race, lane=lane,
+            item=item,
+        )  # fmt: skip
+
+    def _launch(self, run: LiveRun, among: str = "") -> None:
+        """Prepare a training and take its first step; under the lock. Raises LabError."""
+        self._admit(run, among)
+        self._worker.submit(partial(run.prepare, "starting"), run)
+        self._begin(run, run.setup)
 
     def _begin(self, run: LiveRun, setup: Setup) -> None:
-        run.wish = "starting"
-        self._worker.submit(lambda: run.begin(setup), run)
-        self._worker.submit(lambda: self._worker.add(run), run)
+        """Have the first step taken of a training that is among the lanes; under the lock."""
+        run.on_open = partial(self._opened, run)
+        self._worker.submit(partial(run.begin, setup), run)
+        self._worker.submit(partial(self._started, run), run)
+
+    def _admit(self, run: LiveRun, among: str = "") -> None:
+        """Take a training among the lanes; under the lock. Raises LabError.
+
+        From here to its end it is listed and can be stopped. `among` names the race it takes part
+        in, of which all lanes stay.
+        """
+        if self._closing:
+            raise LabError("The lab is being closed.")
+        if run.status.run_id:
+            self._refuse_if_busy(run.status.run_id)
+        kept = [one for one in self._lanes if one.busy or (among and one.race == among)]
+        self._lanes = [*kept, run]
+        self._focus = run
+
+    def _opened(self, run: LiveRun) -> None:
+        """The folder of a training is there: it no longer waits. On the worker's thread."""
+        if run.item:
+            self.queue.take_out(run.item)
+            run.item = ""
+            self._end_turn()
+
+    def _started(self, run: LiveRun) -> None:
+        """A training has begun, or has ended before that. On the worker's thread."""
+        self._worker.add(run)
+        if run.item and not self._closing:
+            why = run.status.reason or "It was stopped before its first step."
+            self.queue.set_problem(run.item, why)
+            run.item = ""
+            self._end_turn()
 
     def _busy(self) -> list[LiveRun]:
         return [run for run in self._lanes if run.busy]
 
-    def _refuse_if_full(self) -> None:
-        if problem := writing_problem(self.store.folder.parent):
-            raise ConfigError("home", problem)
-        busy = self._busy()
+    def _taking_room(self) -> list[LiveRun]:
+        """Those that train; one that is about to end does so before the next one begins."""
+        return [run for run in self._busy() if run.status.state != "stopping"]
+
+    def _refuse_if_full(self, but: LiveRun | None = None) -> None:
+        """Raises NoRoomError while as much is training here as may, leaving one out."""
+        busy = [run for run in self._taking_room() if run is not but]
         if len(busy) >= self.queue.at_once:
             run = busy[-1]
             name = run.status.run_id or "A training"
-            raise LabError(
+            raise NoRoomError(
                 f"{name} is {run.status.state} (step {run.status.step:,} of "
                 f"{run.setup.train.steps:,}): stop it first, or add this one to the queue."
             )
+
+    def _refuse_without_room(self) -> None:
+        """Raises NoRoomError when nothing more can start here, ConfigError when nothing ever can.
+
+        It reads the runs: not for the lock.
+        """
+        self._refuse_if_read_only()
+        self._refuse_if_full()
         elsewhere = self.elsewhere()
         if elsewhere:
-            raise LabError(
+            raise NoRoomError(
                 f"{elsewhere.id} is being trained by another program in this home folder: "
                 "end it there first (Ctrl-C), or use another --home."
             )
 
+    def _refuse_if_read_only(self) -> None:
+        if problem := writing_problem(self.store.folder.parent):
+            raise ConfigError("home", problem)
+
+    def _refuse_if_busy(self, run_id: str) -> None:
+        """Raises LabError when a run is in the worker's hands already, or on its way out."""
+        live = next((run for run in self._busy() if run.status.run_id == run_id), None)
+        if live:
+            raise LabError(f"{run_id} is {live.status.state} already.")
+        if run_id in self._leaving:
+            raise LabError(f"{run_id} is being deleted.")
+
+    def _chosen(self, run_id: str | None, *states: State) -> LiveRun | None:
+        """The training of that id, or the one that buttons mean, if it is in one of the states."""
+        asked = [self.live(run_id)] if run_id else [self.current, *self._busy()[::-1]]
+        return next((run for run in asked if run and run.status.state in states), None)
+
     def _controllable(self, run_id: str | None, *states: State) -> LiveRun:
-        run = self.live(run_id) if run_id else self.current
-        if run is None or run.status.state not in states:
-            raise LabError(f"Nothing here is {' or '.join(states)}.")
+        run = self._chosen(run_id, *states)
+        if run is None:
+            words = "running or paused" if "paused" in states else "running"
+            raise LabError(f"Nothing here is {words}.")
         return run
 
     def has_room(self) -> bool:
         """Whether another training may start now."""
-        return len(self._busy()) < self.queue.at_once and not self.elsewhere()
+        return len(self._taking_room()) < self.queue.at_once and not self.elsewhere()
 
     # --- the queue ----------------------------------------------------------------------------
 
@@ -316,34 +417,63 @@ class Trainings:
         self._worker.submit(self._dispatch)
 
     def _dispatch(self) -> None:
-        """Start what waits, as far as there is room. On the worker's thread."""
+        """Start what waits, as far as there is room. On the worker's thread.
+
+        Each stays in the queue until its run's folder is there; what cannot start says why.
+        """
         for run in self._lanes:
             run.try_again()
-        while not self._closing and (item := self.queue.next()):
-            with self._lock:
-                if len(self._busy()) >= self.queue.at_once or self.elsewhere():
-                    return
-                self.queue.remove(item.id)
-                try:
-                    self.begin(item)
-                except (ConfigError, LabError, RunNotFoundError) as error:
-                    self.queue.add(replace(item, problem=str(error)), first=True)
+        while item := self._next_in_turn():
+            try:
+                self._begin_item(item, queued=True)
+            except NoRoomError:
+                break
+            except (ConfigError, LabError, RunNotFoundError) as error:
+                self.queue.set_problem(item.id, str(error))
+            except Exception as error:
+                log.exception("%s could not be started", item.run or item.recipe)
+                self.queue.set_problem(item.id, _unexpected(item, error))
+        self._end_turn()
+
+    def _next_in_turn(self) -> Waiting | None:
+        """What is to start now: asked again when no other lab of this home can start it too."""
+        if self._closing or not self.queue.next(self._in_hand()):
+            return None
+        if not self.has_room() or not self.queue.take_turn():
+            return None
+        self.refresh()
+        return self.queue.next(self._in_hand()) if self.has_room() else None
+
+    def _in_hand(self) -> set[str]:
+        """What waits and is being prepared."""
+        return {run.item for run in self._busy()} - {""}
+
+    def _end_turn(self) -> None:
+        """Let other labs of this home have the queue, unless something of it is in hand."""
+        if not self._in_hand():
+            self.queue.end_turn()
 
     def begin(self, item: Waiting) -> None:
         """Start what could also wait, now. Raises LabError, RunNotFoundError and ConfigError."""
+        self._begin_item(item, queued=False)
+
+    def _begin_item(self, item: Waiting, *, queued: bool) -> None:
+        waited = item.id if queued else ""
+        if item.kind == "resume":
+            self.resume(item.run, waited)
+            return
+        setup = setup_from(item.setup)
+        if item.kind == "new":
+            self.start(setup, item.recipe, waited)
+            return
+        self._refuse_without_room()
+        self.check(setup)
+        parent = self.store.open(item.run)
+        origin = Offspring(parent, parent.checkpoint(item.checkpoint), item.kind)
+        run = self._new(setup, item.recipe, origin, item=waited)
         with self._lock:
             self._refuse_if_full()
-            if item.kind == "resume":
-                self.resume(item.run)
-                return
-            setup = setup_from(item.setup)
-            if item.kind == "new":
-                self.start(setup, item.recipe)
-                return
-            self.check(setup)
-            parent = self.store.open(item.run)
-            origin = Offspring(parent, parent.checkpoint(item.checkpoint), item.kind)
-            self._begin(self._prepare(setup, item.recipe, origin), setup)
+            self._launch(run)
 
     # --- what there is ------------------------------------------------------------------------
 
@@ -355,18 +485,22 @@ class Trainings:
 
     def live(self, run_id: str) -> LiveRun | None:
         """A training in the worker's hands, by its id."""
-        return next((run for run in self._lanes if run.status.run_id == run_id), None)
+        return next((run for run in self._lanes[::-1] if run.status.run_id == run_id), None)
 
     def runs(self) -> list[RunSummary]:
         """All runs, newest first; at most a second old."""
         taken, listing = self._listing
         if time.monotonic() - taken > LISTING_SECONDS:
-            own = {run.status.run_id for run in self._lanes}
-            listing = [
-                replace(run, elsewhere=False) if run.id in own else run for run in self.store.list()
-            ]
+            own = self._own()  # before and after: runs begin and end while the list is made
+            found = self.store.list()
+            own |= self._own()
+            listing = [replace(run, elsewhere=False) if run.id in own else run for run in found]
             self._listing = (time.monotonic(), listing)
         return listing
+
+    def _own(self) -> set[str]:
+        """The ids of runs that this lab writes."""
+        return {run.status.run_id for run in self._busy()} | self.store.being_written()
 
     def refresh(self) -> None:
         """Have the next list of runs made anew."""
@@ -383,11 +517,46 @@ class Trainings:
 
     def close_trainings(self) -> None:
         """Save what runs, to be resumed later, and end the worker."""
-        self._closing = True
-        for run in self._lanes:
-            run.live.stop = True
-            self._worker.submit(partial(run.stop, "The lab was closed.", "interrupted"), run)
+        with self._lock:
+            self._closing = True
+            for run in self._lanes:
+                run.move("stopping")
+                run.live.stop = True
+                self._worker.submit(partial(run.stop, "The lab was closed.", "interrupted"), run)
         self._worker.close()
+        self.queue.end_turn()
+
+    @contextlib.contextmanager
+    def leaving(self, run_id: str) -> Iterator[None]:
+        """Keep a run from being taken up while it is deleted. Raises LabError when it is in use."""
+        with self._lock:
+            self._refuse_deletion(run_id)
+            self._leaving.add(run_id)
+        try:
+            yield
+            with self._lock:
+                self._lanes = [run for run in self._lanes if run.status.run_id != run_id]
+                if self._focus not in self._lanes:
+                    self._focus = None
+        finally:
+            with self._lock:
+                self._leaving.discard(run_id)
+
+    def _refuse_deletion(self, run_id: str) -> None:
+        for run in self._busy():
+            if run.status.run_id == run_id:
+                raise LabError(f"{run_id} is {run.status.state}: stop it first.")
+            if run.origin.reads == run_id and run.status.state in ("preparing", "starting"):
+                raise LabError(f"A training is beginning from {run_id}: delete it a little later.")
+        if run_id in self._leaving:
+            raise LabError(f"{run_id} is being deleted.")
+
+
+def _unexpected(item: Waiting, error: Exception) -> str:
+    """Why a training could not begin, when nothing better is known."""
+    if item.kind == "new":
+        return f"It could not be started ({type(error).__name__}: {error})."
+    return f"{item.run} cannot be read ({error}): it is damaged, or not whole."
 
 
 def same_model(one: Setup, other: Setup) -> bool:

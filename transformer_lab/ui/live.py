@@ -13,6 +13,7 @@ from plotly.utils import PlotlyJSONEncoder
 from transformer_lab.lab.device import available_cores, memory_free, memory_used, thread_count
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.run import RESUMABLE, step_of
+from transformer_lab.lab.states import BUSY, STEPPING
 from transformer_lab.lab.summaries import RunSummary
 from transformer_lab.lab.views import View
 from transformer_lab.recipes import Setup, setup_from
@@ -23,6 +24,13 @@ from transformer_lab.ui.charts import training as charts
 REDRAW_AFTER = 1000  # points on the page; then it gets a thinned whole figure
 FAST, SLOW = 200, 1000  # milliseconds between polls, while something runs and while nothing does
 BEFORE_CURVES = (None, "preparing", "ready")
+PREPARING = "The text and the model are being prepared."
+WAITS = {  # why what is busy cannot be paused
+    "preparing": PREPARING,
+    "starting": PREPARING,
+    "pausing": "It pauses after this step.",
+    "stopping": "It is saved and ends.",
+}
 LATEST = "latest"
 TOO_MANY = 20  # parameters for each token of the text, from which a model learns it by heart
 MOST_RUNS = 50  # in the list to choose from
@@ -92,7 +100,7 @@ def state_line(view: View) -> list[Any]:
     facts = []
     if view.step:
         facts.append(f"step {view.step:,} / {view.steps:,}")
-        if view.state == "running":
+        if view.state in STEPPING:
             facts.append(f"{words.compact(view.speed or 0)} tokens/s")
             facts.append(f"{words.clock(view.remaining or 0)} left")
         else:
@@ -157,7 +165,7 @@ def panel(view: View, plan: dict[str, Any] | None) -> list[Any]:
 def preflight(lab: Lab, view: View, plan: dict[str, Any] | None) -> tuple[list[Any], bool]:
     """What pressing Start will cost, and whether to offer a recipe that takes less."""
     setup = planned(plan)
-    if setup is None or view.state in ("running", "paused", "preparing"):
+    if setup is None or view.state in BUSY:
         return [], False
     try:
         cost = lab.estimate(setup, (plan or {})["vocabulary_size"])
@@ -228,18 +236,16 @@ def buttons(lab: Lab, view: View) -> dict[str, str]:
     state = run.status.state if run and run.busy else None
     full = _full(lab)
     idle = "Nothing is running."
+    stopping = "It is saved and ends." if state == "stopping" else idle
     reasons = {
         "initialize": full,
         "start": full,
-        "pause": "" if state in ("running", "paused") else idle,
-        "stop": "" if state in ("running", "paused") else idle,
-        "start_over": "" if state in ("running", "paused") else idle,
+        "pause": "" if state in ("running", "paused") else WAITS.get(str(state), idle),
+        "stop": "" if state in BUSY and state != "stopping" else stopping,
+        "start_over": "" if state in BUSY and state != "stopping" else stopping,
     }
     if state is None and view.state in RESUMABLE and view.step and not view.field:
         reasons["pause"] = full
-    if state == "preparing":
-        preparing = "The text and the model are being prepared."
-        reasons |= dict.fromkeys(("pause", "stop", "start_over"), preparing)
     return reasons
 
 
@@ -255,8 +261,8 @@ def _full(lab: Lab) -> str:
         )
     name = (run.status.run_id if run else "") or "A training"
     state = run.status.state if run else "running"
-    if state == "preparing":
-        return "The text and the model are being prepared."
+    if state in ("preparing", "starting"):
+        return PREPARING
     way = "resume or stop it" if state == "paused" else "stop it first"
     return f"{name} is {state}: {way}, or add to the queue."
 

@@ -12,6 +12,7 @@ from transformer_lab.lab.continuing import LabError, branching
 from transformer_lab.lab.device import choose_device
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.run import RunNotFoundError
+from transformer_lab.lab.states import BEGUN, BUSY
 from transformer_lab.lab.views import View, describe_corpus
 from transformer_lab.model import parameter_breakdown
 from transformer_lab.recipes import (
@@ -392,12 +393,12 @@ def _parts(lab: Lab, view: View, form_plan: Any, dismissed: Any) -> dict[tuple[s
         (ids.PAUSE, "title"): why["pause"],
         (ids.STOP, "title"): why["stop"],
         (ids.START_OVER, "title"): why["start_over"],
-        (ids.LIVE_ACTIONS, "hidden"): own.state not in ("running", "paused"),
+        (ids.LIVE_ACTIONS, "hidden"): own.state not in BEGUN,
         (ids.ENQUEUE, "hidden"): not why["start"] or own.state == "preparing",
         (ids.RESUME_OFFER, "hidden"): not offer,
         (ids.RESUME_WORDS, "children"): offer,
         (ids.RUN, "options"): live.run_options(lab.runs()),
         (ids.TICK, "interval"): live.FAST
-        if view.state in ("running", "preparing") or own.state in ("running", "preparing")
+        if {view.state, own.state} & {*BUSY} - {"paused"}
         else live.SLOW,
     }
