@@ -18,10 +18,10 @@ from typing import BinaryIO
 
 from transformer_lab.exchange.archive import FORMAT, INDEX, README, SAMPLES, TABLE
 from transformer_lab.exchange.checkpoint_checks import (
-    TENSORS,
     check_checkpoint,
     check_declared,
     check_moment,
+    holds_tensors,
 )
 from transformer_lab.exchange.checks import (
     any_json,
@@ -103,7 +103,7 @@ def _unpack(package: Package, staging: Path, folder: Path, new_id: str) -> None:
         raise ImportRefusedError(f"{MANIFEST} or {DATABASE} is missing: this is not a whole run.")
     run = checked_manifest(package.read(MANIFEST), package.limits)
     for name in package.names:
-        if name.endswith(TENSORS):
+        if holds_tensors(name):
             check_declared(name, *package.header(name), run)
     for name in package.names:
         _take(package, name, staging, folder)

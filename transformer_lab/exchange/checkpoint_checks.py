@@ -20,7 +20,6 @@ from transformer_lab.exchange.run_folder import (
 from transformer_lab.settings import shown
 from transformer_lab.training.checkpoint import META, OPTIMIZER, PROGRESS, TOKENIZER, WEIGHTS
 
-TENSORS = ".safetensors"  # how the name of a file of tensors ends
 BYTES = {"F32": 4, "F16": 2}  # of a number, by the names of types in such a file
 KINDS = tuple(BYTES)  # those of weights and memories first, then what moments may be besides
 # The kinds of values in progress.json, by their names.
@@ -67,6 +66,12 @@ def check_moment(path: Path, sha256: str) -> None:
     if match is None or match[1] != sha256[:12]:
         raise ImportRefusedError(f"{path.name} is damaged: its sha256 does not match its name.")
     _check_numbers(path)
+
+
+def holds_tensors(name: str) -> bool:
+    """Whether a file must hold tensors of the model; whatever else comes is only carried along."""
+    folder, _, file = name.rpartition("/")
+    return folder == MOMENTS or file in (WEIGHTS, OPTIMIZER)
 
 
 def check_declared(name: str, header: Mapping[str, Any], size: int, run: ArrivingRun) -> None:
