@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from transformer_lab.inspection.capture import capture
-from transformer_lab.lab import look_cache, looks, subjects
+from transformer_lab.lab import look_cache, looks
 from transformer_lab.lab.inspector import Inspector
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.look_cache import LookCache, packed, unpacked
-from transformer_lab.lab.subjects import Open, Subjects, fingerprint
+from transformer_lab.lab.shelves import Shelves
+from transformer_lab.lab.snapshot import fingerprint
+from transformer_lab.lab.subjects import Open, Subjects
 from transformer_lab.lab.trials import ImportanceLook, Trial
 from transformer_lab.model import ModelConfig
 from transformer_lab.recipes import Setup
@@ -281,9 +283,8 @@ def test_what_would_need_pickle_is_not_packed():
         unpacked(ImportanceLook, b"cos\nsystem\n(S'true'\ntR.")
 
 
-def test_memory_is_bounded_and_the_newest_stays(tmp_path, monkeypatch):
-    monkeypatch.setattr(look_cache, "ROOM", 1000)
-    cache, made = LookCache(tmp_path), []
+def test_memory_is_bounded_and_the_newest_stays(tmp_path):
+    cache, made = LookCache(tmp_path, Shelves(1000)), []
 
     def look(number):
         made.append(number)
@@ -296,12 +297,20 @@ def test_memory_is_bounded_and_the_newest_stays(tmp_path, monkeypatch):
     cache.close()
 
 
-def test_models_and_captures_are_bounded_too(lab, monkeypatch):
-    monkeypatch.setattr(subjects, "ROOM", 1)
+def test_models_and_captures_are_bounded_too(home, monkeypatch):
+    monkeypatch.setattr("transformer_lab.lab.lab.Shelves", lambda: Shelves(1))
+    lab = Lab(home)
     shelf = Subjects(lab)
     keys = [shelf.find("latest", step).key for step in (4, 8)]
     assert len(set(keys)) == 2
     assert shelf.find("latest", 8, keys[0]).key == keys[1]  # the first had to go
+    assert shelf.find("latest", 4, keys[1]).key == keys[1]  # the newest stays
+    tokens = torch.arange(5)
+    assert shelf.capture(shelf.find("latest", 4), tokens) is not shelf.capture(
+        shelf.find("latest", 8), tokens
+    )
+    assert lab.shelves.nbytes <= 64
+    lab.close()
 
 
 def test_open_says_all_that_a_look_depends_on():

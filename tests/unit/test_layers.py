@@ -22,7 +22,7 @@ ROOMS: dict[str, set[str]] = {
     "recipes": set(),
     "experiments": {"torch", "numpy"},
     "exchange": {"torch", "safetensors"},
-    "lab": {"torch", "numpy", "filelock", "psutil"},
+    "lab": {"torch", "numpy", "filelock", "psutil", "cachetools"},
     "ui": {
         "dash",
         "dash_bootstrap_components",

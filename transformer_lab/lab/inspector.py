@@ -48,7 +48,7 @@ class Inspector:
     def __init__(self, home: Home, folder: Path) -> None:
         self._home = home
         self._subjects = Subjects(home)
-        self._cache = LookCache(folder)
+        self._cache = LookCache(folder, home.shelves)
         self.trials = Trials(home, self._subjects, self._cache)
 
     def close(self) -> None:

@@ -10,15 +10,15 @@ import logging
 import threading
 import time
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 import torch
 
+from transformer_lab.lab.shelves import Shelf, Shelves, bytes_of
+
 log = logging.getLogger(__name__)
-KEPT = 64  # finished jobs that can still be read
 BEGUN = 64  # jobs under way or waiting for their turn; more wait to be begun
 SLICE = 0.05  # seconds that a job computes before it gives way
 Answer = TypeVar("Answer")
@@ -145,29 +145,40 @@ class Jobs:
     A job stays on its thread: what a generator enters, such as a mode of torch, holds there only.
     """
 
-    def __init__(self, places: int = 4, questions: int = 2) -> None:
+    def __init__(
+        self, places: int = 4, questions: int = 2, *, shelves: Shelves | None = None
+    ) -> None:
         self._pool = _one_thread_each(BEGUN, "job")
         self._turns = Turns(places)
         self._questions = _one_thread_each(questions, "question")  # never wait behind long jobs
-        self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._jobs: dict[str, Job] = {}  # those not done
+        self._ended: Shelf[Job] = (shelves or Shelves()).shelf()
         self._futures: set[Future[None]] = set()
         self._lock = threading.Lock()
 
-    def start(self, label: str, items: Iterator[Any]) -> Job:
-        """Begin a job; `items` is advanced on a job thread."""
+    def start(self, label: str, items: Iterator[Any], *, found: bool = True) -> Job:
+        """Begin a job; `items` is advanced on a job thread.
+
+        It can be found by its id for a while after its end, unless `found` says that nobody will
+        look for it.
+        """
         job = Job(label)
         with self._lock:
             self._jobs[job.id] = job
-            for old in [key for key, kept in self._jobs.items() if kept.done][:-KEPT]:
-                del self._jobs[old]
             future = self._pool.submit(job.run, items, self._turns)
             self._futures.add(future)
-            future.add_done_callback(self._futures.discard)
+        future.add_done_callback(lambda future: self._end(job, future, found))
         return job
+
+    def _end(self, job: Job, future: "Future[None]", found: bool) -> None:
+        if found:
+            self._ended.keep(job.id, job, bytes_of(job.since()[0]))
+        self._jobs.pop(job.id, None)
+        self._futures.discard(future)
 
     def find(self, job_id: str) -> Job | None:
         """A job by its id, or None when it is not known (any more)."""
-        return self._jobs.get(job_id)
+        return self._jobs.get(job_id) or self._ended.find(job_id)
 
     def ask(self, function: Callable[[], Answer], timeout: float = 60.0) -> Answer:
         """Run a short piece of work on a thread for such, and wait for its answer.
@@ -179,7 +190,7 @@ class Jobs:
     def close(self, timeout: float = 10.0) -> None:
         """Stop all jobs and wait for them."""
         with self._lock:
-            for job in self._jobs.values():
+            for job in list(self._jobs.values()):
                 job.stop()
             futures = list(self._futures)
         wait(futures, timeout)

@@ -28,6 +28,7 @@ from transformer_lab.lab.run import RunNotFoundError
 from transformer_lab.lab.runs import RunStore
 from transformer_lab.lab.sampling import Sampling
 from transformer_lab.lab.settlings import Settlings
+from transformer_lab.lab.shelves import Shelves
 from transformer_lab.lab.snapshot import Snapshot
 from transformer_lab.lab.stored_models import NoWeightsError, StoredModels
 from transformer_lab.lab.studies import Studies
@@ -62,14 +63,15 @@ class Lab(Trainings):
         self._presence = Presence(home)
         store = RunStore(home)
         store.sweep()
-        super().__init__(store, Queue(home), Texts(home), self._observe)
-        self.jobs = Jobs()
+        self.shelves = Shelves()
+        super().__init__(store, Queue(home), Texts(home, self.shelves), self._observe)
+        self.jobs = Jobs(shelves=self.shelves)
+        self._models = StoredModels(self.shelves)
         self.texts.library.sweep()
         self.inspector = Inspector(self, home / "cache" / "inspection")
-        self._models = StoredModels()
         self._pace = Pace(self._worker.submit, lambda: not self._busy())
         self._sampling = Sampling(self.jobs, store)
-        self.writings = Writings(self.jobs)
+        self.writings = Writings(self.jobs, self._models, self.shelves)
         self.studies = Studies(self)
         self.settlings = Settlings(self)
 
@@ -91,6 +93,8 @@ class Lab(Trainings):
     def _observe(self, run: LiveRun, evaluated: bool) -> None:
         self._pace.observe(run)
         self._sampling.observe(run, evaluated)
+        if run.ended:
+            run.forget()
 
     # --- looking at runs ----------------------------------------------------------------------
 
@@ -172,6 +176,11 @@ class Lab(Trainings):
         self.texts.library.delete(entry)
 
     # --- looking inside -----------------------------------------------------------------------
+
+    @property
+    def models(self) -> StoredModels:
+        """The models that are kept in memory."""
+        return self._models
 
     def learned_from(self, name: str) -> tuple[Corpus, Setup]:
         """The text a model learns from, if it is at hand, and its settings.

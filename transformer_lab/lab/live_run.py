@@ -31,7 +31,7 @@ from transformer_lab.lab.states import BEGUN, NEXT, Lifecycle
 from transformer_lab.lab.summaries import UNREADABLE
 from transformer_lab.lab.texts import Texts
 from transformer_lab.model import GPT, build_model
-from transformer_lab.model.weights import count_parameters
+from transformer_lab.model.weights import count_parameters, outline
 from transformer_lab.recipes import Setup
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.corpora import Corpus
@@ -70,6 +70,11 @@ class Made:
     encoded: EncodedCorpus
     model: GPT
     saved: Saved | None
+
+    def lighter(self) -> "Made":
+        """The same, but of what was saved only how far it was: the rest is in use by now."""
+        saved = self.saved and replace(self.saved, weights={}, remembered={})
+        return replace(self, saved=saved)
 
 
 class LiveRun(Lifecycle):
@@ -203,6 +208,7 @@ class LiveRun(Lifecycle):
         self._saves = Saves(run, setup.train, self._note)
         self._saves.started_at(self.status.step)
         self._go_on(made, progress)
+        self.made = made.lighter()
         self.attempt = run.attempts()
         if isinstance(self.origin, Resumed) and (words := self.origin.note(manifest)):
             self.update(note=words)
@@ -411,6 +417,16 @@ class LiveRun(Lifecycle):
             uncompiled=self.live.uncompiled,
             best_loss=None if math.isinf(self._saves.best_loss) else self._saves.best_loss,
         )
+
+    def forget(self) -> None:
+        """Let go of what only training needs, once it has ended; `snapshot` has the weights."""
+        if self.made is not None:
+            vocabulary_size = self.made.encoded.tokenizer.vocabulary_size
+            shape = outline(self.setup.model, vocabulary_size)
+            self.made = replace(self.made.lighter(), model=shape)
+        vars(self).pop("_optimizer", None)
+        if "_saves" in vars(self):
+            self._saves.best = None  # on disk, or in `snapshot`
 
     @property
     def writer(self) -> RunWriter:

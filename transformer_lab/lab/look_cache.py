@@ -5,10 +5,8 @@ but arrays: what would have to be unpickled is neither written nor read.
 """
 
 import io
-import threading
 import typing
 import zipfile
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -16,10 +14,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from transformer_lab.lab.shelves import Shelf, Shelves
 from transformer_lab.text.cache import ByteCache
 
 VERSION = 1  # of what is stored: another one when a look comes to mean something else
-ROOM = 200_000_000  # bytes in memory
 ROOM_ON_DISK = 500_000_000
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
 
@@ -29,10 +27,9 @@ Look = TypeVar("Look")
 class LookCache:
     """Looks by their kind and a key that names weights, tokens and what else was asked for."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shelves: Shelves) -> None:
         self._disk = ByteCache(folder, ROOM_ON_DISK)
-        self._memory: OrderedDict[str, tuple[Any, int]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._memory: Shelf[Any] = shelves.shelf()
 
     def get(self, kind: type[Look], key: str, make: Callable[[], Look], *, on_disk: bool) -> Look:
         """The look of that key, made first if it is not known; `on_disk` keeps it there too."""
@@ -42,19 +39,16 @@ class LookCache:
     def find(self, kind: type[Look], key: str, *, on_disk: bool) -> Look | None:
         """The look of that key, if it is known."""
         name = _name(kind, key)
-        with self._lock:
-            if name in self._memory:
-                self._memory.move_to_end(name)
-                return self._memory[name][0]
+        known: Look | None = self._memory.find(name)
+        if known is not None:
+            return known
         found = self._read(kind, name) if on_disk else None
-        if found is not None:
-            self._remember(name, found)
-        return found
+        return None if found is None else self._memory.keep(name, found)
 
     def put(self, key: str, look: Look, *, on_disk: bool) -> Look:
         """Keep a look."""
         name = _name(type(look), key)
-        self._remember(name, look)
+        self._memory.keep(name, look)
         if on_disk:
             self._disk.set(name, packed(look))
         return look
@@ -62,14 +56,6 @@ class LookCache:
     def close(self) -> None:
         """Let go of the files."""
         self._disk.close()
-
-    def _remember(self, key: str, look: Any) -> None:
-        size = sum(getattr(getattr(look, item.name), "nbytes", 0) for item in fields(look))
-        with self._lock:
-            self._memory[key] = (look, size)
-            total = sum(size for _, size in self._memory.values())
-            while total > ROOM and len(self._memory) > 1:
-                total -= self._memory.popitem(last=False)[1][1]
 
     def _read(self, kind: type[Look], key: str) -> Look | None:
         data = self._disk.get(key)

@@ -50,7 +50,9 @@ class Sampling:
         resting = self._writing is None or self._writing.done
         if run.snapshot is not None and due and (resting or run.ended):
             self._begun = time.monotonic()
-            self._writing = self._jobs.start("A sample", self._sample(run, run.snapshot))
+            self._writing = self._jobs.start(
+                "A sample", self._sample(run, run.snapshot), found=False
+            )
 
     def _sample(self, run: LiveRun, snapshot: Snapshot) -> Iterator[Sample]:
         config = run.setup.sample

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import ref
 
 import torch
 
@@ -38,7 +39,7 @@ class Settlings:
 
     def __init__(self, lab: "Lab") -> None:
         self._lab = lab
-        self._found: tuple[Snapshot, Settled] | None = None
+        self._found: tuple[ref[Snapshot], Snapshot, Settled] | None = None
         self._looking: Job | None = None
         self._begun = -math.inf
         self._lock = threading.Lock()
@@ -52,16 +53,18 @@ class Settlings:
         if not _settles(snapshot):
             return None
         with self._lock:
-            seen, settled = self._found or (None, None)
-            same = seen is not None and (seen.run_id, seen.config) == (
+            seen, who, settled = self._found or (lambda: None, None, None)
+            same = who is not None and (who.run_id, who.config) == (
                 snapshot.run_id,
                 snapshot.config,
             )
             resting = self._looking is None or self._looking.done
             due = not same or time.monotonic() - self._begun >= LOOK_SECONDS
-            if seen is not snapshot and resting and due:
+            if seen() is not snapshot and resting and due:
                 self._begun = time.monotonic()
-                self._looking = self._lab.jobs.start("Settling", self._traced(snapshot))
+                self._looking = self._lab.jobs.start(
+                    "Settling", self._traced(snapshot), found=False
+                )
         return settled if same else None
 
     def _traced(self, snapshot: Snapshot) -> Iterator[Settled]:
@@ -70,7 +73,7 @@ class Settlings:
         settled = Settled(
             run_id=snapshot.run_id, step=snapshot.step, tokens=tokens.numel(), traces=traces
         )
-        self._found = (snapshot, settled)
+        self._found = (ref(snapshot), snapshot.without_weights(), settled)
         yield settled
 
 

@@ -1,14 +1,19 @@
 """A private copy of a model's weights, for whoever wants to read them."""
 
-from dataclasses import dataclass
+import hashlib
+import json
+import uuid
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from transformer_lab.model import GPT, ModelConfig, model_from_weights
 from transformer_lab.text.tokenizers import Tokenizer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Snapshot:
     """Weights after `step` steps of a run; nobody trains them.
 
@@ -25,3 +30,35 @@ class Snapshot:
     def model(self) -> GPT:
         """A model with these weights, for reading."""
         return model_from_weights(self.config, self.tokenizer.vocabulary_size, self.weights)
+
+    @cached_property
+    def shared(self) -> GPT:
+        """The same model for all who look into it; nobody puts a hook on it."""
+        return self.model()
+
+    @cached_property
+    def key(self) -> str:
+        """A name for the very weights; of those that are not saved, one that is never used again.
+
+        Those that lie on disk are named by their numbers, so that what was found of them can be
+        kept there too.
+        """
+        return fingerprint(self) if self.saved else f"live {uuid.uuid4().hex[:12]}"
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the weights take."""
+        return sum(weight.nbytes for weight in self.weights.values())
+
+    def without_weights(self) -> "Snapshot":
+        """Only who it is."""
+        return replace(self, weights={})
+
+
+def fingerprint(snapshot: Snapshot) -> str:
+    """A name for weights and the shape they are used in, that no other ones have."""
+    sums = hashlib.sha256(json.dumps(asdict(snapshot.config), sort_keys=True).encode())
+    for name, weight in sorted(snapshot.weights.items()):
+        sums.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+        sums.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return sums.hexdigest()

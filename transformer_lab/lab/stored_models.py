@@ -1,13 +1,14 @@
-"""Models on disk, for writing and looking inside."""
+"""Models for writing and looking inside: read from disk, or let go by their training."""
 
 import threading
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from torch import Tensor
 
 from transformer_lab.lab.run import Run
+from transformer_lab.lab.shelves import Shelves
 from transformer_lab.lab.snapshot import Snapshot
 from transformer_lab.model import ModelConfig
 from transformer_lab.settings import from_mapping
@@ -15,7 +16,7 @@ from transformer_lab.text.tokenizers import tokenizer_from_json
 from transformer_lab.training.checkpoint import CheckpointError, load_checkpoint
 from transformer_lab.training.moments import Moments
 
-KEPT = 6  # of those read last
+LIVE = 4  # models kept that were a moment of a training, and are not on disk
 
 
 class NoWeightsError(RuntimeError):
@@ -23,11 +24,24 @@ class NoWeightsError(RuntimeError):
 
 
 class StoredModels:
-    """Reads checkpoints; the last few stay in memory."""
+    """Reads checkpoints; the shelf alone keeps them in memory, so what it lets go is gone."""
 
-    def __init__(self) -> None:
-        self._kept: OrderedDict[Path, Snapshot] = OrderedDict()
+    def __init__(self, shelves: Shelves) -> None:
+        self._shelf = shelves.shelf()
+        self._read: WeakValueDictionary[Path, Snapshot] = WeakValueDictionary()
+        self._live: list[int] = []
         self._lock = threading.Lock()
+
+    def keep(self, snapshot: Snapshot) -> Snapshot:
+        """Keep a model for a while; of those that are not on disk only the last few."""
+        name = id(snapshot)
+        if not snapshot.saved:
+            with self._lock:
+                self._live = [*(other for other in self._live if other != name), name]
+                while len(self._live) > LIVE:
+                    self._shelf.drop(self._live.pop(0))
+        self._shelf.keep(name, snapshot, snapshot.nbytes)
+        return snapshot
 
     def newest(self, run: Run) -> Snapshot:
         """The weights a run is to write with; damaged ones are passed over. NoWeightsError."""
@@ -56,10 +70,8 @@ class StoredModels:
         return self._keep(key, run, step, run.manifest["tokenizer"], weights)
 
     def _known(self, key: Path) -> Snapshot | None:
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-            return self._kept.get(key)
+        known = self._read.get(key)
+        return None if known is None else self.keep(known)
 
     def _keep(
         self, key: Path, run: Run, step: int, tokenizer: Any, weights: dict[str, Tensor]
@@ -67,8 +79,5 @@ class StoredModels:
         config = from_mapping(ModelConfig, run.manifest["setup"]["model"])
         read = tokenizer_from_json(tokenizer)
         snapshot = Snapshot(run.id, step, config, read, weights, saved=True)
-        with self._lock:
-            self._kept[key] = snapshot
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
-        return snapshot
+        self._read[key] = snapshot
+        return self.keep(snapshot)

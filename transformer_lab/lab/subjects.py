@@ -1,16 +1,16 @@
 """Subjects: models to look into, what they read, and the captures of it, kept for a while.
 
-The weights of a subject are named by a key. Those that lie on disk are named by a hash of their
-numbers, so that what was found of them can be kept there too; a live snapshot gets a number.
+Weights are kept by `StoredModels`, within the bound of all shelves; a subject is made anew from
+them whenever it is asked for.
 """
 
+import contextlib
 import hashlib
-import json
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
@@ -18,7 +18,9 @@ from torch import Tensor
 from transformer_lab.inspection.ablation import Batch
 from transformer_lab.inspection.capture import Capture, capture, capture_bytes
 from transformer_lab.lab.jobs import Jobs
+from transformer_lab.lab.shelves import Shelf, Shelves
 from transformer_lab.lab.snapshot import Snapshot
+from transformer_lab.lab.stored_models import StoredModels
 from transformer_lab.model import GPT
 from transformer_lab.recipes import Setup
 from transformer_lab.settings import ConfigError
@@ -30,7 +32,7 @@ from transformer_lab.training.batches import Batches
 
 MOST_TOKENS = 1024  # of a text, for the page's sake
 PATIENCE = 60.0  # seconds that a page waits
-ROOM = 400_000_000  # bytes of one capture, and of those kept; and of the weights of kept models
+ROOM = 400_000_000  # bytes of one capture
 JUDGED = 60_000  # characters of the validation text that are looked at
 BATCH_TOKENS = 1024
 MOST_ROWS = 48  # of a batch, since some looks read row by row
@@ -43,6 +45,14 @@ class Home(Protocol):
     @property
     def jobs(self) -> Jobs:
         """Threads to compute on."""
+
+    @property
+    def models(self) -> StoredModels:
+        """The models that are kept in memory."""
+
+    @property
+    def shelves(self) -> Shelves:
+        """Where everything else is kept."""
 
     def snapshot(self, name: str, step: int | None = None) -> Snapshot:
         """The weights of a run: the newest, or those of a moment."""
@@ -84,15 +94,14 @@ class Open:
 
 
 class Subjects:
-    """Models and captures, the last few of each. Methods may be called from any thread."""
+    """Models to look into, and captures of them. Methods may be called from any thread."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._models: OrderedDict[str, Subject] = OrderedDict()
-        self._captures: OrderedDict[str, Capture] = OrderedDict()
+        self._named: WeakValueDictionary[str, Snapshot] = WeakValueDictionary()
+        self._captures: Shelf[Capture] = home.shelves.shelf()
         self._lock = threading.Lock()
         self._capturing = threading.Lock()  # two pages that ask for the same wait for one
-        self._numbered = 0
 
     def ask(self, opened: Open, work: Callable[[Subject], Answer]) -> Answer:
         """Do something with the model a page has open, on a thread for that.
@@ -117,36 +126,18 @@ class Subjects:
 
         Raises what `Home.snapshot` raises.
         """
-        with self._lock:
-            if weights in self._models:
-                self._models.move_to_end(weights)
-                return self._models[weights]
-        snapshot = self._home.snapshot(run, step)
-        with self._lock:
-            known = next((one for one in self._models.values() if one.snapshot is snapshot), None)
-        return known or self._introduce(run, snapshot)
-
-    def _introduce(self, run: str, snapshot: Snapshot) -> Subject:
-        key = fingerprint(snapshot) if snapshot.saved else ""
-        with self._lock:
-            if not key:
-                self._numbered += 1
-                key = f"live {self._numbered}"
-            subject = Subject(run=run, snapshot=snapshot, model=snapshot.model(), key=key)
-            self._models[key] = subject
-            self._models.move_to_end(key)
-            _shrink(self._models, lambda one: size(one.snapshot.weights))
-        return subject
+        snapshot = self._named.get(weights) or self._home.snapshot(run, step)
+        self._home.models.keep(snapshot)
+        with contextlib.nullcontext() if snapshot.saved else self._lock:
+            key = snapshot.key  # all agree on one; that of saved weights takes a while
+        self._named[key] = snapshot
+        return Subject(run=run, snapshot=snapshot, model=snapshot.shared, key=key)
 
     def capture(self, subject: Subject, tokens: Tensor) -> Capture:
         """All that happens while the model reads (T,) tokens. Raises ConfigError."""
         key = f"{subject.key} {digest(tokens)}"
         with self._capturing:
-            if key not in self._captures:
-                self._captures[key] = capture(subject.model, tokens, room=ROOM)
-                _shrink(self._captures, lambda one: size(one.activations))
-            self._captures.move_to_end(key)
-            return self._captures[key]
+            return self._captures.get(key, lambda: capture(subject.model, tokens, room=ROOM))
 
     def limit(self, subject: Subject) -> tuple[int, str]:
         """How many tokens of a text are read, and the reason why not more."""
@@ -191,27 +182,6 @@ class Subjects:
         return [draw(number) for number in range(count)]
 
 
-def fingerprint(snapshot: Snapshot) -> str:
-    """A name for weights and the shape they are used in, that no other ones have."""
-    sums = hashlib.sha256(json.dumps(asdict(snapshot.config), sort_keys=True).encode())
-    for name, weight in sorted(snapshot.weights.items()):
-        sums.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-        sums.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-    return sums.hexdigest()
-
-
 def digest(tokens: Tensor) -> str:
     """A short name for (T,) tokens."""
     return hashlib.sha256(tokens.to(torch.int32).numpy().tobytes()).hexdigest()[:32]
-
-
-def size(tensors: Any) -> int:
-    """Bytes that some tensors take."""
-    return sum(tensor.nbytes for tensor in tensors.values())
-
-
-def _shrink(kept: OrderedDict[str, Any], bytes_of: Callable[[Any], int]) -> None:
-    """Let the oldest go until the rest fits into the room; the newest stays."""
-    total = sum(map(bytes_of, kept.values()))
-    while total > ROOM and len(kept) > 1:
-        total -= bytes_of(kept.popitem(last=False)[1])

@@ -1,15 +1,14 @@
 """The texts of a home folder: what is on offer, what is known of each, and their tokens."""
 
 import json
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
+from transformer_lab.lab.shelves import Shelf, Shelves
 from transformer_lab.recipes import SETTINGS, Setup
 from transformer_lab.settings import ConfigError, shown
 from transformer_lab.text import DataConfig
@@ -41,13 +40,10 @@ from transformer_lab.text.split import (
 )
 from transformer_lab.text.tokenizers import Tokenizer, UnknownTextError, tokenizer_from_json
 
-KEPT_TEXTS = 4
-KEPT_ENCODED = 3
-KEPT_TOKENIZERS = 12
+PER_TOKENIZER_ENTRY = 300  # bytes, about
 # In English prose; only to tell beforehand about how many tokens there will be.
 CHARACTERS_PER_TOKEN = {"characters": 1.0, "bytes": 1.0, "bpe": 3.0, "gpt2": 3.5, "words": 2.3}
 SHORTEST = int(SETTINGS["model.sequence_length"].low or 1)
-Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True)
@@ -64,18 +60,18 @@ class TextFacts:
 
 
 class Texts:
-    """Finds, encodes and, where it may, fetches corpora; keeps the last few of each."""
+    """Finds, encodes and, where it may, fetches corpora, and keeps them for a while."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, shelves: Shelves | None = None) -> None:
         self.paths_allowed = True  # whether a text may be named by its path on this computer
         self._home = home
         self.library = Library(home / "corpora")
         self._cache = ByteCache(home / "cache" / "texts")
-        self._lock = threading.Lock()
-        self._corpora: OrderedDict[Any, Corpus] = OrderedDict()
-        self._facts: OrderedDict[Any, int] = OrderedDict()
-        self._encoded: OrderedDict[Any, EncodedCorpus] = OrderedDict()
-        self._tokenizers: OrderedDict[Any, Tokenizer] = OrderedDict()
+        shelves = shelves or Shelves()
+        self._corpora: Shelf[Corpus] = shelves.shelf()
+        self._facts: Shelf[int] = shelves.shelf()
+        self._encoded: Shelf[EncodedCorpus] = shelves.shelf()
+        self._tokenizers: Shelf[Tokenizer] = shelves.shelf()
 
     def close(self) -> None:
         """Let go of the files of the cache."""
@@ -109,9 +105,7 @@ class Texts:
         folders = corpus_folders(self._home)
         entry = self._entry(name, folders)
         if entry:
-            known = self._kept(
-                self._corpora, entry.sha256, KEPT_TEXTS, lambda: self.library.load(entry)
-            )
+            known = self._corpora.get(entry.sha256, lambda: self.library.load(entry))
             return known if known.title == entry.name else replace(known, title=entry.name)
         if name not in CORPORA and name not in text_files(folders):
             self.check_path(name)
@@ -124,9 +118,7 @@ class Texts:
         except (OSError, ValueError):
             return load_corpus(name, folders, download_to=target)  # which says what is wrong
         key = (name, str(path), status and (status.st_mtime_ns, status.st_size))
-        return self._kept(
-            self._corpora, key, KEPT_TEXTS, lambda: load_corpus(name, folders, download_to=target)
-        )
+        return self._corpora.get(key, lambda: load_corpus(name, folders, download_to=target))
 
     def _entry(self, name: str, folders: list[Path]) -> Entry | None:
         """A text of the library by its id; by its name too where no other text is called so."""
@@ -178,10 +170,8 @@ class Texts:
         config = setup.data
         missing = self.missing(config.corpus)  # one that is damaged is said to be
         corpus = self.corpus(self.at_hand(config.corpus) if missing else config.corpus)
-        size = self._kept(
-            self._facts,
+        size = self._facts.get(
             (corpus.sha256, config.tokenizer, config.vocabulary_size),
-            64,
             lambda: _vocabulary_size(corpus, config),
         )
         if config.tokenizer == "characters":  # for others it shows once there are tokens
@@ -197,20 +187,20 @@ class Texts:
         """
         corpus = self.corpus(config.corpus)
         key = _key(corpus, config)
-        return self._kept(
-            self._encoded, key, KEPT_ENCODED, lambda: self._encode(key, corpus, config, progress)
-        )
+        return self._encoded.get(key, lambda: self._encode(key, corpus, config, progress))
 
     def tokenizer(self, config: DataConfig) -> Tokenizer:
         """The tokenizer a setup would have, learned if need be. Raises ConfigError."""
         corpus = self.corpus(config.corpus)
         key = _key(corpus, config)
-        with self._lock:
-            if key in self._encoded:
-                return self._encoded[key].tokenizer
-        return self._kept(
-            self._tokenizers, key, KEPT_TOKENIZERS, lambda: learn_tokenizer(corpus, config)
-        )
+        encoded = self._encoded.find(key)
+        if encoded is not None:
+            return encoded.tokenizer
+        found = self._tokenizers.find(key)
+        if found is None:
+            found = learn_tokenizer(corpus, config)
+            self._tokenizers.keep(key, found, PER_TOKENIZER_ENTRY * found.vocabulary_size)
+        return found
 
     def fetched(
         self, setup: Setup, progress: Progress = lambda words: None
@@ -333,21 +323,6 @@ class Texts:
         """Tokens from the cache."""
         found = self._cache.get(key)
         return None if found is None else np.frombuffer(found, dtype=np.int32)
-
-    def _kept(
-        self, shelf: "OrderedDict[Any, Kept]", key: Any, most: int, make: Callable[[], Kept]
-    ) -> Kept:
-        """What is on the shelf under that key, made first if it is not there; the oldest go."""
-        with self._lock:
-            if key in shelf:
-                shelf.move_to_end(key)
-                return shelf[key]
-        made = make()
-        with self._lock:
-            shelf[key] = made
-            while len(shelf) > most:
-                shelf.popitem(last=False)
-        return made
 
 
 def learned_from(setup: Setup, manifest: Mapping[str, Any]) -> str:

@@ -1,7 +1,5 @@
 """Trials: parts of a model are switched off or patched, and what comes of it is measured."""
 
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -22,13 +20,13 @@ from transformer_lab.lab import causes
 from transformer_lab.lab.jobs import Job
 from transformer_lab.lab.look_cache import LookCache
 from transformer_lab.lab.looks import Numbers
+from transformer_lab.lab.shelves import Shelf
 from transformer_lab.lab.subjects import Home, Open, Subject, Subjects, digest
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.split import parts
 from transformer_lab.text.tasks import held_out
 
 BATCHES = 2  # of validation text
-REMEMBERED = 8  # behaviours and means
 COPYING = "copying"  # the task that makes induction heads
 Kept = TypeVar("Kept")
 
@@ -66,8 +64,7 @@ class Trials:
         self._home = home
         self._subjects = subjects
         self._cache = cache
-        self._kept: OrderedDict[str, Any] = OrderedDict()
-        self._lock = threading.Lock()
+        self._kept: Shelf[Any] = home.shelves.shelf()
 
     def parts(self, opened: Open) -> list[Site]:
         """Every part that can be switched off or patched, streams (only patched) last."""
@@ -86,7 +83,7 @@ class Trials:
             return causes.behaviour(model, subject.tokenizer, tokens, position, batches)
 
         key = f"{subject.key} {digest(tokens)} {position}"
-        before = self._remember(key, lambda: behaviour(subject.model))
+        before = self._kept.get(key, lambda: behaviour(subject.model))
         change = causes.Change(
             kind=trial.kind,
             sites=self._sites(subject, trial),
@@ -118,7 +115,7 @@ class Trials:
                 "Means are taken over the validation text, which is not here: switch parts off to "
                 "zero instead.",
             )
-        return self._remember(
+        return self._kept.get(
             f"means {subject.key}", lambda: causes.means_of(subject.model, batches)
         )
 
@@ -128,18 +125,6 @@ class Trials:
             return self._subjects.batches(subject, BATCHES)
         except ConfigError:
             return []
-
-    def _remember(self, key: str, make: Any) -> Any:
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        made = make()
-        with self._lock:
-            self._kept[key] = made
-            while len(self._kept) > REMEMBERED:
-                self._kept.popitem(last=False)
-        return made
 
     # --- what takes longer ----------------------------------------------------------------------
 

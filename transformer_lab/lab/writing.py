@@ -2,22 +2,24 @@
 
 import codecs
 import uuid
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from weakref import ref
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from transformer_lab.generation import SampleConfig, Step, encode_prompt, entropy, steps
+from transformer_lab.inspection.distribution import KEPT, Top
 from transformer_lab.lab.jobs import Job, Jobs
+from transformer_lab.lab.shelves import Shelf, Shelves
 from transformer_lab.lab.snapshot import Snapshot
+from transformer_lab.lab.stored_models import StoredModels
+from transformer_lab.settings import ConfigError
 from transformer_lab.text.pieces import Tokens
 from transformer_lab.text.tokenizers import Tokenizer
 
-KEPT = 48  # writings
-MOST_LOGITS = 120_000_000  # bytes of one writing; later tokens keep only their own probability
+PER_TOKEN = 1_200  # bytes of a written token, besides the likeliest ones at its place
+PER_LIKELY = 8  # bytes of each of them
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,24 +28,27 @@ class Written:
 
     `text` is what it adds; empty for one that is only part of a character. `probability` is the
     share the model itself gave it, `entropy` (nats) how undecided it was, both before temperature
-    and cuts. `logits` (V,), in 16 bits, are what it was drawn from; None once there were too many.
+    and cuts, and both exact. `top` is what it was drawn from.
     """
 
     token: int
     text: str
     probability: float
     entropy: float
-    logits: Tensor | None
+    top: Top
 
 
 @dataclass(eq=False)
 class Writing:
     """A text a model wrote, or is writing. A branch has its parent's id and the place it left at.
 
-    `inherited` are the tokens it shares with its parent, the one chosen instead as the last.
+    `snapshot` says who wrote it, without the weights, which a text does not keep in memory; `model`
+    has them as long as they are kept elsewhere. `inherited` are the tokens it shares with its
+    parent, the one chosen instead as the last.
     """
 
     snapshot: Snapshot
+    model: "ref[Snapshot]"
     config: SampleConfig
     prompt: Tokens
     job: Job
@@ -66,13 +71,14 @@ class Writing:
 class Writings:
     """The last writings of everyone who looks at this lab."""
 
-    def __init__(self, jobs: Jobs) -> None:
+    def __init__(self, jobs: Jobs, models: StoredModels, shelves: Shelves) -> None:
         self._jobs = jobs
-        self._kept: OrderedDict[str, Writing] = OrderedDict()
+        self._models = models
+        self._kept: Shelf[Writing] = shelves.shelf(lambda writing: writing.job.stop())
 
     def find(self, writing_id: object) -> Writing | None:
         """A writing by its id, or None when it is not known (any more)."""
-        return self._kept.get(writing_id) if isinstance(writing_id, str) else None
+        return self._kept.find(writing_id) if isinstance(writing_id, str) else None
 
     def begin(self, snapshot: Snapshot, config: SampleConfig) -> Writing:
         """Let a model write. Raises ConfigError and UnknownTextError before it does."""
@@ -82,15 +88,25 @@ class Writings:
     def branch(
         self, parent: Writing, place: int, token: int, config: SampleConfig
     ) -> Writing | None:
-        """Write on with another token at a place; None when that place was not written."""
+        """Write on with another token at a place; None when that place was not written.
+
+        Raises ConfigError when the weights of that moment are gone.
+        """
         replaced = parent.at_place(place)
         if replaced is None or not 0 <= token < parent.snapshot.tokenizer.vocabulary_size:
             return None
+        snapshot = parent.model()
+        if snapshot is None:
+            raise ConfigError(
+                "sample.prompt",
+                f"The weights of step {parent.snapshot.step:,} are no longer in memory: write the "
+                "text once more, then branch.",
+            )
         before = parent.since()[0][:place]
         chosen = _instead(replaced, token, before, parent.snapshot.tokenizer)
         length = max(1, config.length - place - 1)
         config = replace(config, prompt=parent.config.prompt, length=length)
-        made = self._start(parent.snapshot, config, parent.prompt, [*before, chosen])
+        made = self._start(snapshot, config, parent.prompt, [*before, chosen])
         made.parent, made.at = parent.id, place
         return made
 
@@ -99,12 +115,13 @@ class Writings:
     ) -> Writing:
         tokens = np.array([one.token for one in inherited], dtype=prompt.dtype)
         written = steps(snapshot.model(), np.concatenate([prompt, tokens]), config)
-        job = self._jobs.start("Generation", _told(written, inherited, snapshot.tokenizer))
-        made = Writing(snapshot, config, prompt, job, inherited)
-        self._kept[made.id] = made
-        while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)[1].job.stop()
-        return made
+        told = _told(written, inherited, snapshot.tokenizer)
+        job = self._jobs.start("Generation", told, found=False)
+        self._models.keep(snapshot)
+        who = snapshot.without_weights()
+        made = Writing(who, ref(snapshot), config, prompt, job, inherited)
+        likely = min(KEPT, snapshot.tokenizer.vocabulary_size)
+        return self._kept.keep(made.id, made, config.length * (PER_TOKEN + PER_LIKELY * likely))
 
 
 def _told(
@@ -114,17 +131,14 @@ def _told(
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     for one in inherited:
         decoder.decode(tokenizer.token_bytes(one.token))
-    kept = 0
     for step in written:
-        logits = step.logits.half() if kept < MOST_LOGITS else None
-        kept += 0 if logits is None else logits.nbytes
         probabilities = step.logits.softmax(0)
         yield Written(
             token=step.token,
             text=decoder.decode(tokenizer.token_bytes(step.token)),
             probability=float(probabilities[step.token]),
             entropy=entropy(probabilities),
-            logits=logits,
+            top=Top.of(step.logits, step.token),
         )
 
 
@@ -134,7 +148,4 @@ def _instead(replaced: Written, token: int, before: list[Written], tokenizer: To
     for one in before:
         decoder.decode(tokenizer.token_bytes(one.token))
     text = decoder.decode(tokenizer.token_bytes(token))
-    probability = replaced.probability
-    if replaced.logits is not None:
-        probability = float(torch.softmax(replaced.logits.float(), 0)[token])
-    return replace(replaced, token=token, text=text, probability=probability)
+    return replace(replaced, token=token, text=text, probability=replaced.top.share(token))

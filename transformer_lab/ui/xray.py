@@ -78,10 +78,10 @@ def token_body(writing: Writing, one: Written, config: SampleConfig) -> list[Any
         f"“{shown(one.text)}” had {one.probability:.1%}; the model was undecided by "
         f"{one.entropy:.2f} nats."
     ]
-    if one.logits is None:
-        return [*facts, " The rest of what it thought here was not kept: the text is too long."]
-    found = distribution(one.logits, config, one.token, ALTERNATIVES)
-    cut = f"With these settings {found.choices:,} of {len(one.logits):,} tokens can come"
+    top = one.top
+    found = distribution(top.spread(), config, one.token, ALTERNATIVES)
+    about = "about " if len(top.tokens) < found.choices < top.vocabulary_size else ""
+    cut = f"With these settings {about}{found.choices:,} of {top.vocabulary_size:,} tokens can come"
     rows = [_row(alternative, one.token, tokenizer) for alternative in found.alternatives]
     head = html.Tr([html.Th("token"), html.Th("model"), html.Th("drawn from"), html.Th("")])
     return [

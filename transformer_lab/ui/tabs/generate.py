@@ -128,6 +128,7 @@ def _register_branches(app: Dash, lab: Lab) -> None:
     @app.callback(
         Output(ids.WRITING, "data", allow_duplicate=True),
         Output(ids.WRITINGS, "data", allow_duplicate=True),
+        Output(ids.GENERATE_MESSAGE, "children", allow_duplicate=True),
         Input(ANY_ALTERNATIVE, "n_clicks"),
         Input(ANY_WRITING, "n_clicks"),
         State(ids.PICKED, "data"),
@@ -139,22 +140,25 @@ def _register_branches(app: Dash, lab: Lab) -> None:
     )
     def branch(
         taken: Any, asked: Any, picked: Any, shown: Any, tree: Any, values: Any, control_ids: Any
-    ) -> tuple[Any, Any]:
+    ) -> tuple[Any, Any, Any]:
         """Write on with another token, or show a text made before."""
         pressed = ctx.triggered_id
         if not isinstance(pressed, dict) or not ctx.triggered[0]["value"]:
             raise PreventUpdate
         if pressed["type"] == "writing-button":
-            return {"shown": [pressed["writing"]]}, no_update
+            return {"shown": [pressed["writing"]]}, no_update, ""
         given = {item["name"]: value for item, value in zip(control_ids, values, strict=True)}
         config, _ = config_of(given)
         parent, place = _picked(lab, picked)
         if parent is None or config is None:
             raise PreventUpdate
-        made = lab.writings.branch(parent, place, int(pressed["token"]), config)
+        try:
+            made = lab.writings.branch(parent, place, int(pressed["token"]), config)
+        except ConfigError as error:
+            return no_update, no_update, str(error)
         if made is None:
             raise PreventUpdate
-        return {"shown": [made.id]}, [*(tree or []), _entry(made)]
+        return {"shown": [made.id]}, [*(tree or []), _entry(made)], ""
 
     @app.callback(
         Output(ids.BRANCHES, "children"),
