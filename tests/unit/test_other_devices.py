@@ -67,12 +67,12 @@ def away(tmp_path, monkeypatch):
 
         return ask(there, *more)
 
-    def started(label, items):
+    def started(label, items, **more):
         def there():
             with Elsewhere():
                 yield from items
 
-        return start(label, there())
+        return start(label, there(), **more)
 
     def made(changes):
         lab.initialize(SETUP.with_values(changes))
