@@ -80,6 +80,7 @@ def short_texts(lab: Lab) -> None:
     while not lab.current.ended:
         time.sleep(0.1)
     del snapshot, before
+    lab.wait()
     figures.append(resident())
     print(
         f"{SHORT} short texts while {parameters:.1f} M parameters train, then Stop: "

@@ -1,6 +1,7 @@
 """What is kept in memory: all of it within one bound, and nothing that nobody needs."""
 
 import gc
+import platform
 import threading
 import time
 import weakref
@@ -8,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -16,7 +18,7 @@ from transformer_lab.inspection.distribution import KEPT, Top, distribution
 from transformer_lab.lab import stored_models
 from transformer_lab.lab.jobs import Jobs
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.shelves import Shelves, bytes_of
+from transformer_lab.lab.shelves import Shelves, bytes_of, give_back
 from transformer_lab.lab.stored_models import StoredModels
 from transformer_lab.recipes import Setup
 from transformer_lab.settings import ConfigError
@@ -88,6 +90,18 @@ def test_bytes_are_counted_wherever_they_are():
     assert 17_000 <= bytes_of(snapshotlike) <= 19_000
     step = Top.of(torch.zeros(5000), 1)
     assert bytes_of([step] * 10) >= 10 * 2 * 4 * KEPT
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries do it by themselves")
+def test_memory_that_was_let_go_is_given_back():
+    process = psutil.Process()
+    many = [np.ones(8000) for _ in range(2000)]  # 64 kB each: too small to be mapped
+    above = many.pop()
+    full = process.memory_info().rss
+    many.clear()
+    give_back()
+    assert process.memory_info().rss < full - 90_000_000
+    assert above.sum() == 8000
 
 
 def test_storms_of_threads_keep_to_the_bound():

@@ -26,6 +26,7 @@ from transformer_lab.lab.rescue import packed, rescued
 from transformer_lab.lab.run import Run
 from transformer_lab.lab.runs import RunStore
 from transformer_lab.lab.saves import Progress, Saved, Saves
+from transformer_lab.lab.shelves import give_back
 from transformer_lab.lab.snapshot import Snapshot
 from transformer_lab.lab.states import BEGUN, NEXT, Lifecycle
 from transformer_lab.lab.summaries import UNREADABLE
@@ -427,6 +428,7 @@ class LiveRun(Lifecycle):
         vars(self).pop("_optimizer", None)
         if "_saves" in vars(self):
             self._saves.best = None  # on disk, or in `snapshot`
+        give_back()
 
     @property
     def writer(self) -> RunWriter:

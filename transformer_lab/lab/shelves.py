@@ -4,6 +4,8 @@ Each kind has a shelf of its own, and all share one number of bytes: what was wa
 goes first, whatever it is. Everything on a shelf can be had again, or done without.
 """
 
+import contextlib
+import ctypes
 import dataclasses
 import sys
 import threading
@@ -87,6 +89,15 @@ class Shelf(Generic[Kept]):
         """Let something go now."""
         with self._shelves.lock:
             self._shelves.items.pop((self, key), None)
+
+
+def give_back() -> None:
+    """Hand memory that was let go back to the system, where the C library (glibc) holds on to it.
+
+    It does so for much of what a training allocates, as other memory lies above it.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def bytes_of(value: Any) -> int:
