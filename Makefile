@@ -31,7 +31,7 @@ test-slow: $(INSTALLED_DEV) browser ## Run the slow tests
 	$(VENV_PYTHON) -m pytest -m slow
 
 bench: $(INSTALLED_DEV) browser ## Measure speed; says numbers, judges none
-	@for name in speed inspection page runs memory; do $(VENV_PYTHON) tests/bench/$$name.py || exit 1; done
+	@for name in speed threads inspection page runs memory; do $(VENV_PYTHON) tests/bench/$$name.py || exit 1; done
 
 pcn-report: $(INSTALLED) ## Run the experiments with predictive coding; writes docs/pcn_results.md
 	$(VENV_PYTHON) -m transformer_lab.experiments.report docs

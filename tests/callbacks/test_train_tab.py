@@ -158,6 +158,13 @@ def test_the_cost_is_told_before_the_start_and_a_long_one_has_a_way_out(page, un
     assert page.get('{"group":"train","name":"steps","type":"setting"}', "value") == "120"
 
 
+def test_quick_start_is_not_offered_in_place_of_quick_start(lab, page, until, monkeypatch):
+    monkeypatch.setattr("transformer_lab.lab.estimate.LONG", 0.0)  # a very slow computer
+    page.fire('{"group":["ALL"],"name":["ALL"],"type":"setting"}.value', "offer.n_clicks")
+    until(lambda: page.tick() and "long for this" in json.dumps(page.get("preflight", "children")))
+    assert page.get("offer", "hidden") is True
+
+
 def test_too_little_text_for_so_many_parameters_is_said(page, until):
     page.set({"model.layers": "8", "model.embedding_dim": "512", "model.sequence_length": "64"})
     until(lambda: page.tick() and "overfit" in json.dumps(page.get("preflight", "children")))

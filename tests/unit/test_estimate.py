@@ -10,11 +10,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from transformer_lab.lab import estimate as cost
+from transformer_lab.lab import step_time
 from transformer_lab.lab.lab import Lab
+from transformer_lab.lab.views import time_left
 from transformer_lab.model import ModelConfig, build_model
 from transformer_lab.recipes import Setup, load_recipes
 from transformer_lab.settings import ConfigError
-from transformer_lab.training import LiveSettings
+from transformer_lab.training import LiveSettings, StepMetrics
 from transformer_lab.training.learning_rules import LEARNING_RULES
 
 SMALL = Setup().with_values(
@@ -135,39 +137,120 @@ def test_what_cannot_fit_is_refused_with_a_way_that_does():
         assert cost.choose_micro_batch(smaller, 65, "cpu", 1.2e9) >= 1
 
 
-def test_the_time_is_measured_while_nothing_trains(tmp_path):
+@pytest.fixture
+def lab(tmp_path):
     lab = Lab(tmp_path)
-    try:
-        lab.wait(30)
-        first = lab.estimate(SMALL, 100)
-        assert first.seconds > 0
-        assert not first.measured
-        lab.wait(30)
-        second = lab.estimate(SMALL, 100)
-        assert second.measured
-        steps = SMALL.train.steps
-        assert second.seconds == pytest.approx(
-            second.step_seconds * (steps + SMALL.train.evaluation_batches / 3)
-        )
-    finally:
-        lab.close()
+    yield lab
+    lab.close()
 
 
-def test_what_a_run_really_took_replaces_the_guess(tmp_path):
-    lab = Lab(tmp_path)
-    try:
-        lab.wait(30)
-        lab.start(SMALL)
-        deadline = time.monotonic() + 60
-        while not lab.current.ended and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert lab.estimate(SMALL, 100).measured
-    finally:
-        lab.close()
+def test_the_time_is_measured_while_nothing_trains(lab):
+    first = lab.estimate(SMALL, 100)
+    assert (first.seconds, first.measured) == (None, False)
+    assert lab.wait(60)
+    second = lab.estimate(SMALL, 100)
+    assert second.measured
+    train = SMALL.train
+    least = second.step_seconds * (train.steps + train.evaluation_batches / 3)
+    assert least < second.seconds < 1.1 * least + 1  # samples and saves
 
 
-def test_a_probe_is_not_made_of_what_would_take_long():
-    setup = load_recipes()["best_quality"].setup
-    expected = cost.estimate(setup, 65, "cpu", speed=1e10)
+def test_what_a_run_really_took_replaces_the_guess(lab):
+    lab.start(SMALL)
+    deadline = time.monotonic() + 60
+    while not lab.current.ended and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert lab.estimate(SMALL, 100).measured
+
+
+def test_what_would_take_long_is_not_made_only_to_time_it():
+    setup = load_recipes()["best_quality"].setup.with_values({"model.sequence_length": 1024})
+    expected = cost.estimate(setup, 65, "cpu", speed=SPEED)
     assert expected.long
-    assert cost.probe(setup, 65, expected) is None
+    assert step_time.probe(setup, 65, expected.micro_batch, expected.flops) is None
+
+
+# As a quiet laptop: calling the operations of a layer takes half a millisecond.
+SPEED = step_time.Speed(flops=1e11, step=1e-3, layer=5e-4)
+TINY = SMALL.with_values({"train.steps": 10_000, "train.evaluate_every": 100})
+
+
+def test_tiny_steps_are_never_guessed_to_take_no_time():
+    expected = cost.estimate(TINY, 100, "cpu", speed=SPEED)
+    assert expected.step_seconds >= 1.5e-3
+    assert expected.seconds > 10_000 * 1.5e-3
+    deeper = replace(TINY, model=replace(TINY.model, layers=8))
+    assert cost.estimate(deeper, 100, "cpu", speed=SPEED).step_seconds >= 5e-3
+
+
+def test_the_smallest_step_is_really_timed():
+    speed = step_time.measured_speed()
+    assert speed.flops > 0
+    assert speed.step + speed.layer > 1e-5  # hundreds of operations
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"train.evaluate_every": 10},
+        {"train.evaluation_batches": 100},
+        {"train.save_every": 10},
+        {"sample.length": 1000},
+        {"train.steps": 20_000},
+    ],
+    ids=str,
+)
+def test_evaluations_samples_and_saves_count(more):
+    less = TINY.with_values({"sample.length": 1, "train.evaluation_batches": 1})
+    plain, longer = (
+        cost.estimate(setup, 100, "cpu", speed=SPEED).seconds
+        for setup in (less, less.with_values(more))
+    )
+    assert longer > plain
+
+
+def test_one_loaded_moment_does_not_make_a_long_training_of_a_short_one(lab, monkeypatch):
+    real = step_time.fastest_step
+    monkeypatch.setattr(step_time, "fastest_step", lambda *few: 100 * real(*few))
+    monkeypatch.setattr("transformer_lab.lab.pace.APART", 0.0)
+    lab.estimate(SMALL, 100)
+    assert lab.wait(60)
+    busy = lab.estimate(SMALL, 100).step_seconds
+    monkeypatch.setattr(step_time, "fastest_step", real)
+    assert lab.wait(60)
+    lab.estimate(SMALL, 100)
+    assert lab.wait(60)
+    assert lab.estimate(SMALL, 100).step_seconds < busy
+
+
+def curve(seconds, first=1, evaluations=()):
+    """Steps that take so long, of which some are followed by an evaluation that takes a second."""
+    points, spent = [], 0.0
+    tokens = SMALL.train.batch_size * SMALL.model.sequence_length
+    for step, took in enumerate(seconds, start=first):
+        spent += took + (step in evaluations)
+        loss = 1.0 if step in evaluations else None
+        points.append(StepMetrics(step, 2.0, 0.1, 1.0, tokens / took, spent, loss))
+    return points
+
+
+LEFT = SMALL.with_values({"train.steps": 100, "train.evaluate_every": 10})
+
+
+def test_the_time_left_is_corrected_after_the_first_steps():
+    assert time_left(curve([5.0]), LEFT) is None
+    assert time_left(curve([5.0, 0.1]), LEFT) is None
+    assert 9.7 < time_left(curve([5.0, 0.1, 0.1]), LEFT) < 15
+    assert time_left(curve([0.1], first=100), LEFT) == 0
+
+
+def test_one_step_that_took_an_hour_does_not_make_hours_of_the_time_left():
+    steady = [0.1] * 49
+    usual = time_left(curve([*steady, 0.1]), LEFT)
+    assert time_left(curve([*steady, 3600.0]), LEFT) == pytest.approx(usual)
+
+
+def test_the_time_left_counts_evaluations_to_come_and_what_passes_between_steps():
+    points = curve([0.1] * 50, evaluations=(10, 20, 30, 40, 50))
+    assert time_left(points, LEFT) == pytest.approx(50 * 0.1 + 5)
+    assert time_left(points, LEFT, between=0.3) == pytest.approx(50 * 0.3 + 5)

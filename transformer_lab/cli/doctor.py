@@ -27,9 +27,11 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 
 def _doctor_machine(arguments: argparse.Namespace) -> list[str]:
-    from transformer_lab.lab.device import choose_device, environment, thread_count
+    from transformer_lab.lab.device import choose_device, environment
+    from transformer_lab.lab.threads import planned
     from transformer_lab.text.corpora import corpus_folders, load_corpus
     from transformer_lab.text.errors import CorpusError
+    from transformer_lab.training import TrainConfig
 
     home = home_folder(arguments)
     missing = []
@@ -39,7 +41,7 @@ def _doctor_machine(arguments: argparse.Namespace) -> list[str]:
         return [f"a home that can be written to: {home} ({error.strerror}); use --home"]
     facts, device = environment(home), choose_device("auto")
     print(f"Device   {device.name} ({device.reason})")
-    print(f"Threads  {thread_count(0)} of {facts['cores']}")
+    print(f"Threads  {planned(TrainConfig(), device.name)}")
     print(f"Memory   {facts['memory_free'] / 1e9:.1f} GB free")
     print(f"Disk     {facts['disk_free'] / 1e9:.1f} GB free at {home}")
     try:

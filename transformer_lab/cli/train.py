@@ -18,8 +18,10 @@ from transformer_lab.cli.output import mention
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.lab.live_run import LiveRun
 from transformer_lab.lab.run import RunNotFoundError
+from transformer_lab.lab.views import SPEED_STEPS, live_threads, time_left
 from transformer_lab.recipes import find_recipe
 from transformer_lab.settings import ConfigError
+from transformer_lab.ui.words import clock
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -72,7 +74,7 @@ def _follow(lab: Lab, *, as_json: bool) -> int:
     """Print the steps of the run that has just been started, until it ends."""
     run = lab.current
     assert run is not None
-    printer = _Printer(run.setup.train.steps, as_json=as_json)
+    printer = _Printer(as_json=as_json)
     asked, named, stopping, room = _signals(), False, False, _Room(lab)
     while not run.ended:
         time.sleep(0.1)
@@ -83,7 +85,8 @@ def _follow(lab: Lab, *, as_json: bool) -> int:
         if not named and run.made and run.active:
             named = True
             words = f"{run.status.run_id}: {run.recipe}, {run.parameters:,} parameters, "
-            words += f"{run.made.corpus.title}, {run.device.name}. {run.status.note}"
+            words += f"{run.made.corpus.title}, {run.device.name}, {live_threads(run)}. "
+            words += printer.news(run)
             if run.made.saved:
                 words += f" It goes on after step {run.made.saved.progress.step:,}."
             mention(words.strip(), to=sys.stderr if as_json else sys.stdout)
@@ -148,11 +151,18 @@ def _signals() -> threading.Event:
 class _Printer:
     """Prints the steps that are new: all of them as JSON, for people every two seconds."""
 
-    def __init__(self, steps: int, *, as_json: bool) -> None:
-        self._steps, self._as_json = steps, as_json
-        self._cursor, self._printed = 0, 0.0
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._cursor, self._printed, self._note = 0, 0.0, ""
+
+    def news(self, run: LiveRun) -> str:
+        """The newest note of the run, when it was not printed yet."""
+        before, self._note = self._note, run.status.note
+        return self._note if self._note != before else ""
 
     def show(self, run: LiveRun) -> None:
+        if run.active and (note := self.news(run)):
+            mention(note, to=sys.stderr if self._as_json else sys.stdout)
         begun = run.made.saved.progress.step if run.made and run.made.saved else 0
         points, self._cursor = run.stream.since(self._cursor)
         for point in points:
@@ -162,7 +172,7 @@ class _Printer:
                 mention(json.dumps(_row(point)))
             elif point.validation_loss is not None or time.monotonic() - self._printed > 2:
                 self._printed = time.monotonic()
-                mention(_line(point, self._steps))
+                mention(_line(point, run))
 
 
 def _row(point: Any) -> dict[str, Any]:
@@ -171,12 +181,14 @@ def _row(point: Any) -> dict[str, Any]:
     return row
 
 
-def _line(point: Any, steps: int) -> str:
+def _line(point: Any, run: LiveRun) -> str:
     validation = f"  val {point.validation_loss:.3f}" if point.validation_loss is not None else ""
+    left = time_left(run.stream.latest(SPEED_STEPS), run.setup, run.between)
     return (
-        f"step {point.step:,} / {steps:,}  loss {point.train_loss:.3f}{validation}"
+        f"step {point.step:,} / {run.setup.train.steps:,}  loss {point.train_loss:.3f}{validation}"
         f"  lr {point.learning_rate:.2g}  {point.tokens_per_second:,.0f} tokens/s"
-        f"  {point.seconds:.1f} s"
+        f"  {point.seconds:.1f} s{'' if left is None else f', {clock(left)} left'}"
+        f"  on {live_threads(run)}"
     )
 
 

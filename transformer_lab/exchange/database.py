@@ -22,6 +22,7 @@ from transformer_lab.settings import checked
 from transformer_lab.training import StepMetrics
 
 DATABASE = "metrics.sqlite"
+MOST_THREADS = 1024
 LONGEST = 16_000_000  # bytes of one value or row
 STEPS = {item.name: item.default is MISSING for item in fields(StepMetrics)}  # True: always there
 TABLES: dict[str, dict[str, bool]] = {
@@ -159,7 +160,7 @@ def _check_event(event: dict[str, Any]) -> None:
     kind, detail = event["kind"], event["detail"]
     try:
         right = DETAILS[kind](detail) if kind in DETAILS else True
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         right = False
     if not right:
         raise ImportRefusedError(f"{DATABASE} holds an event {kind!r} that cannot be used.")
@@ -178,10 +179,24 @@ def _is_micro_batch(detail: str) -> bool:
     return checked(SETTINGS["train.micro_batch"], float(detail)) >= 1
 
 
+def _is_thread_count(detail: str) -> bool:
+    return float(detail) in range(1, MOST_THREADS + 1)
+
+
+def _is_trial(detail: str) -> bool:
+    trial = json.loads(detail)
+    seconds = trial["seconds"].items()
+    return _is_thread_count(trial["threads"]) and all(
+        _is_thread_count(count) and 0 <= took < math.inf for count, took in seconds
+    )
+
+
 DETAILS: dict[str, Callable[[str], bool]] = {
     "state": _is_state,
     "learning_rate": _is_rate,
     "micro_batch": _is_micro_batch,
+    "threads": _is_thread_count,
+    "threads_measured": _is_trial,
     "uncompiled": lambda detail: float(detail) in (0, 1),
     "accuracy": lambda detail: 0 <= float(detail) <= 1,
 }

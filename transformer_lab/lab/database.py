@@ -38,8 +38,9 @@ RECORDED: tuple[State, ...] = (
     "running", "paused", "finished", "stopped", "failed", "interrupted"
 )  # fmt: skip
 UNFINISHED = ("running", "paused")
-CHANGES = ("learning_rate", "micro_batch", "uncompiled")  # kinds of events that are made again
 METRICS = "metrics.sqlite"
+# Kinds of events that are made again.
+CHANGES = ("learning_rate", "micro_batch", "uncompiled", "threads")
 COLUMNS = [item.name for item in fields(StepMetrics)]
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS steps ({COLUMNS[0]} INTEGER PRIMARY KEY, {", ".join(COLUMNS[1:])});

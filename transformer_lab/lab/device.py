@@ -13,6 +13,8 @@ import torch
 
 from transformer_lab.settings import ConfigError
 
+SIBLINGS = "topology/thread_siblings_list"  # what Linux tells of a core
+
 
 @dataclass(frozen=True)
 class DeviceChoice:
@@ -56,16 +58,28 @@ def why_no_cuda() -> str:
     return "a GPU is there"
 
 
-def thread_count(wanted: int) -> int:
-    """CPU threads to use: those wanted, or one for each core this process may run on."""
-    return wanted or available_cores()
-
-
 def available_cores() -> int:
     """CPU cores this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def physical_cores() -> int:
+    """How many of them are cores of their own; no more than OMP_NUM_THREADS, where that is set."""
+    cores = min(_own_cores(), available_cores())
+    limit = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return max(1, min(cores, int(limit))) if limit.isdecimal() and int(limit) else cores
+
+
+def _own_cores() -> int:
+    """Cores this process may run on, two that are one core to the hardware counted once."""
+    try:
+        places = os.sched_getaffinity(0)
+        files = [Path(f"/sys/devices/system/cpu/cpu{n}/{SIBLINGS}") for n in places]
+        return len({file.read_text() for file in files})
+    except (AttributeError, OSError):  # not Linux, or one that does not tell
+        return psutil.cpu_count(logical=False) or available_cores()
 
 
 def memory_used() -> int:

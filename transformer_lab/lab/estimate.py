@@ -1,29 +1,22 @@
 """What a training will cost, before it starts: arithmetic, memory and time.
 
 Arithmetic is counted. Memory is a formula whose factors `tests/bench/memory.py` fits to trainings
-of many sizes. Time is arithmetic by this computer's measured speed, until a short probe of the real
-model on the worker's thread gives a better number.
+of many sizes. Time is that of `step_time.py`: guessed, until steps were really taken.
 """
 
 import math
-import time
 from dataclasses import dataclass, replace
 
-import torch
-
-from transformer_lab.lab.device import memory_free, thread_count
-from transformer_lab.model import ModelConfig, build_model, parameter_breakdown
+from transformer_lab.lab.device import memory_free
+from transformer_lab.lab.step_time import Speed, guessed_step, in_all
+from transformer_lab.model import ModelConfig, parameter_breakdown
 from transformer_lab.model.weights import products_per_token, settled_per_token
 from transformer_lab.recipes import Setup
 from transformer_lab.settings import ConfigError
-from transformer_lab.training import LiveSettings
-from transformer_lab.training.learning_rules import LEARNING_RULES, passes
+from transformer_lab.training.learning_rules import passes
 from transformer_lab.training.micro_batches import TOKENS
-from transformer_lab.training.optimizers import OPTIMIZERS
 
 MARGIN = 1.2  # over the formula, which errs by up to this much
-PROBE_SECONDS = 0.5
-EFFICIENCY = 0.5  # of the speed of one large product, which a whole step reaches
 LONG = 600.0  # seconds from which a training on this computer is called long
 
 # Bytes, fitted by tests/bench/memory.py: see docs/performance.md for the error on other points.
@@ -149,10 +142,10 @@ def estimate(
     vocabulary_size: int,
     device: str,
     *,
-    speed: float | None,
+    speed: Speed | None,
     measured: float | None = None,
 ) -> Estimate:
-    """What a training will cost. `speed` is in FLOP/s; `measured` seconds a step replace it.
+    """What a training will cost. `measured` seconds a step replace those guessed by `speed`.
 
     Raises ConfigError when it cannot fit.
     """
@@ -161,9 +154,8 @@ def estimate(
     parameters = sum(parameter_breakdown(setup.model, vocabulary_size).values())
     micro_batch = choose_micro_batch(setup, vocabulary_size, device, free)
     flops = flops_per_step(setup, vocabulary_size)
-    step = measured or (flops / (EFFICIENCY * speed) if speed else None)
-    looks = math.ceil(train.steps / train.evaluate_every) * train.evaluation_batches
-    looks_in_steps = looks / passes(train, setup.model.layers)  # they only run forward
+    parts = math.ceil(train.batch_size / micro_batch)
+    step = measured or (guessed_step(setup, flops, parts, speed) if speed else None)
     needed = _needed(setup, vocabulary_size, parameters, micro_batch)
     return Estimate(
         parameters=parameters,
@@ -172,43 +164,6 @@ def estimate(
         free=free if on_cpu else None,
         micro_batch=micro_batch,
         step_seconds=step,
-        seconds=step and step * (train.steps + looks_in_steps),
+        seconds=step and in_all(setup, step, parameters, speed),
         measured=measured is not None,
     )
-
-
-def measured_speed(threads: int) -> float:
-    """FLOP/s of one large product on this CPU with so many threads; takes some milliseconds."""
-    torch.set_num_threads(thread_count(threads))
-    side = 512
-    matrix = torch.ones(side, side)
-    best = math.inf
-    for _ in range(4):
-        begun = time.perf_counter()
-        matrix @ matrix
-        best = min(best, time.perf_counter() - begun)
-    return 2 * side**3 / best
-
-
-def probe(setup: Setup, vocabulary_size: int, expected: Estimate) -> float | None:
-    """Seconds a step takes, measured on a few sequences; None where that would take too long.
-
-    For the worker's thread only: it uses torch's default random generator for dropout.
-    """
-    batch, model = setup.train.batch_size, setup.model
-    each = (expected.step_seconds or math.inf) / batch
-    sequences = expected.micro_batch if 2 * each * expected.micro_batch < PROBE_SECONDS else 1
-    if 2 * each * sequences > PROBE_SECONDS or expected.parameters > 2e7:
-        return None
-    torch.set_num_threads(thread_count(setup.train.threads))
-    probed = build_model(model, vocabulary_size, seed=0).train()
-    optimizer = OPTIMIZERS[setup.train.optimizer](probed, setup.train)
-    loss_of = LEARNING_RULES[setup.train.learning_rule](probed, setup.train, LiveSettings())
-    tokens = torch.zeros(sequences, model.sequence_length, dtype=torch.int64)
-    for some in (tokens[:1], tokens):  # the first pass is slower than those to come
-        begun = time.perf_counter()
-        loss_of(some, some).backward()
-        passed = time.perf_counter()
-        optimizer.step()
-        updated = time.perf_counter()
-    return (passed - begun) * batch / sequences + updated - passed

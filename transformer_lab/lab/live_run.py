@@ -5,9 +5,12 @@ from any other. Which state may follow which is in `states.py`: whoever wants so
 training moves it to `starting`, `pausing` or `stopping` and has the worker do it.
 """
 
+import itertools
 import math
 import sqlite3
+import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +34,7 @@ from transformer_lab.lab.snapshot import Snapshot
 from transformer_lab.lab.states import BEGUN, NEXT, Lifecycle
 from transformer_lab.lab.summaries import UNREADABLE
 from transformer_lab.lab.texts import Texts
+from transformer_lab.lab.threads import MEASURED, RunThreads
 from transformer_lab.model import GPT, build_model
 from transformer_lab.model.weights import count_parameters, outline
 from transformer_lab.recipes import Setup
@@ -50,6 +54,7 @@ from transformer_lab.training.moments import is_landmark
 from transformer_lab.training.optimizers import OPTIMIZERS, Optimizer, restore_optimizer
 from transformer_lab.training.trainer import evaluation_due, validate
 
+LATEST_STEPS = 50  # that tell how much time passes between two
 SNAPSHOT_SECONDS = 1.0
 SNAPSHOT_SHARE = 50  # publishing may take at most this fraction of the time
 RETRY_SECONDS = 5.0  # between two tries to save what a full disk did not take
@@ -109,7 +114,6 @@ class LiveRun(Lifecycle):
         self.stream = MetricStream()
         self.live = LiveSettings()
         self.device: DeviceChoice = choose_device(setup.train.device)
-        self.threads = self.origin.threads(setup)
         self.on_open: Callable[[], None] = lambda: None  # called when its folder is there
         self.parameters = 0
         self.made: Made | None = None
@@ -125,6 +129,19 @@ class LiveRun(Lifecycle):
         self._ending: tuple[State, str] | None = None  # the state and reason it is to end with
         self._tried = 0.0
         self._kept_in: Path | None = None
+        self._ends: deque[tuple[int, float]] = deque(maxlen=LATEST_STEPS)  # of steps, and when
+
+    @property
+    def between(self) -> float:
+        """Seconds from the end of one step to that of the next, other lanes' steps included."""
+        pairs = list(itertools.pairwise(self._ends))
+        found = [(end - begun) / (step - before) for (before, begun), (step, end) in pairs]
+        return statistics.median(found) if found else 0.0
+
+    @property
+    def threads(self) -> int:
+        """CPU threads it computes on now; 0 before it begins."""
+        return self.live.threads
 
     # --- from nothing to the first step -------------------------------------------------------
 
@@ -192,6 +209,9 @@ class LiveRun(Lifecycle):
                 made.encoded.tokenizer.vocabulary_size,
                 self.device.device.type,
                 memory_free(),
+            )
+            self._threads = RunThreads(
+                self.live, setup, self.device.device.type, self.origin.threads()
             )
             manifest = self._manifest(made)
             self._writer = self.origin.open(self._store, self.recipe, manifest)
@@ -269,14 +289,15 @@ class LiveRun(Lifecycle):
 
     def advance(self) -> None:
         """One step, kept in memory and on disk; a fresh snapshot and a save when it is time."""
-        if torch.get_num_threads() != self.threads:
-            torch.set_num_threads(self.threads)
+        if change := self._threads.before(self.status.step + 1):
+            self.writer.change(change)
         metrics = self._take_step()
         if metrics is None:
             if not self.live.stop:  # else the step was given up, and `stop` comes next
                 self._end("finished")
             return
-        self._record_changes()
+        self._record_changes(metrics)
+        self._ends.append((metrics.step, time.monotonic()))
         if metrics.step == self.setup.train.steps:
             self._end("finished", validation_loss=metrics.validation_loss)
             return
@@ -302,8 +323,14 @@ class LiveRun(Lifecycle):
                 return metrics
         return None
 
-    def _record_changes(self) -> None:
+    def _record_changes(self, metrics: StepMetrics) -> None:
         """What the training changed by itself, and what it has to say."""
+        found, notes = self._threads.took(metrics)
+        if change := self._threads.changed(metrics.step):
+            self.writer.change(change)
+        if found:
+            self.writer.event(MEASURED, metrics.step, found)
+        self.live.notes += notes
         while self.live.made:
             self.writer.change(self.live.made.pop(0))
         while self.live.notes:
@@ -329,6 +356,7 @@ class LiveRun(Lifecycle):
         if self._ending:
             self._finish()
         elif self.status.state == "paused":
+            self._ends.clear()
             self._change("running")
 
     def stop(self, reason: str = "", state: State = "stopped") -> None:

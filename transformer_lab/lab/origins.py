@@ -7,6 +7,7 @@ text, and the run's folder, open for writing.
 import json
 import shutil
 import sqlite3
+import statistics
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,11 +16,11 @@ from typing import Any, Protocol
 from filelock import Timeout
 
 from transformer_lab.lab.database import RunWriter
-from transformer_lab.lab.device import thread_count
 from transformer_lab.lab.run import Run, Seam, step_of
 from transformer_lab.lab.runs import RunStore
 from transformer_lab.lab.saves import Saved, best_save, newest_save, read_save
 from transformer_lab.lab.texts import Texts
+from transformer_lab.lab.threads import MEASURED, Kept
 from transformer_lab.model import GPT
 from transformer_lab.recipes import Setup
 from transformer_lab.text.corpora import Corpus
@@ -28,6 +29,7 @@ from transformer_lab.training import StepMetrics
 from transformer_lab.training.checkpoint import CheckpointError, staged
 from transformer_lab.training.moments import Moments
 
+LATEST_STEPS = 50  # that tell how fast a run was
 Text = tuple[Corpus, EncodedCorpus, str]
 
 
@@ -69,8 +71,8 @@ class Origin(Protocol):
     def text(self, texts: Texts, setup: Setup, progress: Progress) -> Text:
         """What to learn from, and a note on it. Raises ConfigError."""
 
-    def threads(self, setup: Setup) -> int:
-        """On how many CPU threads."""
+    def threads(self) -> Kept:
+        """On how many CPU threads it has computed."""
 
     def open(self, store: RunStore, recipe: str, manifest: dict[str, Any]) -> RunWriter:
         """The run's folder. Raises OSError and sqlite3.Error."""
@@ -108,9 +110,9 @@ class New:
         """The text asked for, downloaded if need be."""
         return texts.fetched(setup, progress)
 
-    def threads(self, setup: Setup) -> int:
-        """Those asked for."""
-        return thread_count(setup.train.threads)
+    def threads(self) -> Kept:
+        """On none."""
+        return Kept()
 
     def open(self, store: RunStore, recipe: str, manifest: dict[str, Any]) -> RunWriter:
         """A new folder named after the recipe."""
@@ -173,9 +175,17 @@ class Resumed:
         """The very text and tokenizer it had."""
         return texts.again(setup, self.run.manifest, progress)
 
-    def threads(self, setup: Setup) -> int:
+    def threads(self) -> Kept:
         """As many as before: another number adds in another order, and rounds differently."""
-        return int(self.run.manifest["threads"])
+        latest = self.run.latest(LATEST_STEPS)
+        return Kept(
+            threads=self.run.threads(self._step),
+            measured=bool(self.run.events(MEASURED)),
+            until=latest[-1].step if latest else 0,
+            speed=statistics.median(point.tokens_per_second for point in latest)
+            if latest
+            else None,
+        )
 
     def open(self, store: RunStore, recipe: str, manifest: dict[str, Any]) -> RunWriter:
         """Its own folder, without the steps after the save: they are taken again."""
@@ -254,9 +264,9 @@ class Offspring:
         """The text asked for, in the parent's tokens: the model knows no others."""
         return texts.in_tokens_of(setup, self.parent.manifest, progress)
 
-    def threads(self, setup: Setup) -> int:
-        """Those asked for."""
-        return thread_count(setup.train.threads)
+    def threads(self) -> Kept:
+        """Its own are still to be chosen."""
+        return Kept()
 
     def open(self, store: RunStore, recipe: str, manifest: dict[str, Any]) -> RunWriter:
         """A new folder with the parent's steps and that checkpoint in it."""

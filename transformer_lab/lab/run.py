@@ -181,6 +181,15 @@ class Run:
         ]
         return sorted(found, key=lambda change: change.after)
 
+    def threads(self, step: int | None = None) -> int:
+        """CPU threads that computed `step`, or compute now."""
+        counts = [
+            int(float(count))
+            for after, count in self.events("threads")
+            if step is None or after < step
+        ]
+        return counts[-1] if counts else int(self.manifest["threads"])
+
     def attempts(self) -> int:
         """How many times it was resumed."""
         return len(self.events("resumed"))

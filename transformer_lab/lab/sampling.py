@@ -18,11 +18,10 @@ from transformer_lab.lab.prompts import problems, readable
 from transformer_lab.lab.run import Run
 from transformer_lab.lab.runs import RunStore
 from transformer_lab.lab.snapshot import Snapshot
+from transformer_lab.lab.step_time import LONGEST_SAMPLE, SAMPLE_SHARE
 from transformer_lab.training.evaluate import accuracy
 
 SAMPLE_SECONDS = 10.0  # between two samples while training, besides those at evaluations
-SAMPLE_SHARE = 10  # writing them may take at most this fraction of the time: it slows the training
-LONGEST_SAMPLE = 300  # tokens
 MOST_UNKEPT = 200  # samples that wait for room on the disk
 log = logging.getLogger(__name__)
 

@@ -1,17 +1,25 @@
 """What the page shows of a run besides its curves, for one under way and for one on disk."""
 
+import math
+import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from transformer_lab.lab.database import Sample, State
+from transformer_lab.lab.device import available_cores
 from transformer_lab.lab.live_run import LiveRun, Made
 from transformer_lab.lab.run import Run, Seam
+from transformer_lab.lab.threads import automatic, described
 from transformer_lab.model import parameter_breakdown
 from transformer_lab.recipes import Setup, setup_from
 from transformer_lab.text.corpora import Corpus
 from transformer_lab.text.split import bits_per_byte
 from transformer_lab.text.tokenizers import tokenizer_from_json
 from transformer_lab.training import StepMetrics
+from transformer_lab.training.learning_rules import passes
 
+FIRST_STEPS = 2  # of a run, which tell nothing of its pace
 SPEED_STEPS = 50  # steps over which speed and remaining time are taken
 
 
@@ -21,7 +29,8 @@ class View:
 
     `speed` is in tokens per second, `seconds` spent and `remaining` in seconds. `here` is true when
     this lab trains the run, so that it can be controlled. `attempt` counts how often it was
-    resumed; `seams` says where it left its parents.
+    resumed; `seams` says where it left its parents; `threads` says on how many CPU threads it
+    computes, in words.
     """
 
     run_id: str = ""
@@ -46,7 +55,7 @@ class View:
     corpus: str = ""
     device: str = ""
     device_reason: str = ""
-    threads: int = 0
+    threads: str = ""
     attempt: int = 0
     seams: tuple[Seam, ...] = ()
     here: bool = False
@@ -70,7 +79,7 @@ def live_view(run: LiveRun, sample: Sample | None, accuracy: float | None = None
     """How the run in the worker's hands stands."""
     status, made = run.status, run.made
     return replace(
-        _progress(run.stream.latest(SPEED_STEPS), run.setup.train.steps),
+        _progress(run.stream.latest(SPEED_STEPS), run.setup, run.between),
         run_id=status.run_id,
         state=status.state,
         reason=status.reason,
@@ -87,7 +96,7 @@ def live_view(run: LiveRun, sample: Sample | None, accuracy: float | None = None
         corpus=describe_corpus(made.corpus) if made else "",
         device=run.device.name,
         device_reason=run.device.reason,
-        threads=run.threads,
+        threads=live_threads(run),
         attempt=run.attempt,
         seams=tuple(run.origin.seams()),
         here=True,
@@ -97,9 +106,9 @@ def live_view(run: LiveRun, sample: Sample | None, accuracy: float | None = None
 def stored_view(run: Run) -> View:
     """How a run stands by what is on disk."""
     (state, reason), manifest, notes = run.state(), run.manifest, run.events("note")
-    corpus, device = manifest["corpus"], manifest["device"]
+    corpus, device, setup = manifest["corpus"], manifest["device"], setup_from(manifest["setup"])
     return replace(
-        _progress(run.latest(SPEED_STEPS), run.steps),
+        _progress(run.latest(SPEED_STEPS), setup),
         run_id=run.id,
         state=state,
         reason=reason,
@@ -108,38 +117,83 @@ def stored_view(run: Run) -> View:
         bytes_per_token=run.bytes_per_token(),
         accuracy=run.accuracy(),
         sample=run.latest_sample(),
-        setup=setup_from(manifest["setup"]),
+        setup=setup,
         parameters=int(manifest["parameters"]),
         vocabulary_size=tokenizer_from_json(manifest["tokenizer"]).vocabulary_size,
         corpus=describe(corpus["title"], corpus["characters"], corpus["distinct_characters"]),
         device=str(device["name"]),
         device_reason=str(device["reason"]),
-        threads=int(manifest["threads"]),
+        threads=stored_threads(run),
         attempt=run.attempts(),
         seams=tuple(run.seams),
     )
+
+
+def _threads(count: int, setup: Setup, device: str, cores: int) -> str:
+    measured = automatic(setup.train, device.lower())
+    return described(count, measured, max(count, cores)) if count else ""
+
+
+def live_threads(run: LiveRun) -> str:
+    """On how many CPU threads a training computes, in words; empty before it begins."""
+    return _threads(run.threads, run.setup, run.device.name, available_cores())
+
+
+def stored_threads(run: Run) -> str:
+    """On how many CPU threads a run on disk computes, in words."""
+    manifest = run.manifest
+    setup, device = setup_from(manifest["setup"]), str(manifest["device"]["name"])
+    return _threads(run.threads(), setup, device, _cores(manifest))
+
+
+def _cores(manifest: Mapping[str, Any]) -> int:
+    """Cores of the computer that trained a run; 0 where that was not recorded."""
+    cores = manifest.get("environment", {}).get("cores")
+    return cores if isinstance(cores, int) else 0
 
 
 def _comparable(made: Made) -> float | None:
     return None if made.encoded.unknown_share else made.encoded.bytes_per_token
 
 
-def _progress(latest: list[StepMetrics], steps: int) -> View:
+def _progress(latest: list[StepMetrics], setup: Setup, between: float = 0.0) -> View:
+    """How far a run is, by its newest steps; `between` are the seconds from one to the next."""
+    steps = setup.train.steps
     if not latest:
         return View(steps=steps)
-    last, first = latest[-1], latest[0]
-    speed = sum(point.tokens_per_second for point in latest) / len(latest)
-    pace = last.seconds
-    if len(latest) > 1:
-        pace = (last.seconds - first.seconds) / (len(latest) - 1)
+    last = latest[-1]
     return View(
         step=last.step,
         steps=steps,
-        speed=speed,
+        speed=statistics.median(point.tokens_per_second for point in latest),
         seconds=last.seconds,
-        remaining=pace * (steps - last.step),
+        remaining=time_left(latest, setup, between),
         learning_rate=last.learning_rate,
     )
+
+
+def time_left(latest: list[StepMetrics], setup: Setup, between: float = 0.0) -> float | None:
+    """Seconds until a training ends, by its newest steps; None before there are enough to tell.
+
+    The median of them counts, so that one loaded moment does not. Other lanes, samples and saves
+    make more time pass `between` two steps than they take by themselves.
+    """
+    if len(latest) <= FIRST_STEPS and latest[0].step == 1:
+        return None  # the first steps of all are slower than those to come
+    train, last = setup.train, latest[-1].step
+    tokens = train.batch_size * setup.model.sequence_length
+    taken = [tokens / point.tokens_per_second for point in latest]
+    step = statistics.median(taken)
+    looks = [
+        point.seconds - before.seconds - seconds
+        for before, point, seconds in zip(latest[:-1], latest[1:], taken[1:], strict=True)
+        if point.validation_loss is not None
+    ]
+    guess = step * train.evaluation_batches / passes(train, setup.model.layers)
+    look = statistics.median(looks) if looks else guess
+    every = train.evaluate_every
+    evaluations = math.ceil(train.steps / every) - last // every if last < train.steps else 0
+    return max(step, between) * (train.steps - last) + max(0.0, look) * evaluations
 
 
 def describe_corpus(corpus: Corpus) -> str:

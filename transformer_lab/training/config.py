@@ -86,7 +86,7 @@ class TrainConfig(LearningRuleSettings, ScheduleSettings, OptimizerSettings, Bat
         0,
         256,
         "Threads",
-        "CPU threads the arithmetic may use; 0 takes one for each core.",
+        "CPU threads to compute on; 0 measures which number is fastest, and may change it later.",
         advanced=True,
     )
 

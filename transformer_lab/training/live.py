@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-ChangeName = Literal["learning_rate", "micro_batch", "uncompiled"]
+ChangeName = Literal["learning_rate", "micro_batch", "uncompiled", "threads"]
 
 
 @dataclass(frozen=True)
@@ -11,7 +11,7 @@ class Change:
     """Something that no setting says, and that whoever repeats the training must do again.
 
     `value` holds from step `after` + 1 on: the peak learning rate, the sequences computed at once,
-    or 1 when compiling had failed.
+    1 when compiling had failed, or CPU threads.
     """
 
     after: int
@@ -23,18 +23,20 @@ class Change:
 class LiveSettings:
     """Read and written before and after each step; no more than one thread writes each.
 
-    Set from outside: `learning_rate` (the peak, in place of the config's), `stop`, and `replay`,
-    changes that are to be made again in their order. Set by the training: `micro_batch`, the
-    sequences computed at once, halved when a GPU has no room for them; `uncompiled`, that compiling
-    failed; `made`, its own changes, to be recorded; `ahead`, how many steps the weights are past
-    the metrics just yielded (0 on a CPU); `doing`, what a long step is busy with; `notes`,
-    sentences for the learner.
+    Set from outside: `learning_rate` (the peak, in place of the config's), `stop`, `threads`, those
+    of the CPU on which whoever advances the training lets it compute, and `replay`, changes that
+    are to be made again in their order. Set by the training: `micro_batch`, the sequences computed
+    at once, halved when a GPU has no room for them; `uncompiled`, that compiling failed; `made`,
+    its own changes, to be recorded; `ahead`, how many steps the weights are past the metrics just
+    yielded (0 on a CPU); `doing`, what a long step is busy with; `notes`, sentences for the
+    learner.
     """
 
     learning_rate: float | None = None
     stop: bool = False
     replay: list[Change] = field(default_factory=list)
     micro_batch: int = 0
+    threads: int = 0
     uncompiled: bool = False
     made: list[Change] = field(default_factory=list)
     ahead: int = 0
@@ -49,5 +51,7 @@ class LiveSettings:
                 self.learning_rate = change.value
             elif change.name == "micro_batch":
                 self.micro_batch = int(change.value)
+            elif change.name == "threads":
+                self.threads = int(change.value)
             else:
                 self.uncompiled = bool(change.value)

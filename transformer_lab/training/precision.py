@@ -31,7 +31,8 @@ class PrecisionSettings(Config):
     deterministic: bool = flag(
         False,
         "Deterministic",
-        "On a GPU use only algorithms that repeat bit for bit, a little slower; a CPU always does.",
+        "Repeat bit for bit: a GPU uses only algorithms that do, a little slower; a CPU one thread "
+        "for each core, unless Threads says another number.",
         advanced=True,
     )
 

@@ -10,13 +10,15 @@ from typing import Any
 from dash import html, no_update
 from plotly.utils import PlotlyJSONEncoder
 
-from transformer_lab.lab.device import available_cores, memory_free, memory_used, thread_count
+from transformer_lab.lab.device import memory_free, memory_used
+from transformer_lab.lab.estimate import Estimate
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.run import RESUMABLE, step_of
 from transformer_lab.lab.states import BUSY, STEPPING
 from transformer_lab.lab.summaries import RunSummary
+from transformer_lab.lab.threads import planned as planned_threads
 from transformer_lab.lab.views import View
-from transformer_lab.recipes import Setup, setup_from
+from transformer_lab.recipes import Setup, load_recipes, setup_from
 from transformer_lab.settings import ConfigError
 from transformer_lab.ui import words
 from transformer_lab.ui.charts import training as charts
@@ -32,6 +34,7 @@ WAITS = {  # why what is busy cannot be paused
     "stopping": "It is saved and ends.",
 }
 LATEST = "latest"
+QUICK_START = "quick_start"  # the recipe that is offered where another takes long
 TOO_MANY = 20  # parameters for each token of the text, from which a model learns it by heart
 MOST_RUNS = 50  # in the list to choose from
 
@@ -102,7 +105,8 @@ def state_line(view: View) -> list[Any]:
         facts.append(f"step {view.step:,} / {view.steps:,}")
         if view.state in STEPPING:
             facts.append(f"{words.compact(view.speed or 0)} tokens/s")
-            facts.append(f"{words.clock(view.remaining or 0)} left")
+            if view.remaining is not None:
+                facts.append(f"{words.clock(view.remaining)} left")
         else:
             facts.append(f"{words.clock(view.seconds)} of training")
     if view.validation_loss is not None:
@@ -143,14 +147,14 @@ def panel(view: View, plan: dict[str, Any] | None) -> list[Any]:
     if setup is None:
         return [_row("Model", "Correct the marked settings first.")]
     parameters = view.parameters if shows_run else sum((plan or {})["breakdown"].values())
-    threads = thread_count(setup.train.threads)
+    threads = view.threads if shows_run else ""
+    device = view.device or (plan or {}).get("device", "")
     rows = [
         _row("Model", f"{parameters:,} parameters"),
         _row("Text", corpus),
         _row(
             "Device",
-            f"{view.device or (plan or {}).get('device', '')}, "
-            f"{threads} of {available_cores()} threads",
+            f"{device}, {threads or planned_threads(setup.train, device)}",
         ),
         _row("GPU", view.device_reason or (plan or {}).get("device_reason", "")),
     ]
@@ -174,7 +178,8 @@ def preflight(lab: Lab, view: View, plan: dict[str, Any] | None) -> tuple[list[A
     facts = [f"{words.flops(cost.flops)} a step"]
     if cost.memory is not None and cost.free is not None:
         facts.append(f"{words.size(cost.memory)} of {words.size(round(cost.free, -9))} memory")
-    time = "time not known before the first steps"
+    on_cpu = cost.memory is not None
+    time = "time is being measured" if on_cpu else "time not known before the first steps"
     if cost.seconds is not None and cost.step_seconds is not None:
         about = "" if cost.measured else "roughly "
         time = f"{about}{words.duration(cost.seconds)}, {words.duration(cost.step_seconds)} a step"
@@ -193,7 +198,17 @@ def preflight(lab: Lab, view: View, plan: dict[str, Any] | None) -> tuple[list[A
         )
     if cost.long:
         lines.append(html.Div("That is long for this computer.", className="warn"))
-    return lines, cost.long
+    return lines, cost.long and _takes_less(lab, cost, plan)
+
+
+def _takes_less(lab: Lab, cost: Estimate, plan: dict[str, Any] | None) -> bool:
+    """Whether Quick start, on the same kind of text, would be done much sooner."""
+    quick = load_recipes()[QUICK_START].setup
+    try:
+        seconds = lab.estimate(quick, (plan or {})["vocabulary_size"]).seconds
+    except ConfigError:
+        return False
+    return seconds is None or cost.seconds is None or seconds < cost.seconds / 2
 
 
 def _row(name: str, value: Any) -> html.Div:

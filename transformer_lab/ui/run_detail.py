@@ -11,6 +11,8 @@ from dash import html
 from transformer_lab.exchange import why_not
 from transformer_lab.lab.run import RESUMABLE, Run, step_of
 from transformer_lab.lab.summaries import RunSummary
+from transformer_lab.lab.threads import MEASURED
+from transformer_lab.lab.views import stored_threads
 from transformer_lab.recipes import SETTINGS, setup_from
 from transformer_lab.training.checkpoint import can_go_on
 from transformer_lab.ui import ids, words
@@ -108,7 +110,7 @@ def _environment(run: Run) -> html.Div:
                    f"{corpus['validation_tokens']:,} to be judged on"),
         ("Seed", f"{manifest['setup']['train']['seed']}"),
         ("Device", f"{manifest['device']['name']} ({manifest['device']['reason']})"),
-        ("Threads", str(manifest["threads"])),
+        ("Threads", stored_threads(run)),
         ("Micro-batch", f"{manifest.get('micro_batch', '?')} sequences at a time"),
         ("Transformer Lab", environment["transformer_lab"]),
         ("PyTorch", environment["torch"]),
@@ -206,10 +208,13 @@ def _told(kind: str, detail: str) -> str:
     if kind == "resumed":
         again = json.loads(detail).get("steps_taken_again", 0)
         return f"resumed; {again:,} steps are taken again" if again else "resumed"
+    if kind == MEASURED:
+        return _measured(json.loads(detail))
     told = {
         "learning_rate": f"learning rate set to {detail} by hand",
         "micro_batch": f"batches computed {detail} sequences at a time",
         "uncompiled": "compiling failed; it runs uncompiled",
+        "threads": f"computed on CPU threads: {detail}",
         "accuracy": f"{float(detail):.0%} of held-out problems solved"
         if kind == "accuracy"
         else "",
@@ -217,6 +222,13 @@ def _told(kind: str, detail: str) -> str:
         "audit": f"leak audit: {json.loads(detail)['sentence']}" if kind == "audit" else "",
     }
     return told.get(kind, detail)
+
+
+def _measured(facts: dict[str, Any]) -> str:
+    """What a trial of CPU threads found, in words."""
+    found = facts["seconds"].items()
+    paces = ", ".join(f"{words.duration(seconds)} a step on {count}" for count, seconds in found)
+    return f"fastest on CPU threads: {facts['threads']}" + (f" ({paces})" if paces else "")
 
 
 def downloads(run: Run) -> list[Any]:

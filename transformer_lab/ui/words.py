@@ -97,5 +97,6 @@ def headline(view: View) -> str:
         parts.append(f"{view.step:,} / {view.steps:,}")
     if view.state == "running" and view.speed:
         parts.append(f"{compact(view.speed)} tokens/s")
-        parts.append(f"{clock(view.remaining or 0)} left")
+        if view.remaining is not None:
+            parts.append(f"{clock(view.remaining)} left")
     return " · ".join(parts)

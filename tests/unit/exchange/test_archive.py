@@ -763,6 +763,11 @@ STATEMENTS = {
     "a state of no kind": "UPDATE events SET detail = '[]' WHERE kind = 'state'",
     "a batch of nothing": "INSERT INTO events VALUES (1.0, 1, 'micro_batch', '0')",
     "a rate without end": "INSERT INTO events VALUES (1.0, 1, 'learning_rate', 'inf')",
+    "threads of no number": "INSERT INTO events VALUES (1.0, 1, 'threads', '0')",
+    "threads without end": "INSERT INTO events VALUES (1.0, 1, 'threads', '1e9')",
+    "a trial of nothing": "INSERT INTO events VALUES (1.0, 1, 'threads_measured', '{}')",
+    "a trial without end": """INSERT INTO events VALUES
+        (1.0, 1, 'threads_measured', '{"threads": 2, "seconds": {"2": Infinity}}')""",
     "a switch that is none": "INSERT INTO events VALUES (1.0, 1, 'uncompiled', '7')",
     "an accuracy that is none": "INSERT INTO events VALUES (1.0, 1, 'accuracy', 'much')",
 }

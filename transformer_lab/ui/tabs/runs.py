@@ -319,7 +319,8 @@ def _curve(run: Run, summary: RunSummary, axis: Any) -> RunCurve:
 
 def differences(lab: Lab, summaries: list[RunSummary]) -> html.Table:
     """A table of only what differs between runs, their results first."""
-    manifests = [lab.store.open(run.id).manifest for run in summaries]
+    opened = [lab.store.open(run.id) for run in summaries]
+    manifests = [run.manifest for run in opened]
     values = [setup_from(manifest["setup"]).values() for manifest in manifests]
     rows = [
         (
@@ -334,11 +335,11 @@ def differences(lab: Lab, summaries: list[RunSummary]) -> html.Table:
     facts = {
         "Text's sha256": lambda m: m["corpus"]["sha256"][:12],
         "Device": lambda m: m["device"]["name"],
-        "CPU threads": lambda m: str(m["threads"]),
         "PyTorch": lambda m: m["environment"]["torch"],
         "Python": lambda m: m["environment"]["python"],
     }
     rows += [(name, [str(fact(m)) for m in manifests]) for name, fact in facts.items()]
+    rows.append(("CPU threads", [str(run.threads()) for run in opened]))
     differing = [(name, cells) for place, (name, cells) in enumerate(rows)
                  if place == 0 or len(set(cells)) > 1]  # fmt: skip
     colors = run_colors(run.id for run in summaries)
