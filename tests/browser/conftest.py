@@ -1,7 +1,6 @@
 """One real server and a real headless browser for all browser tests."""
 
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from transformer_lab.cli.listening import listen
 from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import Setup
 from transformer_lab.ui.server import create_app
+from waiting import PATIENCE, until
 
 FLAGS = [
     "--no-sandbox",
@@ -29,7 +29,7 @@ FLAGS = [
     "--disable-gpu",
     "--disable-background-networking",
 ]
-expect.set_options(timeout=15_000)  # milliseconds: what is waited for, not how fast it must be
+expect.set_options(timeout=1000 * PATIENCE)  # milliseconds
 STEPS = "label:has(.field-label:text-is('Steps'))"
 TINY = {
     "Layers": "1",
@@ -37,7 +37,7 @@ TINY = {
     "Embedding Dimension": "32",
     "Sequence Length": "32",
     "Batch Size": "4",
-    "Steps": "5000",
+    "Steps": "1000000",  # it ends when a test stops it, not by itself
 }
 
 SMALL_MODEL = Setup().with_values(
@@ -90,6 +90,7 @@ def context(browser: Browser, address: str, lab: Lab) -> Iterator[BrowserContext
         base_url=address,
         bypass_csp=True,  # for wait_for_function; test_proxy.py keeps to the policy
     )
+    made.set_default_timeout(1000 * PATIENCE)
     made.on("request", lambda r: None if _ours(r.url, address) else troubles.append(r.url))
     made.on("console", lambda m: troubles.append(m.text) if _wrong(m) else None)
     made.on("weberror", lambda error: troubles.append(_told(error.error)))
@@ -97,7 +98,7 @@ def context(browser: Browser, address: str, lab: Lab) -> Iterator[BrowserContext
     made.close()
     if lab.current and lab.current.status.state in ("running", "paused"):
         lab.stop("The test ended.")
-        lab.wait(30)
+        lab.wait(PATIENCE)
     assert troubles == []
 
 
@@ -121,12 +122,9 @@ def model(lab: Lab) -> str:
     """A model of two layers that has trained a little; the run's id."""
     if lab.current and lab.current.busy:
         lab.stop("Another test begins.")
-        lab.wait(30)
+        lab.wait(PATIENCE)
     lab.start(SMALL_MODEL)
-    deadline = time.monotonic() + 60
-    while not lab.current.ended:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: lab.current.ended)
     return lab.current.status.run_id
 
 

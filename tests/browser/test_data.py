@@ -9,7 +9,7 @@ STORY = "Es war einmal in 東京 🙂 ein kleines Modell, das <b>lesen</b> lernt
 @pytest.fixture
 def data(page: Page) -> Page:
     page.click(".nav-link:has-text('Data')")
-    expect(page.locator("#verified")).to_contain_text("come back", timeout=30_000)
+    expect(page.locator("#verified")).to_contain_text("come back")
     return page
 
 
@@ -23,15 +23,15 @@ def test_upload_preview_tokens_initialize_train(data: Page):
     expect(data.locator("#text-preview")).to_contain_text("<b>lesen</b>")
     expect(data.locator("#text-facts")).to_contain_text("4,020 characters")
     data.locator("#text-tokenizer").select_option("bpe")
-    expect(data.locator("#study-state")).to_contain_text("tokens of", timeout=30_000)
+    expect(data.locator("#study-state")).to_contain_text("tokens of")
     expect(data.locator("#study-state")).to_contain_text("also occurs in the training text")
     data.click("#train-on")
     corpus = data.locator("label:has-text('Corpus') select")
     expect(corpus.locator("option:checked")).to_have_text("tale.txt")
     data.click("#initialize")
-    expect(data.locator(".state")).to_have_text("initialized", timeout=20_000)
+    expect(data.locator(".state")).to_have_text("initialized")
     data.click("#start")
-    expect(data.locator(".state")).to_have_text("running", timeout=20_000)
+    expect(data.locator(".state")).to_have_text("running")
     expect(data.locator("#panel")).to_contain_text("tale.txt")
     data.wait_for_function(
         "document.querySelector('#loss-chart .js-plotly-plot').data[0].x.length > 5"
@@ -86,7 +86,7 @@ def test_tokens_show_their_ids_to_mouse_and_keyboard(data: Page):
 
 def test_merges_are_replayed_with_the_slider(data: Page):
     data.locator("#text-tokenizer").select_option("bpe")
-    expect(data.locator("#merges")).to_be_visible(timeout=30_000)
+    expect(data.locator("#merges")).to_be_visible()
     data.fill("#sentence", "the statement")
     expect(data.locator("#merged")).to_contain_text("the last made")
     data.locator("#merge [role=slider]").focus()

@@ -1,30 +1,27 @@
 """Writing, looked into: tokens by mouse and by keyboard, branches, moments of a life."""
 
-import time
+import re
 
 from playwright.sync_api import Page, expect
 
 from transformer_lab.lab.lab import Lab
+from waiting import until
 
 
 def trained(page: Page, lab: Lab) -> None:
     """A short training to its end, then the Generate tab."""
-    page.locator("label:has(.field-label:text-is('Steps')) input").fill("64")
-    page.wait_for_timeout(500)
     before = lab.current
+    page.locator("label:has(.field-label:text-is('Steps')) input").fill("64")
     page.locator("#start").click()
-    deadline = time.monotonic() + 60
-    while lab.current is before or lab.current is None or not lab.current.ended:
-        assert time.monotonic() < deadline
-        page.wait_for_timeout(50)
+    until(lambda: lab.current is not before and lab.current.ended)
     page.get_by_role("tab", name="Generate").click()
-    expect(page.locator("#moment-label")).to_contain_text("after step 64", timeout=15_000)
+    expect(page.locator("#moment-label")).to_contain_text("after step 64")
 
 
 def written(page: Page) -> str:
     page.locator("label:has-text('Prompt') textarea").first.fill("The ")
     page.locator("#generate").click()
-    expect(page.locator("#generate-caption")).to_contain_text("done", timeout=30_000)
+    expect(page.locator("#generate-caption")).to_contain_text("done")
     return page.locator("#output").inner_text()
 
 
@@ -32,7 +29,7 @@ def test_tokens_are_looked_into_by_mouse_and_by_keyboard_and_branched_from(page:
     trained(page, lab)
     text = written(page)
     page.locator("#output .tok").nth(4).click()
-    expect(page.locator("#picked-head")).to_contain_text("token 5", timeout=15_000)
+    expect(page.locator("#picked-head")).to_contain_text("token 5")
     page.keyboard.press("ArrowRight")
     expect(page.locator("#picked-head")).to_contain_text("token 6")
     expect(page.locator("#picked-body tbody tr")).to_have_count(10)
@@ -40,9 +37,9 @@ def test_tokens_are_looked_into_by_mouse_and_by_keyboard_and_branched_from(page:
     page.locator("label:has-text('Temperature') input").first.fill("0.1")
     expect(page.locator("#picked-body")).not_to_have_text(before)
     page.locator("#picked-body button", has_text="branch").first.click()
-    expect(page.locator("#output .tok.chosen")).to_have_count(1, timeout=15_000)
+    expect(page.locator("#output .tok.chosen")).to_have_count(1)
     expect(page.locator("#branches button")).to_have_count(2)
-    expect(page.locator("#generate-caption")).to_contain_text("done", timeout=30_000)
+    expect(page.locator("#generate-caption")).to_contain_text("done")
     branch = page.locator("#output").inner_text()
     assert branch[:9] == text[:9]  # the prompt and five tokens
     assert branch != text
@@ -59,5 +56,5 @@ def test_the_slider_goes_back_in_the_life_of_the_model_and_plays_it(page: Page, 
     written(page)
     expect(page.locator("#generate-caption")).to_contain_text("after step 0")
     page.locator("#play").click()
-    expect(page.locator("#moment-label")).to_contain_text("after step 4", timeout=20_000)
+    expect(page.locator("#moment-label")).to_contain_text(re.compile(r"after step [1-9]"))
     page.locator("#play").click()

@@ -5,14 +5,13 @@ import re
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-PATIENCE = 20_000  # milliseconds
 SHARE = re.compile(r"([\d.]+)\u00a0%")
 
 
 def open_look(page: Page) -> None:
     page.get_by_role("tab", name="Look inside").click()
-    expect(tokens(page).first).to_be_visible(timeout=PATIENCE)
-    expect(page.locator("#head-chart .gtitle")).to_contain_text("Layer 1", timeout=PATIENCE)
+    expect(tokens(page).first).to_be_visible()
+    expect(page.locator("#head-chart .gtitle")).to_contain_text("Layer 1")
 
 
 def tokens(page: Page) -> Locator:
@@ -40,7 +39,7 @@ def marks(page: Page) -> list[list[float]]:
 
 def test_the_mouse_links_tokens_with_the_picture_and_the_picture_with_tokens(look: Page):
     tokens(look).nth(9).hover()
-    expect(look.locator("#look-caption")).to_contain_text("(10) looks at", timeout=PATIENCE)
+    expect(look.locator("#look-caption")).to_contain_text("(10) looks at")
     expect(tokens(look).nth(9)).to_have_class(re.compile(r"\bat\b"))
     assert look.locator("#look-lines path.looks-there").count() > 0
     assert marks(look)[0] == [0.5, 10.5, 9.5, 10.5]
@@ -54,14 +53,14 @@ def test_the_mouse_links_tokens_with_the_picture_and_the_picture_with_tokens(loo
     size = tokens(look).count()
     at = (12.5 / size, 3.5 / size)  # the middle of query 13 and source 4
     look.mouse.move(box["x"] + at[1] * box["width"], box["y"] + at[0] * box["height"], steps=5)
-    expect(look.locator("#look-caption")).to_contain_text("(13) gives", timeout=PATIENCE)
+    expect(look.locator("#look-caption")).to_contain_text("(13) gives")
     expect(look.locator("#look-caption")).to_contain_text("(4).")
     expect(tokens(look).nth(12)).to_have_class(re.compile(r"\bat\b"))
     expect(tokens(look).nth(3)).to_have_class(re.compile(r"\bpointed\b"))
     box = look.locator("#tiles-chart .nsewdrag").bounding_box()
     assert box
     look.mouse.click(box["x"] + 0.2 * box["width"], box["y"] + 0.7 * box["height"])
-    expect(look.locator("#head-chart .gtitle")).to_contain_text("Layer 2", timeout=PATIENCE)
+    expect(look.locator("#head-chart .gtitle")).to_contain_text("Layer 2")
     assert look.locator("#look-layer").input_value() == "1"
 
 
@@ -75,32 +74,32 @@ def test_everything_is_reached_by_keyboard_alone(look: Page):
         look.keyboard.press("ArrowRight")
     expect(tokens(look).nth(6)).to_be_focused()
     expect(tokens(look).nth(6)).to_have_attribute("aria-selected", "true")
-    expect(look.locator("#look-caption")).to_contain_text("(7) looks at", timeout=PATIENCE)
-    expect(look.locator("#stage-words")).to_contain_text("(7)", timeout=PATIENCE)
+    expect(look.locator("#look-caption")).to_contain_text("(7) looks at")
+    expect(look.locator("#stage-words")).to_contain_text("(7)")
     look.locator("#stage-next").focus()
     for _ in range(4):
         title = look.locator("#stage-title").inner_text()
         look.keyboard.press("ArrowRight")
-        expect(look.locator("#stage-title")).not_to_have_text(title, timeout=PATIENCE)
+        expect(look.locator("#stage-title")).not_to_have_text(title)
     expect(look.locator("#stage-title")).to_contain_text("Softmax")
     look.locator("#look-layer").focus()
     look.keyboard.press("ArrowDown")
-    expect(look.locator("#head-chart .gtitle")).to_contain_text("Layer 2", timeout=PATIENCE)
+    expect(look.locator("#head-chart .gtitle")).to_contain_text("Layer 2")
     look.get_by_role("tab", name="Cause").focus()
     look.keyboard.press("Enter")
     button = look.locator(".site").first
-    expect(button).to_be_visible(timeout=PATIENCE)
+    expect(button).to_be_visible()
     button.focus()
     look.keyboard.press("Space")
-    expect(button).to_have_attribute("aria-pressed", "true", timeout=PATIENCE)
-    expect(look.locator("#cause-effect")).to_contain_text("1 part changed", timeout=PATIENCE)
+    expect(button).to_have_attribute("aria-pressed", "true")
+    expect(look.locator("#cause-effect")).to_contain_text("1 part changed")
 
 
 def test_slow_motion_walks_through_the_blocks_and_rests(look: Page):
     look.get_by_role("tab", name="Architecture").click()
-    expect(look.locator("#block-code pre").first).to_contain_text("def forward", timeout=PATIENCE)
+    expect(look.locator("#block-code pre").first).to_contain_text("def forward")
     look.locator("#slow-motion").click()
-    expect(look.locator("#slow-words")).to_contain_text("Positions", timeout=PATIENCE)
+    expect(look.locator("#slow-words")).to_contain_text("Positions")
     look.locator("#slow-motion").click()
     expect(look.locator("#slow-motion")).to_contain_text("Slow motion")
     rested = look.locator("#slow-words").inner_text()
@@ -116,10 +115,8 @@ def test_the_slider_shows_an_earlier_self_and_a_phone_needs_no_sideways_scrollin
     thumb = look.get_by_role("slider").first
     thumb.focus()
     look.keyboard.press("Home")
-    expect(look.locator("#moment-label")).to_contain_text("after step 0", timeout=PATIENCE)
-    expect(look.locator("#measures .ag-cell[col-id='entropy']").first).not_to_have_text(
-        now, timeout=PATIENCE
-    )
+    expect(look.locator("#moment-label")).to_contain_text("after step 0")
+    expect(look.locator("#measures .ag-cell[col-id='entropy']").first).not_to_have_text(now)
     context = browser.new_context(viewport={"width": 390, "height": 844}, base_url=address)
     phone = context.new_page()
     phone.goto("/")

@@ -9,7 +9,6 @@ from playwright.sync_api import BrowserContext, Page, expect
 from transformer_lab.lab.lab import Lab
 
 SMALL = {"Inference Steps": "10", "Epochs": "1", "Seeds": "1", "Top Width": "16"}
-PATIENCE = 30_000
 SHOWN = ".experiment-plot:not([hidden]) .js-plotly-plot"
 
 
@@ -24,7 +23,7 @@ def tab(context: BrowserContext) -> Page:
     opened.goto("/")
     opened.get_by_role("tab", name="PCN Experiments").click()
     opened.locator(".experiment-entry", has_text="Leak microscope").click()
-    expect(opened.locator("#experiment-title")).to_have_text("Leak microscope", timeout=PATIENCE)
+    expect(opened.locator("#experiment-title")).to_have_text("Leak microscope")
     return opened
 
 
@@ -33,14 +32,14 @@ def test_the_leak_microscope_is_guessed_run_looked_at_and_taken_along(tab: Page,
         control(tab, label).fill(value)
     expect(tab.locator("#experiment-guess")).to_be_disabled()
     tab.locator("#experiment-start").click()
-    expect(tab.locator("#experiment-hint")).to_contain_text("hidden until", timeout=PATIENCE)
+    expect(tab.locator("#experiment-hint")).to_contain_text("hidden until")
     expect(tab.locator(SHOWN)).to_have_count(0)
     tab.locator("#experiment-options label").first.click()
     tab.locator("#experiment-guess").click()
-    expect(tab.locator(SHOWN)).not_to_have_count(0, timeout=PATIENCE)
+    expect(tab.locator(SHOWN)).not_to_have_count(0)
     first = tab.locator(SHOWN).first.element_handle()
-    expect(tab.locator("#experiment-state")).to_contain_text("done", timeout=PATIENCE)
-    expect(tab.locator(SHOWN)).to_have_count(4, timeout=PATIENCE)
+    expect(tab.locator("#experiment-state")).to_contain_text("done")
+    expect(tab.locator(SHOWN)).to_have_count(4)
     assert first.is_visible()  # charts are redrawn in place, not replaced
     expect(tab.locator("#experiment-guessed")).to_contain_text("You guessed")
     expect(tab.locator("#experiment-verdict")).to_contain_text("Guessing gives")
@@ -50,16 +49,16 @@ def test_the_leak_microscope_is_guessed_run_looked_at_and_taken_along(tab: Page,
     assert {row["network"] for row in rows} == {"untrained", "trained", "shuffled"}
     tab.reload()
     tab.get_by_role("tab", name="PCN Experiments").click()
-    expect(tab.locator(SHOWN)).to_have_count(4, timeout=PATIENCE)
+    expect(tab.locator(SHOWN)).to_have_count(4)
     expect(control(tab, "Top Width")).to_have_value("16")
     tab.locator("#experiment-defaults").click()
-    expect(control(tab, "Top Width")).to_have_value("32", timeout=PATIENCE)
+    expect(control(tab, "Top Width")).to_have_value("32")
 
 
 def test_equations_are_rendered_and_the_code_is_shown_without_another_host(tab: Page):
     tab.locator("summary", has_text="The equations").click()
     equations = tab.locator("#experiment-equations")
-    expect(equations.locator("mjx-container")).to_have_count(4, timeout=PATIENCE)
+    expect(equations.locator("mjx-container")).to_have_count(4)
     expect(equations.locator("mjx-merror, .mjx-error")).to_have_count(0)
     tab.locator("#experiment-leak-box summary").click()
     expect(tab.locator("#experiment-leak")).to_contain_text("def infer_label(")
@@ -69,16 +68,14 @@ def test_another_experiment_is_chosen_and_a_bad_value_marked_by_keyboard_alone(t
     tab.locator(".experiment-entry").first.focus()
     tab.keyboard.press("Tab")
     tab.keyboard.press("Enter")
-    expect(tab.locator(".experiment-entry").nth(1)).to_have_attribute(
-        "aria-current", "true", timeout=PATIENCE
-    )
+    expect(tab.locator(".experiment-entry").nth(1)).to_have_attribute("aria-current", "true")
     expect(tab.locator(".experiment-entry[aria-current='true']")).to_have_count(1)
     control(tab, "Width").focus()
     tab.keyboard.press("Control+A")
     tab.keyboard.type("1")
     fields = tab.locator(".experiment-fields:not([hidden])")
     expect(fields.locator(".field-error:not(:empty)")).to_contain_text(
-        "choose a number from 4 to 512", timeout=PATIENCE
+        "choose a number from 4 to 512"
     )
     tab.locator("#experiment-start").click()
     expect(tab.locator("#experiment-message")).to_contain_text("Correct the marked settings")
@@ -87,7 +84,7 @@ def test_another_experiment_is_chosen_and_a_bad_value_marked_by_keyboard_alone(t
 def test_a_trained_model_passes_the_audit_which_catches_a_cheat(tab: Page, model: str):
     tab.locator("#audit-model").select_option(model)
     tab.locator("#audit-start").click()
-    expect(tab.locator(".audit-verdict")).to_contain_text("Passed.", timeout=PATIENCE)
+    expect(tab.locator(".audit-verdict")).to_contain_text("Passed.")
     proofs = tab.locator("#audit-proofs li")
     expect(proofs).to_have_count(6)
     expect(proofs.locator(".audit-mark.good")).to_have_count(6)
@@ -97,14 +94,14 @@ def test_a_trained_model_passes_the_audit_which_catches_a_cheat(tab: Page, model
 
 def test_transformers_race_as_runs_and_their_time_is_told_before(tab: Page, lab: Lab):
     tab.locator(".experiment-entry", has_text="PC-enhanced transformers").click()
-    expect(tab.locator("#experiment-cost")).to_contain_text("Will take about", timeout=PATIENCE)
+    expect(tab.locator("#experiment-cost")).to_contain_text("Will take about")
     for label, value in {"Training Steps": "10", "Seeds": "1", "Width": "16"}.items():
         control(tab, label).fill(value)
     control(tab, "PC Learning").uncheck()
     tab.locator("#experiment-show").click()
     tab.locator("#experiment-start").click()
-    expect(tab.locator("#experiment-state")).to_contain_text("done", timeout=2 * PATIENCE)
-    expect(tab.locator(SHOWN)).to_have_count(3, timeout=PATIENCE)
+    expect(tab.locator("#experiment-state")).to_contain_text("done")
+    expect(tab.locator(SHOWN)).to_have_count(3)
     expect(tab.locator("#experiment-verdict")).to_contain_text("no clear difference")
     expect(tab.locator(".experiment-plot .plot-note").first).to_contain_text(
         "bit for bit, in 1 of 1 seeds"

@@ -15,6 +15,7 @@ from werkzeug.test import TestResponse
 from transformer_lab.lab.lab import Lab
 from transformer_lab.ui import ids
 from transformer_lab.ui.server import CALLBACKS, LATE, TABS, create_app
+from waiting import until
 
 TINY = {
     "data.corpus": "python_docs",
@@ -259,19 +260,10 @@ def open_page(app: Dash) -> Callable[[], Page]:
     return lambda: Page(app)
 
 
-@pytest.fixture
-def until() -> Callable[[Callable[[], Any]], Any]:
+@pytest.fixture(name="until")
+def until_fixture():
     """Wait for something to become true; gives it."""
-
-    def wait(happened: Callable[[], Any], seconds: float = 30.0) -> Any:
-        limit = time.monotonic() + seconds
-        while time.monotonic() < limit:
-            if found := happened():
-                return found
-            time.sleep(0.01)
-        raise AssertionError("it did not happen in time")
-
-    return wait
+    return until
 
 
 @pytest.fixture

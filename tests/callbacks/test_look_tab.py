@@ -9,6 +9,7 @@ import pytest
 
 import transformer_lab
 from transformer_lab.ui.look.importance import job_of
+from waiting import PATIENCE
 
 TEXT = "The quick brown fox. The quick brown fox."
 PARTS = ("Attention", "Predictions", "Cause", "Embeddings", "Health", "Architecture")
@@ -265,7 +266,7 @@ def test_importance_is_measured_part_by_part_and_known_afterwards(trained, lived
     for _ in range(2):  # the second time from what is kept
         press(trained, "importance-start", "importance-job.data")
         job = job_of(lived[0], trained.get("importance-job", "data"))
-        assert job.wait(30)
+        assert job.wait(PATIENCE)
         trained.fire("importance-chart.figure", "importance-tick.n_intervals")
         assert "3 of 3 parts" in trained.get("importance-state", "children")
         found = array(trained.get("importance-chart", "figure")["data"][0]["z"])
@@ -281,13 +282,13 @@ def test_a_job_can_be_stopped(trained, lived):
     job = job_of(lived[0], trained.get("induction-job", "data"))
     press(trained, "induction-stop", "induction-job.data")
     assert job.stopped
-    assert job.wait(30)
+    assert job.wait(PATIENCE)
 
 
 def test_the_check_for_induction_heads_ends_in_a_verdict(trained, lived):
     show(trained, "Cause")
     press(trained, "induction-start", "induction-job.data")
-    assert job_of(lived[0], trained.get("induction-job", "data")).wait(30)
+    assert job_of(lived[0], trained.get("induction-job", "data")).wait(PATIENCE)
     trained.fire("induction-state.children", "induction-tick.n_intervals")
     words = trained.text("induction-state")
     assert "confirmed" in words.lower()
@@ -348,7 +349,7 @@ def test_the_drawing_shows_the_very_lines_that_run(trained):
 
 
 def test_a_model_that_trains_is_followed(page, lab, until):
-    page.set({"train.steps": "5000", "train.evaluate_every": "5000"})
+    page.set({"train.steps": "1000000", "train.evaluate_every": "1000000"})
     page.click("start")
     until(lambda: lab.current and lab.current.snapshot and lab.current.snapshot.step > 0)
     show(page, "Attention", None)
@@ -366,7 +367,7 @@ def test_a_model_that_trains_is_followed(page, lab, until):
 def test_a_post_norm_model_says_why_its_logit_is_no_sum(page, lab):
     page.set({"model.norm_place": "post", "model.positions": "rotary"})
     page.click("initialize")
-    assert lab.wait(30)
+    assert lab.wait(PATIENCE)
     show(page, "Predictions", None)
     assert "Norm Position is post" in page.get("attribution-problem", "children")
     assert page.get("attribution-body", "hidden") is True
@@ -376,7 +377,7 @@ def test_a_post_norm_model_says_why_its_logit_is_no_sum(page, lab):
 def test_an_answer_of_a_long_context_stays_small(page, lab):
     page.set({"model.layers": "4", "model.heads": "4", "model.sequence_length": "256"})
     page.click("initialize")
-    assert lab.wait(30)
+    assert lab.wait(PATIENCE)
     text = lab.texts.corpus("python_docs").text[:300]
     sizes = {}
     for part in PARTS:

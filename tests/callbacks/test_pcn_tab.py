@@ -8,6 +8,7 @@ import pytest
 
 from transformer_lab.experiments.catalogue import EXPERIMENTS
 from transformer_lab.ui.pcn_layout import FAST, MOST_PLOTS, RESTING, SLOW
+from waiting import PATIENCE
 
 TINY = {
     "leak": {
@@ -93,7 +94,7 @@ def guess(page, option=None):
 
 
 def finish(page, lab, key):
-    assert lab.studies.find(key).job.wait(60)
+    assert lab.studies.find(key).job.wait(PATIENCE)
     return poll(page)
 
 
@@ -179,7 +180,7 @@ def test_the_leak_microscope_is_run_to_its_end_and_shows_everything(tab, lab):
 @pytest.mark.parametrize("key", EXPERIMENTS)
 def test_an_answer_is_small_and_the_next_one_is_empty(tab, lab, key):
     start(tab, key)
-    assert lab.studies.find(key).job.wait(60)
+    assert lab.studies.find(key).job.wait(PATIENCE)
     guess(tab)
     assert titles(tab)
     assert len(tab.last.get_data()) < MOST_BYTES

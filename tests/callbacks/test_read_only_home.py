@@ -19,6 +19,7 @@ from transformer_lab.lab.run import Run
 from transformer_lab.recipes import Setup
 from transformer_lab.settings import ConfigError
 from transformer_lab.ui.server import TABS
+from waiting import PATIENCE
 
 CAP_DAC_OVERRIDE = 1
 TINY = {
@@ -128,12 +129,12 @@ def test_runs_are_listed_and_read_to_the_last_event(home):
 
 def test_a_model_writes_is_looked_into_and_audited(lab, caplog):
     job, snapshot = lab.generate("trained-1", SampleConfig(prompt="The ", length=5))
-    assert job.wait(30)
+    assert job.wait(PATIENCE)
     assert (snapshot.step, job.error) == (40, None)
     opened = lab.inspector.read("trained-1", None, "The quick").open
     assert lab.inspector.attention(opened).tiles.size
     _, audit = lab.audit("trained-1")
-    assert audit.wait(60)
+    assert audit.wait(PATIENCE)
     assert audit.since()[0][-1].outcome
     assert not audit.error
     assert "verdict is not kept" in caplog.text

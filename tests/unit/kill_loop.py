@@ -59,10 +59,21 @@ def train(home: Path, told: int) -> None:
     time.sleep(600)
 
 
-def await_save(home: Path) -> None:
-    """Wait until a save is being written."""
-    while not list(home.glob("runs/*/checkpoints/.staging-*")):
-        time.sleep(0.0005)
+def stop_in_save(child: int, home: Path, chance: random.Random) -> None:
+    """Let the child rest somewhere in the middle of writing a save."""
+    while True:
+        while not being_saved(home):
+            time.sleep(0.0005)
+        time.sleep(chance.uniform(0.0, 0.01))
+        os.kill(child, signal.SIGSTOP)
+        os.waitpid(child, os.WUNTRACED)
+        if being_saved(home):  # else this computer was faster, or too busy
+            return
+        os.kill(child, signal.SIGCONT)
+
+
+def being_saved(home: Path) -> bool:
+    return bool(list(home.glob("runs/*/checkpoints/.staging-*")))
 
 
 def kill_once(home: Path, chance: random.Random, *, aimed: bool) -> int:
@@ -78,8 +89,7 @@ def kill_once(home: Path, chance: random.Random, *, aimed: bool) -> int:
         first = told.readline()
         time.sleep(chance.uniform(0.0, 0.4))
         if aimed:
-            await_save(home)
-            time.sleep(chance.uniform(0.0, 0.01))
+            stop_in_save(child, home, chance)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         return int([first, *told.read().splitlines()][-1])

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -19,6 +18,7 @@ from transformer_lab.recipes import setup_from
 from transformer_lab.settings import checked, settings_of
 from transformer_lab.text.corpora import load_corpus
 from transformer_lab.ui import generate_layout
+from waiting import PATIENCE, until
 
 TINY = [
     "--corpus=python_docs",
@@ -115,7 +115,7 @@ def test_a_signal_saves_the_run(tmp_path, sent):
         if json.loads(line)["step"] > 5:
             break
     process.send_signal(sent)
-    out, error = process.communicate(timeout=60)
+    out, error = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     summary = json.loads(out.splitlines()[-1])
     assert (summary["state"], summary["reason"]) == ("stopped", "Interrupted.")
@@ -247,7 +247,7 @@ def test_a_taken_port_is_one_line(tmp_path):
         taken.listen()
         port = taken.getsockname()[1]
         process = started("serve", "--home", tmp_path, "--port", port)
-        out, error = process.communicate(timeout=60)
+        out, error = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (2, "")
     assert f"127.0.0.1:{port} cannot be used" in error
     assert "Traceback" not in error
@@ -273,12 +273,9 @@ def test_ending_the_server_saves_what_trains(tmp_path):
     settings = [item for item in TINY if item.startswith("--set")]
     settings += ["--set=data.corpus=python_docs", "--set=train.steps=1000000"]
     process = subprocess.Popen([sys.executable, "-c", code, *settings], stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 60
-    while not (runs := RunStore(tmp_path).list()) or not runs[0].step:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: (runs := RunStore(tmp_path).list()) and runs[0].step)
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=PATIENCE)
     assert b"Traceback" not in error
     run = RunStore(tmp_path).open("latest")
     assert run.state()[0] == "interrupted"
@@ -325,20 +322,27 @@ def test_a_run_is_exported_and_brought_into_another_home(home, tmp_path, capsys)
     assert list(tmp_path.glob("*.part")) == []
 
 
-def test_a_stopped_run_is_resumed_and_extended_from_the_terminal(tmp_path, capsys):
-    process = started("train", "--home", tmp_path, *TINY, "--steps=3000", "--json")
+def interrupted(*arguments):
+    """The lines of a training that got Ctrl-C after a few of its steps."""
+    process = started(*arguments, "--json")
+    given = []
     for line in process.stdout:
-        if json.loads(line)["step"] > 5:
-            break
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    assert main(["resume", "--home", str(tmp_path), "--json"]) == 0
+        given.append(json.loads(line))
+        if len(given) == 5:
+            process.send_signal(signal.SIGINT)
+    process.communicate(timeout=PATIENCE)
+    return given
+
+
+def test_a_stopped_run_is_resumed_and_extended_from_the_terminal(tmp_path, capsys):
+    home = ["--home", str(tmp_path)]
+    *_, first = interrupted("train", *home, *TINY, "--steps=1000000")
+    *steps, second = interrupted("resume", *home)
+    assert (first["state"], second["state"]) == ("stopped", "stopped")
+    assert steps[0]["step"] == first["step"] + 1
+    assert main(["extend", *home, "latest", "--steps", "5", "--json"]) == 0
     *steps, summary = lines(capsys)
-    assert (summary["state"], summary["step"]) == ("finished", 3000)
-    assert steps[0]["step"] > 5
-    assert main(["resume", "--home", str(tmp_path), "quick-start-1"]) == 1
-    assert "train it for more steps" in capsys.readouterr().err
-    assert main(["extend", "--home", str(tmp_path), "latest", "--steps", "5", "--json"]) == 0
-    *steps, summary = lines(capsys)
-    assert [step["step"] for step in steps] == [3001, 3002, 3003, 3004, 3005]
+    assert [step["step"] - second["step"] for step in steps] == [1, 2, 3, 4, 5]
     assert summary["run"] == "quick-start-1-more-1"
+    assert main(["resume", *home, "latest"]) == 1
+    assert "train it for more steps" in capsys.readouterr().err

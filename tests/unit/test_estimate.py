@@ -1,7 +1,6 @@
 """What a training will cost, told before it starts."""
 
 import re
-import time
 from dataclasses import replace
 
 import pytest
@@ -18,6 +17,7 @@ from transformer_lab.recipes import Setup, load_recipes
 from transformer_lab.settings import ConfigError
 from transformer_lab.training import LiveSettings, StepMetrics
 from transformer_lab.training.learning_rules import LEARNING_RULES
+from waiting import PATIENCE, until
 
 SMALL = Setup().with_values(
     {
@@ -147,7 +147,7 @@ def lab(tmp_path):
 def test_the_time_is_measured_while_nothing_trains(lab):
     first = lab.estimate(SMALL, 100)
     assert (first.seconds, first.measured) == (None, False)
-    assert lab.wait(60)
+    assert lab.wait(PATIENCE)
     second = lab.estimate(SMALL, 100)
     assert second.measured
     train = SMALL.train
@@ -157,9 +157,7 @@ def test_the_time_is_measured_while_nothing_trains(lab):
 
 def test_what_a_run_really_took_replaces_the_guess(lab):
     lab.start(SMALL)
-    deadline = time.monotonic() + 60
-    while not lab.current.ended and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(lambda: lab.current.ended)
     assert lab.estimate(SMALL, 100).measured
 
 
@@ -214,12 +212,12 @@ def test_one_loaded_moment_does_not_make_a_long_training_of_a_short_one(lab, mon
     monkeypatch.setattr(step_time, "fastest_step", lambda *few: 100 * real(*few))
     monkeypatch.setattr("transformer_lab.lab.pace.APART", 0.0)
     lab.estimate(SMALL, 100)
-    assert lab.wait(60)
+    assert lab.wait(PATIENCE)
     busy = lab.estimate(SMALL, 100).step_seconds
     monkeypatch.setattr(step_time, "fastest_step", real)
-    assert lab.wait(60)
+    assert lab.wait(PATIENCE)
     lab.estimate(SMALL, 100)
-    assert lab.wait(60)
+    assert lab.wait(PATIENCE)
     assert lab.estimate(SMALL, 100).step_seconds < busy
 
 

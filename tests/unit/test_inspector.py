@@ -21,6 +21,7 @@ from transformer_lab.model import ModelConfig
 from transformer_lab.recipes import Setup
 from transformer_lab.settings import ConfigError, settings_of
 from transformer_lab.text.cache import ByteCache, BytesDisk, open_cache
+from waiting import PATIENCE, until
 
 SETUP = Setup().with_values(
     {
@@ -58,10 +59,7 @@ LOOKS = ("attention", "measures", "lens", "embeddings", "positions", "architectu
 
 def train(lab, setup=SETUP):
     lab.start(setup)
-    deadline = time.monotonic() + 60
-    while not lab.current.ended:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: lab.current.ended)
     return lab.current.status.run_id
 
 
@@ -103,7 +101,7 @@ def kept(home):
 @pytest.mark.parametrize("changes", VARIANTS, ids=str)
 def test_every_variant_can_be_looked_into_or_says_why_not(fresh, changes):
     fresh.initialize(SETUP.with_values(changes))
-    assert fresh.wait(60)
+    assert fresh.wait(PATIENCE)
     inspector = fresh.inspector
     what = opened(fresh, text=inspector.opening("latest"))
     for name in LOOKS:
@@ -197,7 +195,7 @@ def test_the_key_names_weights_shape_tokens_and_what_was_asked(lab):
 
 
 def test_a_page_keeps_seeing_the_weights_it_opened(fresh):
-    fresh.start(SETUP.with_values({"train.steps": 5000}))
+    fresh.start(SETUP.with_values({"train.steps": 1_000_000}))
     while not (fresh.current.snapshot and fresh.current.snapshot.step > 0):
         time.sleep(0.01)
     what = opened(fresh)
@@ -223,10 +221,7 @@ def test_a_text_is_cut_where_the_model_ends_and_tokens_of_another_model_are_refu
 def test_without_its_text_a_run_opens_on_what_it_wrote(fresh):
     entry = fresh.texts.library.add(b"one two three four five six seven " * 40, "mine", "pasted")
     run = train(fresh, SETUP.with_values({"data.corpus": entry.id, "sample.prompt": "one "}))
-    deadline = time.monotonic() + 30
-    while not fresh.written(run):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: fresh.written(run))
     fresh.delete_text(entry.id)
     fresh.close()
     again = Lab(fresh.home)
@@ -246,7 +241,7 @@ def test_importance_is_kept_and_given_again_without_computing(lab):
     first, second = [], []
     for found in (first, second):
         job = lab.inspector.trials.importance(what, mean=False)
-        assert job.wait(60)
+        assert job.wait(PATIENCE)
         found += job.since()[0]
     assert [(one.site, one.loss) for one in first] == [(one.site, one.loss) for one in second]
     assert len({id(one) for one in [*first, *second]}) == 2 * len(first)

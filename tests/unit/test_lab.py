@@ -6,7 +6,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
@@ -26,6 +25,7 @@ from transformer_lab.text.tokenizers import UnknownTextError, WordTokenizer
 from transformer_lab.training import TrainConfig, train
 from transformer_lab.training.batches import Batches
 from transformer_lab.training.optimizers import OPTIMIZERS
+from waiting import PATIENCE, until
 
 TINY = {
     "data.corpus": "python_docs",
@@ -50,13 +50,6 @@ def lab(tmp_path):
     lab = Lab(tmp_path)
     yield lab
     lab.close()
-
-
-def until(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def ended(lab):
@@ -162,7 +155,7 @@ def test_a_new_lab_writes_with_an_old_run(tmp_path):
         texts = []
         for _ in range(2):
             job, snapshot = lab.generate(name, config)
-            assert job.wait(30)
+            assert job.wait(PATIENCE)
             texts.append("".join(job.since()[0]))
         assert len(texts[0]) == 40
         assert texts[0] == texts[1]
@@ -401,7 +394,7 @@ def test_every_tokenizer_trains_and_writes(lab, tokenizer):
     status = ended(lab)
     assert (status.state, status.reason) == ("finished", "")
     job, _ = lab.generate(status.run_id, SampleConfig(prompt="Ein ", length=20))
-    assert job.wait(30)
+    assert job.wait(PATIENCE)
     assert job.error is None
     assert "".join(job.since()[0])
     run = lab.store.open(status.run_id)
@@ -527,7 +520,7 @@ def test_two_trainings_in_turn_equal_the_same_two_alone_bit_for_bit():
 
 def text_of(lab, config):
     job, _ = lab.generate("latest", config)
-    assert job.wait(60)
+    assert job.wait(PATIENCE)
     return "".join(job.since()[0])
 
 

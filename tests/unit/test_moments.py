@@ -1,7 +1,6 @@
 """Moments of a model's life: where they lie, how many, and what is in them."""
 
 import itertools
-import time
 
 import pytest
 import torch
@@ -10,6 +9,7 @@ from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.recipes import Setup
 from transformer_lab.training import moments
 from transformer_lab.training.moments import MomentError, Moments, is_landmark
+from waiting import until
 
 WEIGHTS = {"head.weight": torch.linspace(-2, 2, 600).view(20, 30)}
 SETUP = Setup().with_values(
@@ -32,10 +32,7 @@ SETUP = Setup().with_values(
 
 
 def ended(lab):
-    deadline = time.monotonic() + 60
-    while not lab.current.ended:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: lab.current.ended)
     return lab.current.status.run_id
 
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from elsewhere import Away, Elsewhere
 
+from elsewhere import Away, Elsewhere
 from transformer_lab.generation import SampleConfig
 from transformer_lab.inspection.audit import Verdict
 from transformer_lab.inspection.induction import InductionCheck
@@ -18,6 +18,7 @@ from transformer_lab.training import LiveSettings, TrainConfig
 from transformer_lab.training.batches import Batches
 from transformer_lab.training.evaluate import evaluate
 from transformer_lab.training.learning_rules import LEARNING_RULES
+from waiting import PATIENCE
 
 SETUP = Setup().with_values(
     {
@@ -76,7 +77,7 @@ def away(tmp_path, monkeypatch):
 
     def made(changes):
         lab.initialize(SETUP.with_values(changes))
-        assert lab.wait(60)
+        assert lab.wait(PATIENCE)
         here = lab.snapshot("latest")
         generator = torch.Generator().manual_seed(1)
         weights = {
@@ -95,7 +96,7 @@ def away(tmp_path, monkeypatch):
 
 
 def results(job):
-    assert job.wait(60)
+    assert job.wait(PATIENCE)
     assert job.error is None, job.error
     return job.since()[0]
 

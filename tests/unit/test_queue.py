@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
@@ -15,6 +14,7 @@ from transformer_lab.lab.queue import LONGEST, Queue, QueueFullError, Waiting
 from transformer_lab.lab.runs import RunStore
 from transformer_lab.recipes import Setup
 from transformer_lab.settings import ConfigError
+from waiting import PATIENCE, until
 
 SETUP = Setup().with_values(
     {
@@ -40,13 +40,6 @@ def lab(tmp_path):
     lab = Lab(tmp_path)
     yield lab
     lab.close()
-
-
-def until(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def waiting(name):
@@ -108,7 +101,7 @@ def test_what_waits_starts_by_itself_one_after_the_other(lab):
     until(lambda: lab.current.status.step > 0)
     lab.enqueue(SETUP, "second")
     lab.enqueue(SETUP, "third")
-    assert lab.wait(10)
+    assert lab.wait(PATIENCE)
     assert states(lab) == {"first-1": "running"}
     lab.stop()
     until(lambda: states(lab).get("third-1") == "finished")
@@ -127,7 +120,7 @@ def test_the_queue_survives_a_restart_and_then_runs_when_asked(tmp_path):
     lab = Lab(tmp_path)
     try:
         assert names(lab.queue) == ["second"]
-        assert lab.wait(10)
+        assert lab.wait(PATIENCE)
         assert states(lab) == {"first-1": "interrupted"}
         lab.run_queue()
         until(lambda: states(lab).get("second-1") == "finished")
@@ -240,12 +233,12 @@ def test_what_waits_stays_in_the_queue_until_its_runs_folder_is_there(lab, monke
 
     def waiting_create(*args):
         reached.set()
-        assert go.wait(60)
+        assert go.wait(PATIENCE)
         return create(*args)
 
     monkeypatch.setattr(RunStore, "create", waiting_create)
     lab.enqueue(SETUP, "mine")
-    assert reached.wait(60)
+    assert reached.wait(PATIENCE)
     assert names(Queue(lab.home)) == ["mine"]
     assert lab.wait(0) is False
     go.set()
@@ -258,16 +251,16 @@ def test_what_is_stopped_before_its_first_step_stays_in_the_queue(lab, monkeypat
 
     def waiting_fetched(*args):
         reached.set()
-        assert go.wait(60)
+        assert go.wait(PATIENCE)
         return fetched(*args)
 
     monkeypatch.setattr(lab.texts, "fetched", waiting_fetched)
     lab.enqueue(SETUP, "mine")
-    assert reached.wait(60)
+    assert reached.wait(PATIENCE)
     lab.stop()
     go.set()
     until(lambda: lab.current.ended)
-    assert lab.wait(60)
+    assert lab.wait(PATIENCE)
     (item,) = Queue(lab.home).list()
     assert "stopped before its first step" in item.problem
     lab.run_queue()
@@ -321,7 +314,7 @@ def test_a_queue_that_cannot_be_written_starts_nothing_twice(lab, monkeypatch):
             lab.enqueue(SETUP, "other")
         lab.stop()
         until(lambda: states(lab).get("mine-1") == "finished")
-        assert lab.wait(60)
+        assert lab.wait(PATIENCE)
         assert lab.queue.list() == []
     lab.enqueue(SETUP, "other")
     until(lambda: states(lab).get("other-1") == "finished")
@@ -383,7 +376,7 @@ def test_two_programs_that_write_the_queue_at_once_lose_nothing(tmp_path):
         for program in programs:
             program.stdin.write("go\n")
             program.stdin.flush()
-        assert [program.wait(120) for program in programs] == [0, 0]
+        assert [program.wait(PATIENCE) for program in programs] == [0, 0]
     finally:
         for program in programs:
             program.kill()
@@ -422,7 +415,7 @@ def test_two_labs_that_work_off_one_queue_train_each_item_once(tmp_path):
         for lab in labs:
             lab.stdin.write("go\n")
             lab.stdin.flush()
-        assert [lab.wait(120) for lab in labs] == [0, 0]
+        assert [lab.wait(PATIENCE) for lab in labs] == [0, 0]
     finally:
         for lab in labs:
             lab.kill()

@@ -1,11 +1,10 @@
 """Races: several models trained in turn on the very same batches."""
 
-import time
-
 import pytest
 
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.recipes import Setup
+from waiting import until
 
 SETUP = Setup().with_values(
     {
@@ -30,13 +29,6 @@ def lab(tmp_path):
     lab = Lab(tmp_path)
     yield lab
     lab.close()
-
-
-def until(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def losses(lab, run_id):

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
@@ -32,6 +31,7 @@ from transformer_lab.training.checkpoint import (
 )
 from transformer_lab.training.optimizers import OPTIMIZERS
 from transformer_lab.training.schedule import SCHEDULES
+from waiting import until
 
 TINY = {
     "data.corpus": "python_docs",
@@ -59,13 +59,6 @@ def lab(tmp_path):
     lab = Lab(tmp_path)
     yield lab
     lab.close()
-
-
-def until(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
 
 
 def ended(lab):

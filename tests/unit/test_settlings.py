@@ -1,11 +1,10 @@
 """How the latents of a live model settle, looked at from outside."""
 
-import time
-
 import pytest
 
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.recipes import Setup
+from waiting import until
 
 PC_SETUP = {
     "data.corpus": "python_docs",
@@ -24,13 +23,6 @@ def lab(tmp_path):
     made = Lab(tmp_path / "home")
     yield made
     made.close()
-
-
-def until(happened):
-    limit = time.monotonic() + 30
-    while not happened():
-        assert time.monotonic() < limit
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(("feedforward", "parts"), [("pc", 2), ("relu_squared", 0)])

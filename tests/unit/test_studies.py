@@ -11,6 +11,7 @@ from transformer_lab.experiments.experiment import Partial
 from transformer_lab.lab import studies
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.settings import ConfigError
+from waiting import PATIENCE, until
 
 SHORT = {"steps": 3, "epochs": 1, "seeds": 1, "width": 8}
 LONG = SHORT | {"epochs": 100, "seeds": 20}
@@ -31,21 +32,15 @@ def measuring(trial, until):
     until(lambda: trial.latest is not None and trial.latest.result.races)
 
 
-@pytest.fixture
-def until():
-    def wait(happened):
-        for _ in range(3000):
-            if happened():
-                return
-            threading.Event().wait(0.01)
-        raise AssertionError("it did not happen in time")
-
-    return wait
+@pytest.fixture(name="until")
+def until_fixture():
+    """Wait for something to become true; gives it."""
+    return until
 
 
 def test_an_experiment_is_measured_to_its_end_and_kept(lab):
     trial = lab.studies.start("race", race())
-    assert trial.job.wait(60)
+    assert trial.job.wait(PATIENCE)
     assert trial.state == "done"
     assert trial.latest.progress == 1
     assert lab.studies.find("race") is trial
@@ -56,12 +51,12 @@ def test_stop_keeps_what_was_measured_and_it_can_start_anew(lab, until):
     trial = lab.studies.start("race", race(**LONG))
     measuring(trial, until)
     lab.studies.stop("race")
-    assert trial.job.wait(60)
+    assert trial.job.wait(PATIENCE)
     assert trial.state == "stopped"
     assert trial.latest.result.races
     assert 0 < trial.latest.progress < 1
     again = lab.studies.start("race", race())
-    assert again.job.wait(60)
+    assert again.job.wait(PATIENCE)
     assert lab.studies.find("race") is again
 
 
@@ -75,7 +70,7 @@ def test_the_same_experiment_does_not_run_twice_at_once_and_no_more_than_two(lab
     assert lab.studies.find("leak") is None
     assert lab.studies.newest().key == "gradients"
     lab.studies.stop("gradients")
-    lab.studies.find("gradients").job.wait(60)
+    lab.studies.find("gradients").job.wait(PATIENCE)
     assert lab.studies.newest().key == "race"  # what runs is shown first
 
 
@@ -91,7 +86,7 @@ def test_a_file_found_damaged_while_it_runs_is_told_as_a_sentence(lab):
     data.mkdir()
     (data / "cifar-10-binary.tar.gz").write_bytes(b"no archive")
     trial = lab.studies.start("leak", EXPERIMENTS["leak"].settings(pictures="cifar10"))
-    assert trial.job.wait(60)
+    assert trial.job.wait(PATIENCE)
     assert trial.state == "failed"
     assert "CIFAR-10" in trial.error
     assert "Error" not in trial.error
@@ -126,7 +121,7 @@ def test_an_experiment_with_a_runner_of_its_own_gets_the_lab_and_is_closed_by_st
     while trial.version < 3:
         threading.Event().wait(0.01)
     lab.studies.stop("race")
-    assert trial.job.wait(60)
+    assert trial.job.wait(PATIENCE)
     assert closed.is_set()
     assert asked == [(lab, settings)]
     assert trial.latest.result.count == trial.version - 1

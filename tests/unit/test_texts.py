@@ -8,7 +8,6 @@ import socket
 import sqlite3
 import sys
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -26,6 +25,7 @@ from transformer_lab.text.library import Library, clean_name
 from transformer_lab.text.overlap import overlap
 from transformer_lab.text.split import bits_per_byte, encode_corpus, parts
 from transformer_lab.text.tasks import TASKS, held_out, task_text
+from waiting import PATIENCE
 
 STORY = "Once upon a time there was a small model that learned to read.\n" * 40
 
@@ -128,9 +128,12 @@ def test_a_damaged_download_is_called_damaged_not_missing(tmp_path):
 
 
 class Server(http.server.BaseHTTPRequestHandler):
+    ending = threading.Event()
+
     def do_GET(self):
         if self.path == "/stalled":
-            time.sleep(3)
+            self.ending.wait()
+            return
         self.send_response(200)
         self.end_headers()
         self.wfile.write(STORY.encode())
@@ -144,6 +147,7 @@ def address():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
+    Server.ending.set()
     server.shutdown()
 
 
@@ -155,12 +159,15 @@ def test_a_download_with_the_right_hash_is_kept(address, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("path", "sha256", "why"),
-    [("/story", "0" * 64, "not the known text"), ("/stalled", RIGHT, "no connection")],
+    ("path", "sha256", "patience", "why"),
+    [
+        ("/story", "0" * 64, PATIENCE, "not the known text"),
+        ("/stalled", RIGHT, 0.3, "no connection"),
+    ],
 )
-def test_a_download_that_goes_wrong_keeps_nothing(address, tmp_path, path, sha256, why):
+def test_a_download_that_goes_wrong_keeps_nothing(address, tmp_path, path, sha256, patience, why):
     with pytest.raises(CorpusMissingError, match=why):
-        corpora.download(address + path, sha256, tmp_path, patience=0.3)
+        corpora.download(address + path, sha256, tmp_path, patience=patience)
     assert not list(tmp_path.iterdir())
 
 

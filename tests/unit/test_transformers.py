@@ -1,7 +1,6 @@
 """The race of transformers: its controls, what it concludes, and that the lab races the same."""
 
 import itertools
-import threading
 from dataclasses import replace
 
 import pytest
@@ -22,6 +21,7 @@ from transformer_lab.lab.transformer_race import NAME
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.corpora import corpus_folders
 from transformer_lab.training import NonFiniteLossError
+from waiting import PATIENCE, until
 
 SMALL = {"training_steps": 10, "width": 16, "seeds": 1}
 EVERYBODY = TransformerSettings(**SMALL, **dict.fromkeys(CHOSEN, True))
@@ -147,7 +147,7 @@ def test_what_cannot_race_says_so_at_its_setting():
 
 def test_the_lab_races_the_same_as_runs_that_stay(lab, everybody):
     trial = lab.studies.start("transformers", EVERYBODY)
-    assert trial.job.wait(120)
+    assert trial.job.wait(PATIENCE)
     assert trial.state == "done", trial.error
     lab.refresh()
     runs = {run.lane: run for run in lab.runs()}
@@ -167,13 +167,10 @@ def test_the_lab_races_the_same_as_runs_that_stay(lab, everybody):
 def test_stop_ends_all_lanes_and_keeps_what_was_measured(lab):
     long = replace(EVERYBODY, training_steps=5000)
     trial = lab.studies.start("transformers", long)
-    for _ in range(6000):
-        if trial.latest and trial.latest.progress > 0:
-            break
-        threading.Event().wait(0.01)
+    until(lambda: trial.latest and trial.latest.progress > 0)
     lab.studies.stop("transformers")
-    assert trial.job.wait(60)
-    assert lab.wait(60)
+    assert trial.job.wait(PATIENCE)
+    assert lab.wait(PATIENCE)
     assert trial.state == "stopped"
     assert EXPERIMENT.verdict(trial.latest.result).startswith("Not yet enough")
     assert {run.status.state for run in lab.racing(f"{NAME}-1")} == {"stopped"}
@@ -183,19 +180,16 @@ def test_it_waits_while_something_else_is_training(lab):
     busy = EVERYBODY.setups("python_docs", 0)[STANDARD].with_values({"train.steps": 100_000})
     lab.start(busy, "busy")
     trial = lab.studies.start("transformers", TransformerSettings(**SMALL, pc_learning=False))
-    for _ in range(6000):
-        if trial.latest and "waiting" in trial.latest.words:
-            break
-        threading.Event().wait(0.01)
+    until(lambda: trial.latest and "waiting" in trial.latest.words)
     assert trial.latest.words == "waiting until nothing else is training"
     lab.stop()
-    assert trial.job.wait(120)
+    assert trial.job.wait(PATIENCE)
     assert trial.state == "done", trial.error
 
 
 def test_its_time_is_known_beforehand(lab):
     lab.studies.estimated_seconds("transformers", TransformerSettings(seeds=1))
-    assert lab.wait(60)  # the speed of this computer is measured first
+    assert lab.wait(PATIENCE)  # the speed of this computer is measured first
     one = lab.studies.estimated_seconds("transformers", TransformerSettings(seeds=1))
     three = lab.studies.estimated_seconds("transformers", TransformerSettings(seeds=3))
     more = lab.studies.estimated_seconds(

@@ -8,6 +8,7 @@ import torch
 
 from transformer_lab.lab.jobs import Jobs
 from transformer_lab.lab.worker import Worker
+from waiting import PATIENCE, until
 
 
 class Lane:
@@ -39,7 +40,7 @@ class Lane:
 def worker():
     worker = Worker()
     yield worker
-    assert worker.close(10)
+    assert worker.close(PATIENCE)
 
 
 @pytest.fixture
@@ -52,14 +53,7 @@ def jobs():
 def asked(worker):
     done = threading.Event()
     worker.submit(done.set)
-    return done.wait(10)
-
-
-def until(condition):
-    deadline = time.monotonic() + 10
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert condition()
+    return done.wait(PATIENCE)
 
 
 def test_two_lanes_take_turns_on_one_thread(worker):
@@ -108,13 +102,13 @@ def test_closing_finishes_what_was_asked():
     worker, seen = Worker(), []
     for number in range(10):
         worker.submit(lambda number=number: seen.append(number))
-    assert worker.close(10)
+    assert worker.close(PATIENCE)
     assert seen == list(range(10))
 
 
 def test_a_job_is_read_with_a_cursor_that_takes_nothing_away(jobs):
     job = jobs.start("Counting", iter(range(5)))
-    assert job.wait(10)
+    assert job.wait(PATIENCE)
     assert job.since() == ([0, 1, 2, 3, 4], 5)
     assert job.since(3) == ([3, 4], 5)
     assert job.since(5) == ([], 5)
@@ -136,7 +130,7 @@ def test_a_stopped_job_keeps_what_it_has_and_closes_its_work(jobs):
     job = jobs.start("Endless", endless())
     until(lambda: job.since()[1] > 3)
     job.stop()
-    assert job.wait(10)
+    assert job.wait(PATIENCE)
     assert closed.is_set()
     assert job.stopped
     assert job.since()[1] > 3
@@ -148,7 +142,7 @@ def test_a_failing_job_ends_with_a_sentence(jobs):
         raise ValueError("by hand")
 
     job = jobs.start("Something", failing())
-    assert job.wait(10)
+    assert job.wait(PATIENCE)
     assert job.error == "Something failed: by hand"
     assert job.since() == ([1], 1)
 
@@ -157,17 +151,19 @@ def test_a_question_is_answered_or_raises_what_its_work_raises(jobs):
     assert jobs.ask(lambda: 6 * 7) == 42
     with pytest.raises(ZeroDivisionError):
         jobs.ask(lambda: 1 / 0)
+    rest = threading.Event()
     with pytest.raises(TimeoutError):
-        jobs.ask(lambda: time.sleep(0.2), timeout=0.01)
+        jobs.ask(rest.wait, timeout=0.01)
+    rest.set()
 
 
 def test_questions_do_not_wait_behind_long_jobs_and_compute_on_one_thread(jobs):
     rest = threading.Event()
-    held = [jobs.start("Long", iter(lambda: rest.wait(10), True)) for _ in range(4)]
-    assert jobs.ask(torch.get_num_threads, timeout=10) == 1
+    held = [jobs.start("Long", iter(lambda: rest.wait(PATIENCE), True)) for _ in range(4)]
+    assert jobs.ask(torch.get_num_threads, timeout=PATIENCE) == 1
     assert not any(job.done for job in held)
     rest.set()
-    assert all(job.wait(10) for job in held)
+    assert all(job.wait(PATIENCE) for job in held)
 
 
 def test_jobs_compute_on_one_thread_and_leave_others_theirs(jobs):
@@ -177,7 +173,7 @@ def test_jobs_compute_on_one_thread_and_leave_others_theirs(jobs):
         yield torch.get_num_threads()
 
     job = jobs.start("Threads", threads())
-    assert job.wait(10)
+    assert job.wait(PATIENCE)
     assert job.since()[0] == [1]
     assert torch.get_num_threads() == before
 
@@ -192,39 +188,41 @@ def test_a_short_job_is_done_while_many_long_ones_are_not(jobs):
     held = [jobs.start("Long", long()) for _ in range(8)]  # for two places
     until(lambda: all(job.since()[1] for job in held))  # they take turns
     for _ in range(3):
-        assert jobs.start("Short", iter(range(3))).wait(10)
+        assert jobs.start("Short", iter(range(3))).wait(PATIENCE)
     assert not any(job.done for job in held)
     before = [job.since()[1] for job in held]
     until(lambda: all(job.since()[1] > so_far for job, so_far in zip(held, before, strict=True)))
     rest.set()
-    assert all(job.wait(10) for job in held)
+    assert all(job.wait(PATIENCE) for job in held)
     assert all(len(set(job.since()[0])) == 1 for job in held)  # each stays on its thread
 
 
 def test_as_many_jobs_compute_at_once_as_there_are_places(jobs):
     lock, now, most = threading.Lock(), 0, 0
+    two = threading.Barrier(2)
 
     def counted():
         nonlocal now, most
-        for _ in range(5):
+        for item in range(5):
             with lock:
                 now, most = now + 1, max(most, now + 1)
-            time.sleep(0.02)
+            if item == 0:
+                two.wait(PATIENCE)
             with lock:
                 now -= 1
             yield None
 
-    assert all(job.wait(30) for job in [jobs.start("Counted", counted()) for _ in range(6)])
+    assert all(job.wait(PATIENCE) for job in [jobs.start("Counted", counted()) for _ in range(6)])
     assert most == 2
 
 
 def test_a_job_is_stopped_while_it_waits_for_its_turn(jobs):
     rest = threading.Event()
-    held = [jobs.start("Long", iter(lambda: rest.wait(10), True)) for _ in range(2)]
+    held = [jobs.start("Long", iter(lambda: rest.wait(PATIENCE), True)) for _ in range(2)]
     waiting = jobs.start("Waiting", iter(range(3)))
     waiting.stop()
-    assert waiting.wait(10)
+    assert waiting.wait(PATIENCE)
     assert not any(job.done for job in held)
     rest.set()
-    assert all(job.wait(10) for job in held)
-    assert jobs.start("After", iter(range(3))).wait(10)  # no place was lost
+    assert all(job.wait(PATIENCE) for job in held)
+    assert jobs.start("After", iter(range(3))).wait(PATIENCE)  # no place was lost

@@ -163,7 +163,9 @@ class _Printer:
     def show(self, run: LiveRun) -> None:
         if run.active and (note := self.news(run)):
             mention(note, to=sys.stderr if self._as_json else sys.stdout)
-        begun = run.made.saved.progress.step if run.made and run.made.saved else 0
+        if run.made is None:  # which steps are new is known once the save has been read
+            return
+        begun = run.made.saved.progress.step if run.made.saved else 0
         points, self._cursor = run.stream.since(self._cursor)
         for point in points:
             if point.step <= begun:

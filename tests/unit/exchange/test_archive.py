@@ -10,7 +10,6 @@ import shutil
 import sqlite3
 import stat
 import threading
-import time
 import tracemalloc
 import zipfile
 from dataclasses import asdict, fields
@@ -43,6 +42,7 @@ from transformer_lab.recipes import Setup
 from transformer_lab.training import StepMetrics
 from transformer_lab.training.checkpoint import META, WEIGHTS, load_checkpoint, load_training
 from transformer_lab.training.moments import Moments
+from waiting import until
 
 WHERE = "checkpoints/step-00000012"
 TRAINED = Setup().with_values(
@@ -219,13 +219,6 @@ def test_a_run_that_came_in_goes_on_exactly_as_it_would_have_at_home(tmp_path):
     assert losses[0] == losses[1]
     read_archive(io.BytesIO(packed(ends[1].folder)), tmp_path / "runs", "came-2")
     assert Run(tmp_path / "runs/came-2").seams == ends[1].seams
-
-
-def until(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
 
 
 def test_everything_in_an_archive_can_be_read_without_us(run, archive, tmp_path):
