@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scipy.stats import ttest_1samp
 from sklearn.datasets import load_digits
 
 from transformer_lab.experiments import evaluator, leak_microscope, report, statistics
@@ -46,7 +45,7 @@ from transformer_lab.experiments.pictures import (
     digits_table,
     one_hot,
 )
-from transformer_lab.experiments.race_result import RaceSettings, is_clear
+from transformer_lab.experiments.race_result import RaceSettings
 from transformer_lab.experiments.transformer_variants import TransformerSettings
 from transformer_lab.pcn import classify
 from transformer_lab.settings import ConfigError, checked, settings_of
@@ -339,7 +338,9 @@ def race_holds(found):
 def test_predictive_coding_classifies_about_as_well_as_backpropagation(result):
     race_holds(result("race"))
     assert EXPERIMENTS["race"].answer(result("race")) == 1
-    assert EXPERIMENTS["race"].verdict(result("race")).startswith("No clear difference")
+    assert (
+        EXPERIMENTS["race"].verdict(result("race")).startswith("The difference, seed by seed, is")
+    )
 
 
 @pytest.mark.parametrize("rule", ["zero_divergence", "fixed_prediction"])
@@ -348,20 +349,6 @@ def test_the_exact_rules_learn_what_backpropagation_learns(rule):
     race = [*run][-1].result.races[0]
     ours, theirs = race.accuracy["predictive_coding"], race.accuracy["backpropagation"]
     assert ours == pytest.approx(theirs, abs=0.5)  # rounding may turn a picture or two
-
-
-@pytest.mark.parametrize(
-    ("found", "clear"),
-    [
-        ([9.0, 8.0, 10.0], True),
-        ([-9.0, -8.0, -10.0], True),
-        ([9.0, 8.0, -1.0], False),
-        ([1.0, 1.5, 0.5], False),
-        ([9.0, 8.0], False),
-    ],
-)
-def test_a_difference_is_clear_only_when_it_is_steady_and_no_noise(found, clear):
-    assert is_clear(found, 94.0, 450) == clear
 
 
 # The gradients
@@ -453,25 +440,6 @@ def test_chance_is_the_exact_binomial_interval(trials, classes, level):
             bounds.pop(0)
     guess = statistics.chance(trials, classes, level)
     assert [guess.low, guess.high] == [100 * k / trials for k in found]
-
-
-@pytest.mark.parametrize(
-    ("found", "clear"),
-    [
-        ([0.1, 0.11, 0.09], True),
-        ([-0.1, -0.11, -0.09], True),
-        ([0.1, 0.11, -0.09], False),
-        ([0.1, 0.01, 0.3], False),  # p = 0.26
-        ([0.1, 0.11], False),
-        ([0.0, 0.0, 0.0], False),
-        ([0.1, 0.01, 0.3] * 3, True),  # p = 0.006
-    ],
-)
-def test_paired_differences_are_clear_when_they_pass_the_t_test(found, clear):
-    assert statistics.clearly_apart(found) == clear
-    passes = ttest_1samp(found, 0.0).pvalue < 0.05 if any(found) else False
-    if len(found) >= 3 and len({one > 0 for one in found}) == 1:
-        assert passes == clear
 
 
 def test_chance_covers_as_many_guesses_as_it_says():

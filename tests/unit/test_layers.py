@@ -20,7 +20,7 @@ ROOMS: dict[str, set[str]] = {
     "training": {"torch", "numpy", "safetensors"},
     "inspection": {"torch", "numpy"},
     "recipes": set(),
-    "experiments": {"torch", "numpy"},
+    "experiments": {"torch", "numpy", "scipy"},
     "exchange": {"torch", "safetensors"},
     "lab": {"torch", "numpy", "filelock", "psutil", "cachetools"},
     "ui": {

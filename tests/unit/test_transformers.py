@@ -100,10 +100,10 @@ def lanes(**losses):
 @pytest.mark.parametrize(
     ("ours", "answer", "words"),
     [
-        ([1.8, 1.81, 1.82], 0, "clearly below"),
-        ([2.2, 2.21, 2.22], 2, "clearly above"),
-        ([2.01, 2.02, 1.99], 1, "no clear difference"),
-        ([1.8, 1.81], 1, "no clear difference"),  # two seeds never suffice
+        ([1.8, 1.81, 1.82], 0, "clearly better"),
+        ([2.2, 2.21, 2.22], 2, "clearly worse"),
+        ([2.01, 2.02, 1.99], 1, "cannot tell: 3 seeds show differences above"),
+        ([1.8, 1.81], 1, "cannot tell with 2 of at least 3 seeds"),  # two seeds never suffice
     ],
 )
 def test_the_verdict_follows_from_the_numbers(ours, answer, words):

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from transformer_lab.experiments.experiment import Plot, Table
+from transformer_lab.experiments.paired import cannot_tell, interval, paired
 from transformer_lab.experiments.statistics import (
     Chance,
     Spread,
     chance_reference,
-    noise,
     over_seeds,
     spread,
 )
@@ -174,12 +174,6 @@ def answer(result: RaceResult) -> int | None:
     return 0 if mean > 0 else 2
 
 
-def is_clear(found: list[float], accuracy: float, tests: int) -> bool:
-    """Whether a difference is clear: of one sign in each of three seeds or more, and not noise."""
-    same_sign = all(one > 0 for one in found) or all(one < 0 for one in found)
-    return len(found) >= 3 and same_sign and abs(spread(found).mean) > noise(accuracy, tests)
-
-
 def verdict(result: RaceResult) -> str:
     """One sentence, from the numbers."""
     found = differences(result)
@@ -191,11 +185,12 @@ def verdict(result: RaceResult) -> str:
         f"judged by one feed-forward pass, predictive coding is right on {ours} % of the test "
         f"digits and backpropagation on {theirs} % (chance is {result.chance.percent:.0f} %)."
     )
-    if not is_clear(found, theirs.mean, result.tests):
-        return f"No clear difference: {numbers}"
-    ahead = "Predictive coding" if found[0] > 0 else "Backpropagation"
-    gap = abs(spread(found).mean)
-    return f"{ahead} is ahead by {gap:.1f} points: {numbers}"
+    gap = paired(found)
+    between = f"The difference, seed by seed, is {interval(gap, 1)} points"
+    if not gap.clear():
+        return f"{between}, and we {cannot_tell(gap, 'points', 1)}: {numbers}"
+    ahead = "predictive coding" if gap.mean > 0 else "backpropagation"
+    return f"{between}, so {ahead} is ahead: {numbers}"
 
 
 def tables(result: RaceResult) -> list[Table]:

@@ -1,9 +1,10 @@
-"""The little statistics the experiments need: chance and its interval, and ranges over seeds."""
+"""Chance and its interval, and ranges over seeds. Verdicts on differences are in `paired.py`."""
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import stdev
+
+from scipy import stats
 
 from transformer_lab.experiments.experiment import Reference, Series
 
@@ -51,25 +52,8 @@ def chance(trials: int, classes: int, level: float = 0.95) -> Chance:
     """
     if trials < 1 or classes < 2:
         raise ValueError(f"Nothing to guess: {trials} trials, {classes} classes.")
-    low = quantile(trials, 1 / classes, (1 - level) / 2)
-    high = quantile(trials, 1 / classes, (1 + level) / 2)
+    low, high = stats.binom.ppf([(1 - level) / 2, (1 + level) / 2], trials, 1 / classes)
     return Chance(percent=100 / classes, low=100 * low / trials, high=100 * high / trials)
-
-
-def quantile(trials: int, probability: float, share: float) -> int:
-    """The smallest k for which a binomial variable is at most k with probability >= `share`."""
-    total = 0.0
-    for k in range(trials + 1):
-        total += math.exp(
-            math.lgamma(trials + 1)
-            - math.lgamma(k + 1)
-            - math.lgamma(trials - k + 1)
-            + k * math.log(probability)
-            + (trials - k) * math.log1p(-probability)
-        )
-        if total >= share:
-            return k
-    return trials
 
 
 def noise(accuracy: float, tests: int) -> float:
@@ -86,26 +70,6 @@ def clearly_above(one: Spread, other: Spread, tests: int) -> bool:
     """Whether one accuracy is above the other in three seeds or more, and by more than noise."""
     apart = one.low > other.high and min(one.count, other.count) >= 3
     return apart and one.mean - other.mean > noise(one.mean, tests)
-
-
-# 97.5 % of Student's t with 1, 2 ... degrees of freedom lie below these.
-STUDENT = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
-    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093,
-)  # fmt: skip
-
-
-def clearly_apart(differences: Sequence[float]) -> bool:
-    """Whether differences, one a seed, are more than luck.
-
-    They must be of one sign in three seeds or more, and pass a paired t-test (two-sided, 95 %).
-    """
-    count = len(differences)
-    same_sign = all(one > 0 for one in differences) or all(one < 0 for one in differences)
-    if count < 3 or not same_sign:
-        return False
-    error = stdev(differences) / math.sqrt(count)
-    return abs(spread(differences).mean) > STUDENT[min(count - 1, len(STUDENT)) - 1] * error
 
 
 def chance_reference(guess: Chance) -> Reference:

@@ -5,13 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from transformer_lab.experiments.experiment import Plot, Reference, Table
-from transformer_lab.experiments.statistics import (
-    Spread,
-    bars,
-    clearly_apart,
-    over_seeds,
-    spread,
-)
+from transformer_lab.experiments.paired import Paired, cannot_tell, holm, interval, paired
+from transformer_lab.experiments.statistics import Spread, bars, over_seeds, spread
 from transformer_lab.experiments.transformer_variants import (
     IDENTITY,
     MATCHED,
@@ -69,6 +64,22 @@ class TransformerRace:
             for seed, lane in ours.items()
             if seed in theirs
         ]
+
+    def compared(self) -> dict[str, tuple[Paired, bool]]:
+        """Each racer with its control: the paired difference, and whether it is clear.
+
+        Corrected for there being several.
+        """
+        found = {
+            name: paired(values)
+            for name in racers(self.settings)
+            if (values := self.differences(name, VARIANTS[name].control))
+        }
+        corrected = holm([one.p for one in found.values()])
+        return {
+            name: (one, one.clear(p))
+            for (name, one), p in zip(found.items(), corrected, strict=True)
+        }
 
     def identical(self) -> list[bool]:
         """Of every seed that has both: whether T = 0 gave the losses of the standard model."""
@@ -149,12 +160,12 @@ def racers(settings: TransformerSettings) -> list[str]:
 
 def answer(result: TransformerRace) -> int | None:
     """Which option of the question is right; None too while PC-FFN does not take part."""
-    found = result.differences("pc_ffn", MATCHED)
-    if not found:
+    if not result.differences("pc_ffn", MATCHED):
         return None
-    if not clearly_apart(found):
+    found, clear = result.compared()["pc_ffn"]
+    if not clear:
         return 1
-    return 0 if found[0] < 0 else 2
+    return 0 if found.mean < 0 else 2
 
 
 def verdict(result: TransformerRace) -> str:
@@ -178,18 +189,17 @@ def verdict(result: TransformerRace) -> str:
 def compared(result: TransformerRace, name: str) -> str:
     """One racer beside its control, in words; empty before a seed has both."""
     variant = VARIANTS[name]
-    found = result.differences(name, variant.control)
-    if not found:
+    if name not in result.compared():
         return ""
+    found, clear = result.compared()[name]
     numbers = nats(lane.losses[-1] for lane in result.ended(name).values())
     cost = result.cost(name)
     price = f" at {cost:.1f} times the standard's time" if cost else ""
     whom = "it" if variant.control == STANDARD else f"“{VARIANTS[variant.control].words}”"
-    if not clearly_apart(found):
-        return f"{variant.words} at {numbers}, no clear difference from {whom},{price}"
-    side = "above" if found[0] > 0 else "below"
-    gap = abs(spread(found).mean)
-    return f"{variant.words} at {numbers}, clearly {side} {whom} by {gap:.3f},{price}"
+    against = f"{variant.words} at {numbers}, against {whom} {interval(found, 3)}"
+    if not clear:
+        return f"{against}, {cannot_tell(found, 'nats', 3)},{price}"
+    return f"{against}, clearly {'worse' if found.mean > 0 else 'better'},{price}"
 
 
 def nats(losses: Iterable[float]) -> str:
@@ -226,7 +236,7 @@ def tables(result: TransformerRace) -> list[Table]:
                 "transformer",
                 "parameters",
                 "loss",
-                "above its control",
+                "above its control, mean and 95 % interval",
                 "time, of the standard's",
             ],
             rows=found,
@@ -240,10 +250,10 @@ def tables(result: TransformerRace) -> list[Table]:
 
 
 def _difference(result: TransformerRace, name: str) -> str:
-    if name == STANDARD:
+    if name not in result.compared():
         return ""
-    found = result.differences(name, VARIANTS[name].control)
-    return f"{nats(found)}, {'clear' if clearly_apart(found) else 'not clear'}" if found else ""
+    found, clear = result.compared()[name]
+    return f"{interval(found, 3)}: {'clear' if clear else cannot_tell(found, 'nats', 3)}"
 
 
 def rows(result: TransformerRace) -> list[dict[str, Any]]:
