@@ -144,6 +144,21 @@ def test_a_training_that_is_being_prepared_can_be_stopped_and_leaves_nothing(lab
     assert [run.id for run in lab.store.list()] == ["next-1"]
 
 
+def test_two_starts_with_the_same_settings_are_two_trainings(lab, gate):
+    """The second does not take the first for a model that was merely initialized."""
+    lab.set_at_once(2)
+    reading = gate(lab.texts, "fetched")
+    lab.start(ENDLESS, "one")
+    reading.reached()
+    lab.start(ENDLESS, "two")
+    reading.open()
+    until(lambda: {run.id for run in lab.store.all() if run.is_held()} == {"one-1", "two-1"})
+    for name in ("one-1", "two-1"):
+        until(lambda name=name: lab.live(name) is not None)
+        lab.stop(run_id=name)
+        until(lambda name=name: lab.live(name) is None or lab.live(name).ended)
+
+
 def test_a_resume_that_is_stopped_while_it_is_prepared_leaves_the_run_as_it_was(lab, gate):
     lab.start(ENDLESS, "mine")
     until(lambda: lab.current.status.step > 2)

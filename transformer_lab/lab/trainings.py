@@ -95,7 +95,7 @@ class Trainings:
 
     def _start(self, run: LiveRun) -> None:
         """Train the initialized model in place of `run`, if they are the same; else `run`."""
-        ready = self._focus
+        ready = self._focus if self._focus and self._focus.status.state == "ready" else None
         if ready and same_model(ready.setup, run.setup) and ready.move("starting"):
             ready.recipe, ready.item = run.recipe, run.item
             self._begin(ready, run.setup)
