@@ -5,12 +5,15 @@ import os
 import subprocess
 import sys
 import threading
+from functools import partial
 
 import pytest
 
 from transformer_lab.lab.continuing import extension, resumption
+from transformer_lab.lab.database import Sample
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.lab.queue import LONGEST, Queue, QueueFullError, Waiting
+from transformer_lab.lab.run import Run
 from transformer_lab.lab.runs import RunStore
 from transformer_lab.recipes import Setup
 from transformer_lab.settings import ConfigError
@@ -205,6 +208,16 @@ def test_a_deleted_run_can_be_brought_back(lab):
     assert (run.id, run.name, run.notes, run.pinned) == ("mine-1", "My first", "It learns.", True)
     with pytest.raises(LabError, match="no longer in the trash"):
         lab.restore("mine-1")
+
+
+def test_a_sample_of_a_deleted_run_holds_up_no_other(lab):
+    lab.start(SETUP, "mine")
+    until(lambda: lab.current.ended)
+    here, gone = lab.store.open("mine-1"), Run(lab.store.folder / "gone-1")
+    until(lambda: here.latest_sample() is not None)
+    for run in (gone, here):
+        lab._sampling._keep(run, partial(run.add_sample, Sample(99, "The ", "end")))
+    assert here.latest_sample().step == 99
 
 
 def test_a_run_that_trains_is_not_deleted(lab):

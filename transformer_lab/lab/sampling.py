@@ -37,7 +37,7 @@ class Sampling:
         self._writing: Job | None = None
         self._begun = -math.inf
         self._took = 0.0
-        self._unkept: deque[Callable[[], None]] = deque(maxlen=MOST_UNKEPT)
+        self._unkept: deque[tuple[Run, Callable[[], None]]] = deque(maxlen=MOST_UNKEPT)
         self._lock = threading.Lock()
 
     def observe(self, run: LiveRun, evaluated: bool) -> None:
@@ -67,20 +67,22 @@ class Sampling:
         solved = accuracy(snapshot.model(), snapshot.tokenizer, tasks)
         if solved is not None:
             self.accuracies[snapshot.run_id] = solved
-            self._keep(partial(stored.add_event, "accuracy", snapshot.step, repr(solved)))
+            self._keep(stored, partial(stored.add_event, "accuracy", snapshot.step, repr(solved)))
         self._took = time.monotonic() - self._begun
         sample = Sample(snapshot.step, config.prompt, text)
         self.samples[snapshot.run_id] = sample
-        self._keep(partial(stored.add_sample, sample))
+        self._keep(stored, partial(stored.add_sample, sample))
         yield sample
 
-    def _keep(self, write_down: Callable[[], None]) -> None:
+    def _keep(self, stored: Run, write_down: Callable[[], None]) -> None:
         """Put something on disk, after what a full disk did not take before."""
         with self._lock:
-            self._unkept.append(write_down)
+            self._unkept.append((stored, write_down))
             while self._unkept:
+                run, write_one = self._unkept[0]
                 try:
-                    self._unkept[0]()
+                    if run.folder.is_dir():  # else it was deleted, and its samples with it
+                        write_one()
                 except (OSError, sqlite3.Error) as error:
                     log.warning("a sample is not on disk yet, for that refuses it: %s", error)
                     return
