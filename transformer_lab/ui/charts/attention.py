@@ -12,7 +12,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from transformer_lab.ui.charts import scales
-from transformer_lab.ui.charts.training import figure_with_title
+from transformer_lab.ui.charts.training import figure_with_title, plain
 
 Numbers = Any  # an array of numpy's
 MOST_NAMED = 32  # tokens that have room for their names along an axis
@@ -150,7 +150,7 @@ def token_axis(pieces: Sequence[str]) -> dict[str, Any]:
 
 def short(piece: str, most: int = 8) -> str:
     """A token that fits beside an axis."""
-    return piece if len(piece) <= most else piece[: most - 1] + "…"
+    return plain(piece if len(piece) <= most else piece[: most - 1] + "…")
 
 
 def bars_figure(
@@ -163,7 +163,7 @@ def bars_figure(
         x=list(range(1, len(shown) + 1)),
         y=shown,
         marker_color=[scales.ORANGE if value < 0 else scales.blue(dark) for value in shown],
-        customdata=list(names) or None,
+        customdata=[plain(name) for name in names] or None,
         hovertemplate=f"{'%{customdata}' if names else '%{x}'}: %{{y:.4g}}<extra></extra>",
     )
     figure.update_xaxes(**(PLAIN | token_axis(names) if names else PLAIN), title=axis)

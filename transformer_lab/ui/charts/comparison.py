@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from transformer_lab.ui.charts.training import AXIS, QUIET, figure_with_title, significant
+from transformer_lab.ui.charts.training import AXIS, QUIET, figure_with_title, plain, significant
 
 PALETTE = (
     "#0877bd",
@@ -103,6 +103,7 @@ def _add(
 ) -> None:
     stride = max(1, len(x) // MOST_POINTS)
     places = sorted({*range(0, len(x), stride), *([len(x) - 1] if len(x) else [])})
+    name = plain(name)
     known = {trace.name for trace in figure.data}
     figure.add_scatter(
         x=[x[i] for i in places],

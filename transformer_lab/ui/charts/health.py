@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from transformer_lab.ui.charts import scales
 from transformer_lab.ui.charts.attention import PLAIN
 from transformer_lab.ui.charts.comparison import PALETTE
-from transformer_lab.ui.charts.training import QUIET, figure_with_title
+from transformer_lab.ui.charts.training import QUIET, figure_with_title, plain
 
 Numbers = Any  # an array of numpy's
 INK = {False: "#4a535e", True: "#b4bcc6"}
@@ -72,12 +72,14 @@ def _points(
     figure: go.Figure, points: Numbers, names: Sequence[str], kind: str, place: int,
     *, flat: bool, dark: bool, rows: Sequence[int],
 ) -> None:  # fmt: skip
+    marked = [plain(name) for name in names]
+    shown = marked if flat else list(names)  # drawn by WebGL, which knows no markup
     _trace(
-        figure, points, flat=flat, mode="markers+text", text=list(names), name=kind,
+        figure, points, flat=flat, mode="markers+text", hovertext=marked, text=shown, name=kind,
         textposition="top center",
         textfont={"size": 11, "color": INK[dark]},
         customdata=list(rows),
-        hovertemplate=f"“%{{text}}”, {kind}<extra></extra>",
+        hovertemplate=f"“%{{hovertext}}”, {kind}<extra></extra>",
         marker={"size": 6 if flat else 3, "color": PALETTE[place % len(PALETTE)],
                 "symbol": SYMBOLS[place % len(SYMBOLS)] if flat else "circle"},
     )  # fmt: skip
@@ -136,7 +138,7 @@ def part_bars_figure(
     shown = np.where(np.isfinite(values) & (values > 0), values, np.nan)
     figure.add_bar(
         x=shown,
-        y=list(names),
+        y=[plain(name) for name in names],
         orientation="h",
         marker_color=scales.blue(dark),
         hovertemplate="%{y}: %{x:.3g}<extra></extra>",

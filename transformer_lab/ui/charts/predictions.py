@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from transformer_lab.ui.charts import scales
 from transformer_lab.ui.charts.attention import PLAIN, short, token_axis
-from transformer_lab.ui.charts.training import QUIET, figure_with_title
+from transformer_lab.ui.charts.training import QUIET, figure_with_title, plain
 
 Numbers = Any  # an array of numpy's
 CELL_LETTERS = 5  # of a token, in a cell of the lens
@@ -124,7 +124,7 @@ def attribution_figure(names: Sequence[str], values: Numbers, title: str, *, dar
     figure = figure_with_title(title, title)
     figure.add_bar(
         x=sorted_values,
-        y=[names[place] for place in order],
+        y=[plain(names[place]) for place in order],
         orientation="h",
         marker_color=[scales.ORANGE if v < 0 else scales.blue(dark) for v in sorted_values],
         text=[f"{v:+.2f}" if abs(v) >= 0.1 else f"{v:+.2g}" for v in sorted_values],

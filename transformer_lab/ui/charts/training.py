@@ -17,6 +17,7 @@ VALIDATION = "#d9730d"
 QUIET = "#8a9099"
 MOST_POINTS = 320  # of one line, when a whole figure is drawn
 
+BREAK = "&lt;br&gt;"  # a line break that our own titles have
 AXIS = {"gridcolor": "rgba(128,128,128,0.18)", "zeroline": False, "autorange": True}
 
 MILESTONES = {
@@ -210,11 +211,22 @@ def _short(name: str) -> str:
     return {"warm-up": "warm", "fine-tuning": "fine", "main training": "main"}.get(name, name)
 
 
+def plain(words: str) -> str:
+    """Words from elsewhere, as Plotly shows them: it takes < > & for markup, links among it."""
+    return words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
 def figure_with_title(title: str, run: str = "none") -> go.Figure:
     """An empty chart in the house style; `run` keeps its zoom while the same run is shown."""
     return go.Figure(
         layout={
-            "title": {"text": title, "x": 0, "xref": "paper", "y": 0.98, "font": {"size": 13}},
+            "title": {
+                "text": plain(title).replace(BREAK, "<br>"),
+                "x": 0,
+                "xref": "paper",
+                "y": 0.98,
+                "font": {"size": 13},
+            },
             "uirevision": run,
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
@@ -255,5 +267,5 @@ def _guide(figure: go.Figure, y: float, label: str, dash: str) -> None:
 def _invite(figure: go.Figure, words: str) -> None:
     figure.update_xaxes(showticklabels=False)
     figure.add_annotation(
-        text=words, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font_size=13
+        text=plain(words), x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font_size=13
     )

@@ -1,0 +1,55 @@
+"""What a person or a text wrote is shown in charts as it is: Plotly takes < > & for markup."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from transformer_lab.ui.charts import attention, comparison, health, predictions, training
+
+LINK = '<a href="https://evil.example">&lt;b&gt;</a>'
+NAMES = [LINK, "<b>x", "a & b"]
+ONE, SQUARE = np.array([0.2, 0.5, 0.3]), np.full((3, 3), 0.1)
+
+
+def curve() -> comparison.RunCurve:
+    return comparison.RunCurve(
+        run="run-1", name=LINK, x=[1.0], train=[2.0], validation_x=[1.0], validation=[2.0]
+    )
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        attention.head_figure(SQUARE, 1, NAMES, LINK, dark=False),
+        attention.bars_figure(ONE, LINK, "token", NAMES, dark=False),
+        attention.matrix_figure(SQUARE, LINK, NAMES, dark=True),
+        comparison.overlay_figure([curve()], "steps", "both", 1),
+        predictions.attribution_figure(NAMES, ONE, LINK, dark=False),
+        predictions.next_token_figure(NAMES, ONE, ONE, dark=False),
+        health.part_bars_figure(NAMES, ONE, LINK, "size", dark=False),
+        training.figure_with_title(f"A title<br>of two lines: {LINK}"),
+    ],
+)
+def test_no_words_from_elsewhere_are_markup(figure):
+    strings = list(texts(json.loads(figure.to_json())))
+    assert any("&lt;" in one for one in strings)
+    for text in strings:
+        assert "<a" not in text
+        assert "<b>" not in text
+        assert "a & b" not in text
+
+
+def texts(value: Any) -> Any:
+    """Every string that a figure shows."""
+    if isinstance(value, str):
+        yield value
+    if isinstance(value, dict):
+        value = [inner for key, inner in value.items() if key != "uirevision"]
+    for inner in value if isinstance(value, list) else ():
+        yield from texts(inner)
+
+
+def test_lines_of_our_own_titles_stay_lines():
+    assert training.figure_with_title("one<br>two").layout.title.text == "one<br>two"
