@@ -285,7 +285,7 @@ def test_ending_the_server_saves_what_trains(tmp_path):
 def test_doctor_says_what_is_here(tmp_path, capsys):
     code = main(["doctor", "--home", str(tmp_path)])
     out = capsys.readouterr().out
-    for word in ("torch", "Device", "Threads", "Memory", "Disk"):
+    for word in ("torch", "Device", "Threads", "Memory", "Home", "Disk"):
         assert word in out
     assert code == ("Nothing is missing." not in out)
 

@@ -1,10 +1,18 @@
 """transformer-lab doctor: works when packages are missing."""
 
 import argparse
+import os
+import shutil
+import sqlite3
 import sys
+import tempfile
 from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
 
 from transformer_lab.cli.common import FAILED, home_folder
+from transformer_lab.settings import ConfigError
+
+ROOM = 500_000_000  # bytes: a small run with its saves and moments
 
 
 def doctor(arguments: argparse.Namespace) -> int:
@@ -27,29 +35,87 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 
 def _doctor_machine(arguments: argparse.Namespace) -> list[str]:
-    from transformer_lab.lab.device import choose_device, environment
+    from transformer_lab.lab.device import choose_device, memory_free
     from transformer_lab.lab.threads import planned
-    from transformer_lab.text.corpora import corpus_folders, load_corpus
-    from transformer_lab.text.errors import CorpusError
     from transformer_lab.training import TrainConfig
 
-    home = home_folder(arguments)
-    missing = []
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        return [f"a home that can be written to: {home} ({error.strerror}); use --home"]
-    facts, device = environment(home), choose_device("auto")
+    device = choose_device("auto")
     print(f"Device   {device.name} ({device.reason})")
     print(f"Threads  {planned(TrainConfig(), device.name)}")
-    print(f"Memory   {facts['memory_free'] / 1e9:.1f} GB free")
-    print(f"Disk     {facts['disk_free'] / 1e9:.1f} GB free at {home}")
+    print(f"Memory   {memory_free() / 1e9:.1f} GB free")
+    missing = _temporary_problems()
+    try:
+        home = home_folder(arguments)
+    except ConfigError as error:
+        return [*missing, str(error)]
+    print(f"Home     {home}")
+    return [*missing, *home_problems(home), *_text_problems(home)]
+
+
+def home_problems(home: Path) -> list[str]:
+    """What a home lacks, tried out in it: writing, keeping others out, room."""
+    from transformer_lab.lab.home import writing_problem
+
+    if problem := writing_problem(home):
+        return [problem]
+    missing = []
+    try:
+        with tempfile.TemporaryDirectory(dir=home, prefix=".doctor-") as made:
+            missing += _kept_problems(Path(made), home)
+        free = shutil.disk_usage(home).free
+    except (OSError, sqlite3.Error) as error:
+        return [f"A home that keeps what is written: {home} ({error}). Name another with --home."]
+    print(f"Disk     {free / 1e9:.1f} GB free there")
+    if free < ROOM:
+        missing.append(
+            f"Room: {free / 1e6:,.0f} MB are free at {home}, and a run may take {ROOM / 1e6:,.0f}: "
+            "delete something, or name another home with --home."
+        )
+    return missing
+
+
+def _kept_problems(folder: Path, home: Path) -> list[str]:
+    """What a folder does not keep: a file under another name, a database, who may write to it."""
+    (folder / "written").write_bytes(b"kept")
+    (folder / "written").replace(folder / "renamed")
+    database = sqlite3.connect(folder / "metrics.sqlite")
+    try:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("CREATE TABLE step (number)")
+        database.commit()
+    finally:
+        database.close()
+    folder.chmod(0o700)
+    if os.name == "nt" or not folder.stat().st_mode & 0o077:
+        return []
+    return [
+        f"A home that can be kept from others: {home} ignores permissions, as shares and memory "
+        "sticks do, so others on this computer may change what is in it. Name another with --home."
+    ]
+
+
+def _temporary_problems() -> list[str]:
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.write(b"kept")
+    except OSError as error:
+        return [
+            f"A folder for temporary files ({error.strerror}): downloads need one. Make room, or "
+            "set TMPDIR to a folder that can be written to."
+        ]
+    return []
+
+
+def _text_problems(home: Path) -> list[str]:
+    from transformer_lab.text.corpora import corpus_folders, load_corpus
+    from transformer_lab.text.errors import CorpusError
+
     try:
         corpus = load_corpus("tiny_shakespeare", corpus_folders(home))
-        print(f"Text     {corpus.title}, {corpus.characters:,} characters ({corpus.source})")
     except CorpusError as error:
-        missing.append(f"{error} The first training tries to download it.")
-    return missing
+        return [f"{error} The first training tries to download it."]
+    print(f"Text     {corpus.title}, {corpus.characters:,} characters ({corpus.source})")
+    return []
 
 
 def _dependencies() -> list[str]:
