@@ -80,11 +80,11 @@ def test_an_upload_in_another_encoding_is_asked_about_and_sent_again(page, lab):
 
 
 @pytest.mark.parametrize("sent", [7, [], "x", {"encodings": 7}, {"encodings": [7, {"label": 1}]}])
-def test_an_answer_that_no_upload_gives_asks_nothing(page, sent):
+def test_an_answer_that_no_upload_gives_is_refused(page, sent):
     page.values["uploaded", "data"] = sent
-    page.fire("text-message.children", "uploaded.data")
-    assert "did not arrive" in page.get("text-message", "children")
-    assert page.get("encodings", "hidden") is True
+    answer = page.post(page.body("text-message.children", "uploaded.data"))
+    assert answer.status_code == 400
+    assert "uploaded" in answer.get_json()["error"]
 
 
 def test_a_file_in_another_encoding_is_asked_about_and_read_so(page, lab, tmp_path):

@@ -1,6 +1,7 @@
 """What the page may send to a callback: the parts it was registered with, and nothing else."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from dash import Dash
@@ -8,6 +9,7 @@ from dash.exceptions import DependencyException
 from flask import abort, request
 
 from transformer_lab.ui.guard import CALLBACKS
+from transformer_lab.ui.values import read_json, trouble
 
 
 def check_requests(app: Dash) -> None:
@@ -20,18 +22,27 @@ def check_requests(app: Dash) -> None:
             abort(
                 404, f"There is nothing here: the lab is at {app.config.requests_pathname_prefix}"
             )
-        if request.path != CALLBACKS:
-            return
-        try:
-            body = json.loads(request.get_data(cache=True))
-        except (ValueError, RecursionError):
-            abort(400, "This is not JSON.")
-        if not is_callback(app, body):
-            abort(400, "This is not a request of the page: reload it, the lab was started anew.")
+        if request.path == CALLBACKS:
+            check_callback(app, request.get_data(cache=True))
 
     @server.errorhandler(DependencyException)
     def unknown_file(error: Exception) -> tuple[str, int]:
         return "There is no such file.", 404
+
+
+def check_callback(app: Dash, data: bytes) -> None:
+    """Refuse a body that is no request of the page, or holds what the page could not."""
+    try:
+        body = read_json(data)
+    except (ValueError, RecursionError):
+        abort(400, "This is not JSON.")
+    if not is_callback(app, body):
+        abort(400, "This is not a request of the page: reload it, the lab was started anew.")
+    for part in (*body["inputs"], *body.get("state", [])):
+        for one in part if isinstance(part, list) else [part]:
+            wrong = trouble(one, one_of_many=isinstance(part, list))
+            if wrong:
+                abort(400, f"The page sent what it cannot hold ({wrong}): reload it.")
 
 
 def is_callback(app: Dash, body: Any) -> bool:
@@ -47,9 +58,24 @@ def is_callback(app: Dash, body: Any) -> bool:
         _are(body.get("inputs"), known["inputs"])
         and _are(body.get("state", []), known["state"])
         and _are(outputs, _outputs(body["output"]))
+        and _agree(
+            (*body["inputs"], *body.get("state", []), *(outputs or [])),
+            (*known["inputs"], *known["state"], *_outputs(body["output"])),
+        )
         and isinstance(changed, list)
         and all(isinstance(item, str) and "." in item for item in changed)
     )
+
+
+def _agree(given: Sequence[Any], known: Sequence[dict[str, str]]) -> bool:
+    """Whether lists of the same many components are of the same ones."""
+    many: dict[str, list[Any]] = {}
+    for parts, expected in zip(given, known, strict=True):
+        if isinstance(parts, list):
+            names = [one["id"] for one in parts]
+            if many.setdefault(expected["id"], names) != names:
+                return False
+    return True
 
 
 def _outputs(output: str) -> list[dict[str, str]]:
