@@ -1,19 +1,27 @@
 """A lab and its page without a browser: requests go straight to the server's test client."""
 
+import contextlib
+import io
 import json
+import logging
 import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from dash import Dash
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from transformer_lab.cli import main
 from transformer_lab.lab.lab import Lab
+from transformer_lab.lab.queue import Queue, Waiting
+from transformer_lab.recipes import Setup
 from transformer_lab.ui import ids
+from transformer_lab.ui.downloads import DOWNLOADS
 from transformer_lab.ui.server import CALLBACKS, LATE, TABS, create_app
 from waiting import until
 
@@ -273,3 +281,154 @@ def trained(page: Page, lab: Lab, until: Callable[[Callable[[], Any]], Any]) -> 
     until(lambda: lab.current is not None and lab.current.ended)
     page.tick()
     return page
+
+
+class Everything:
+    """Opens all there is of a home: every tab, every download, every command. Keeps what failed."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.failed: list[str] = []
+        self.count = 0
+
+    def tried(self, what: str, act: Callable[[], Any]) -> Any:
+        """Do one thing; that it raises, or answers with a traceback, is noted."""
+        self.count += 1
+        handler = _Errors()
+        logging.getLogger().addHandler(handler)
+        try:
+            answer = act()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it would have reached a person
+            self.failed.append(f"{what}: {type(error).__name__}: {error}")
+            return None
+        finally:
+            logging.getLogger().removeHandler(handler)
+            self.failed += [f"{what}: {error}" for error in handler.found]
+        return answer
+
+    def look(self, suspect: str) -> dict[str, str]:
+        """Open the page on it, for one run with every download; the state of each run by its id."""
+        lab = self.tried("start", lambda: Lab(self.home))
+        if lab is None:
+            return {}
+        try:
+            page = self.tried("page", lambda: Page(create_app(lab)))
+            if page is not None:
+                self._tabs(page, lab)
+                self._downloads(page, lab, suspect)
+            return {run.id: run.state for run in lab.store.list()}
+        finally:
+            self.tried("close", lab.close)
+
+    def _tabs(self, page: Page, lab: Lab) -> None:
+        runs = [run.id for run in lab.store.list()]
+        for run_id in ["latest", *runs]:
+            page.values |= {("run", "value"): run_id, ("runs", "selectedRows"): [{"id": run_id}]}
+            page.values |= {("tabs", "active_tab"): "Runs", ("runs-seen", "data"): {}}
+            for output, changed in (
+                ("cursor.data", "run.value"),
+                ("runs-known.data", "runs-tick.n_intervals"),
+                ("runs-picked.data", "runs.selectedRows"),
+                ("runs-seen.data", "runs-picked.data"),
+            ):
+                self.tried(f"{run_id} {output}", lambda o=output, c=changed: page.fire(o, c))
+        page.values["runs", "selectedRows"] = [{"id": run_id} for run_id in runs]
+        for axis in ("steps", "seconds"):
+            page.values |= {("overlay-axis", "value"): axis, ("overlay-smooth", "value"): "10"}
+            self.tried("picked", lambda: page.fire("runs-picked.data", "runs.selectedRows"))
+            self.tried("compare", lambda: page.fire("overlay.figure", "runs-picked.data"))
+        for tab in TABS:
+            page.values["tabs", "active_tab"] = tab.TITLE
+            self.tried(tab.TITLE, lambda: page.react("tabs.active_tab"))
+        self._listening(page)
+        for run_id in runs:
+            page.values["model", "value"] = run_id
+            self.tried(f"generate {run_id}", lambda: page.generate(length="2"))
+
+    def _listening(self, page: Page) -> None:
+        """Every callback that is not begun by pressing a button, as if its first input changed."""
+        for key, known in page.app.callback_map.items():
+            first = next(iter(known["inputs"]), None)
+            if first and "callback" in known and "n_clicks" not in str(known["inputs"]):
+                changed = f"{first['id']}.{first['property']}"
+                self.tried(key[:60], lambda k=key, c=changed: page.fire(k, c))
+
+    def _downloads(self, page: Page, lab: Lab, suspect: str) -> None:
+        for run in lab.store.list():
+            for form in DOWNLOADS if run.id == suspect else ("run.zip",):
+                path = f"/download/{quote(run.id)}/{form}"
+                answer = self.tried(path, lambda p=path: page.client.get(p))
+                if answer is not None and answer.status_code not in (200, 409):
+                    self.failed.append(f"{path}: {answer.status}")
+
+    def command(self, *line: str) -> int | None:
+        """A command with this home, as a person would type it; no traceback may come of it."""
+        out = io.StringIO()
+
+        def run() -> int:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+                return main([*line, "--home", str(self.home)])
+
+        code = self.tried(" ".join(line), run)
+        if code not in (0, 1, 2, None) or "Traceback" in out.getvalue():
+            self.failed.append(f"{' '.join(line)}: {code}, {out.getvalue()[-300:]}")
+        if (
+            code in (1, 2)
+            and "--json" not in line
+            and not out.getvalue().strip().endswith((".", "?"))
+        ):
+            self.failed.append(f"{' '.join(line)} says no sentence: {out.getvalue()[-300:]!r}")
+        if "cannot be written" in out.getvalue():
+            self.failed.append(f"{' '.join(line)}: {out.getvalue()[-300:]!r}")
+        return code
+
+    def commands(self, run_id: str, folder: Path) -> None:
+        """Every command that has to do with a run."""
+        self.command("runs")
+        self.command("runs", "--json")
+        self.command("generate", "--run", run_id, "--length", "2")
+        self.command("audit", run_id, "--json")
+        for form in ("run.zip", "metrics.csv"):
+            self.command("export", run_id, "--as", form, "--out", str(folder / form))
+        if (folder / "run.zip").is_file():
+            self.command("import", str(folder / "run.zip"))
+        self.command("resume", run_id, "--json")
+        self.command("extend", run_id, "--steps", "1", "--json")
+
+
+class _Errors(logging.Handler):
+    """Collects what is logged with a traceback."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        self.found.append(f"{record.getMessage()} {type(error).__name__}: {error}")
+
+
+@pytest.fixture
+def everything() -> type[Everything]:
+    return Everything
+
+
+@pytest.fixture(scope="session")
+def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which everything lies that a lab writes: copy it before anything is changed."""
+    home = tmp_path_factory.mktemp("lived-in") / "home"
+    lab = Lab(home)
+    text = "The king is here. The queen is there. Who goes there? A friend of the king.\n" * 40
+    name = lab.texts.library.add(text.encode(), "A play", "typed").name
+    values = TINY | {"data.corpus": name, "train.steps": "8", "train.evaluate_every": "4"}
+    setup = Setup().with_values(values | {"train.keep_best": True, "sample.length": "3"})
+    for recipe in ("first", "second"):
+        lab.start(setup, recipe)
+        while not (lab.current and lab.current.ended and lab.view().sample):
+            time.sleep(0.01)
+    lab.describe("first-1", title="The first", notes="It learns.")
+    while not lab.audit("first-1")[1].wait(0.1):
+        pass
+    lab.close()
+    Queue(home).add(Waiting(kind="new", recipe="third", setup=setup.to_mapping()))
+    return home

@@ -8,6 +8,7 @@ import zipfile
 
 import pytest
 
+from transformer_lab.exchange import write_archive
 from transformer_lab.ui.downloads import BRING_IN, DOWNLOADS
 
 GPT2_SHAPED = {
@@ -102,6 +103,8 @@ def test_a_model_that_is_not_gpt2s_is_refused_to_hugging_face_with_the_reason(tr
         "/download/%2e%2e%2fruns/run.zip",
         "/download/quick-start-1/..%2frun.json",
         "/download/quick-start-1/run.json",
+        f"/download/{'x' * 5000}/run.zip",
+        "/download/latest/run.zip",
     ],
 )
 def test_only_runs_and_only_their_forms_are_served(visited, path):
@@ -109,6 +112,21 @@ def test_only_runs_and_only_their_forms_are_served(visited, path):
     page = answer.status_code == 200 and b"Transformer Lab" in answer.get_data()
     assert page or answer.status_code == 404
     assert "Content-Disposition" not in answer.headers
+
+
+def test_a_run_that_is_deleted_while_it_is_written_is_told_so(gpt2, lab, monkeypatch):
+    run_id = lab.current.status.run_id
+
+    def slow(run, stream):
+        write_archive(run.folder, stream)
+        lab.delete(run.id)
+        write_archive(run.folder, stream)
+
+    for write in (slow, lambda run, stream: (run.folder / "run.json").read_bytes()):
+        monkeypatch.setitem(DOWNLOADS, "run.zip", write)
+        answer = fetched(gpt2, run_id, "run.zip")
+        assert answer.status_code in (404, 409)
+        assert run_id in answer.get_data(as_text=True)
 
 
 def test_a_download_is_not_for_other_sites(gpt2, lab):

@@ -201,6 +201,13 @@ def test_what_waits_can_be_put_in_order_and_taken_out(page, lab, until):
     until(lambda: lab.current.ended and lab.current.status.step == 11)
 
 
+@pytest.mark.parametrize("odd", ["0", "99", "²", "", None, "-1", "1.5"])
+def test_no_odd_number_of_trainings_runs_at_once(page, lab, odd):
+    page.values["at-once", "value"] = odd
+    page.fire("queue.children", "at-once.value")
+    assert lab.queue.at_once == 1
+
+
 def test_a_run_that_was_cut_off_is_offered_and_resumed_at_one_press(page, lab, until):
     page.set({"train.steps": "1000000"})
     page.click("start")

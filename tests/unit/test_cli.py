@@ -1,22 +1,29 @@
 """The command line, as people and scripts use it."""
 
+import io
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import zipfile
+from types import SimpleNamespace
 
 import pytest
 
 from transformer_lab.cli import main, parser
 from transformer_lab.cli.common import SAMPLING
+from transformer_lab.cli.train import _Printer
 from transformer_lab.generation import SampleConfig
+from transformer_lab.lab.database import RunWriter
 from transformer_lab.lab.lab import Lab
+from transformer_lab.lab.metrics import MetricStream
 from transformer_lab.lab.runs import RunStore
 from transformer_lab.recipes import setup_from
 from transformer_lab.settings import checked, settings_of
 from transformer_lab.text.corpora import load_corpus
+from transformer_lab.training import StepMetrics
 from transformer_lab.ui import generate_layout
 from waiting import PATIENCE, until
 
@@ -37,7 +44,7 @@ def started(*arguments, **options):
     line = [sys.executable, "-m", "transformer_lab.cli", *map(str, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(line, env=environment, **pipes, **options)
+    return subprocess.Popen(line, env=environment, **(pipes | options))
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +61,75 @@ def visited_form(tmp_path_factory):
     lab = Lab(tmp_path_factory.mktemp("form"))
     yield str(generate_layout.layout(lab))
     lab.close()
+
+
+def export(home, target, *more):
+    return main(["export", "latest", "--home", str(home), "--out", str(target), *more])
+
+
+def test_export_writes_through_links_and_devices(home, tmp_path, capsys):
+    (tmp_path / "real.zip").write_bytes(b"before")
+    (tmp_path / "link.zip").symlink_to("real.zip")
+    os.link(tmp_path / "real.zip", tmp_path / "other.zip")
+    (tmp_path / "null").symlink_to(os.devnull)
+    for name in ("link.zip", "other.zip", "null"):
+        assert export(home, tmp_path / name) == 0
+        assert str(tmp_path / name) in "".join(capsys.readouterr())
+    assert (tmp_path / "link.zip").is_symlink()
+    assert zipfile.is_zipfile(tmp_path / "real.zip")
+    assert (tmp_path / "other.zip").samefile(tmp_path / "real.zip")
+    assert (tmp_path / "null").is_char_device()
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_export_to_standard_output_is_the_file_and_nothing_else(home):
+    process = started("export", "latest", "--home", home, "--out", "/dev/stdout", text=False)
+    data, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert zipfile.ZipFile(io.BytesIO(data)).testzip() is None
+    assert data.endswith(zipfile.ZipFile(io.BytesIO(data)).comment)
+
+
+def test_export_names_the_file_a_person_asked_for(home, tmp_path, capsys):
+    for target, why in ((tmp_path, "is a folder"), (tmp_path / "no" / "x.zip", "No such file")):
+        assert export(home, target) == 2
+        said = capsys.readouterr().err
+        assert f"--out: {target} " in said
+        assert why in said
+
+
+def test_resume_prints_no_step_from_before_the_save(capsys):
+    run = SimpleNamespace(made=None, stream=MetricStream([point(1), point(2)]))
+    printer = _Printer(3, as_json=True)
+    printer.show(run)
+    run.made = SimpleNamespace(saved=SimpleNamespace(progress=SimpleNamespace(step=2)))
+    run.stream.append(point(3))
+    printer.show(run)
+    assert [step["step"] for step in lines(capsys)] == [3]
+
+
+def point(step):
+    return StepMetrics(step, 1.0, 0.1, 1.0, 1.0, 1.0)
+
+
+def test_a_text_that_has_changed_is_told_when_a_run_is_extended_and_refuses_to_resume(
+    tmp_path, capsys, caplog
+):
+    text = tmp_path / "play.txt"
+    text.write_text("The king is here. The queen is there.\n" * 100)
+    begun = ["train", "--home", str(tmp_path / "home"), *TINY[1:], f"--corpus={text}"]
+    assert main([*begun, "--steps=3"]) == 0
+    run = RunStore(tmp_path / "home").open("latest")
+    writer = RunWriter(run.folder)
+    writer.state("stopped", 3)
+    writer.close()
+    text.write_text("The queen is here. The king is there.\n" * 100)
+    capsys.readouterr()
+    assert main(["resume", run.id, "--home", str(tmp_path / "home")]) == 2
+    assert "no longer the text this run began with" in capsys.readouterr().err
+    assert "cannot be written" not in caplog.text
+    assert main(["extend", run.id, "--steps=1", "--home", str(tmp_path / "home")]) == 0
+    assert f"has changed since {run.id} learned from it" in capsys.readouterr().out
 
 
 def lines(capsys):

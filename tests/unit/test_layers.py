@@ -21,6 +21,7 @@ ROOMS: dict[str, set[str]] = {
     "inspection": {"torch", "numpy"},
     "recipes": set(),
     "experiments": {"torch", "numpy", "scipy"},
+    "records": {"pydantic"},
     "exchange": {"torch", "safetensors"},
     "lab": {"torch", "numpy", "filelock", "psutil", "cachetools"},
     "ui": {

@@ -52,7 +52,7 @@ def a_try_to_write(home):
 def a_run_that_never_began(home):
     folder = home / "runs" / "never-1"
     folder.mkdir()
-    RunWriter(folder).close()
+    RunWriter(folder, new=True).close()
     (folder / f".run.json.{HEX}").write_text("{")
     return folder
 
@@ -79,7 +79,7 @@ LEFT = [
 def home(tmp_path):
     whole = tmp_path / "runs" / "whole-1"
     whole.mkdir(parents=True)
-    RunWriter(whole).close()
+    RunWriter(whole, new=True).close()
     write_json(whole / "run.json", {"id": "whole-1"})
     return tmp_path
 
@@ -130,29 +130,29 @@ def test_what_another_process_writes_stays_until_that_is_killed(home):
 
 
 def with_steps(folder):
-    writer = RunWriter(folder)
+    writer = RunWriter(folder, new=True)
     writer.append(StepMetrics(1, 4.0, 0.001, 1.5, 1000.0, 0.1))
     writer.close()
 
 
 def with_an_event(folder):
-    writer = RunWriter(folder)
+    writer = RunWriter(folder, new=True)
     writer.state("running", 0)
     writer.close()
 
 
 def with_weights(folder):
-    RunWriter(folder).close()
+    RunWriter(folder, new=True).close()
     (folder / "checkpoints").mkdir()
 
 
 def with_something_else(folder):
-    RunWriter(folder).close()
+    RunWriter(folder, new=True).close()
     (folder / "mine.txt").touch()
 
 
 def with_damaged_metrics(folder):
-    RunWriter(folder).close()
+    RunWriter(folder, new=True).close()
     (folder / "metrics.sqlite").write_bytes(b"not a database " * 100)
 
 
@@ -172,7 +172,7 @@ def test_a_folder_in_which_anything_was_recorded_stays(home, fill):
 def test_a_folder_that_is_held_stays(home):
     folder = home / "runs" / "new-1"
     folder.mkdir()
-    writer = RunWriter(folder)
+    writer = RunWriter(folder, new=True)
     litter.sweep(home)
     assert folder.exists()
     writer.close()

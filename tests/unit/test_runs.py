@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from transformer_lab.lab.database import Sample
-from transformer_lab.lab.run import Run, RunNotFoundError
-from transformer_lab.lab.runs import RunStore
+from transformer_lab.lab.run import DamagedRunError, Run, RunNotFoundError
+from transformer_lab.lab.runs import RunBusyError, RunStore
 from transformer_lab.training import StepMetrics
 from transformer_lab.training.checkpoint import (
     META,
@@ -87,7 +87,7 @@ def test_run_json_says_what_the_run_was_started_with(store):
     run = ended(store, "mine")
     content = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))
     assert before <= content.pop("created") <= time.time()
-    assert content == {"format": 1, "id": "mine-1", **MANIFEST}
+    assert content == {"format": 1, "id": "mine-1", "order": 1, **MANIFEST}
     assert not list(run.folder.glob(".run.json"))
 
 
@@ -177,13 +177,25 @@ def test_a_process_that_is_killed_lets_go_of_its_run(store):
 
 
 def test_the_newest_run_is_listed_first_and_is_the_latest(store):
-    for name in ("one", "two", "three"):
-        run = ended(store, name)
-        content = json.loads((run.folder / "run.json").read_text())
-        content["created"] = {"one": 200.0, "two": 300.0, "three": 100.0}[name]
-        (run.folder / "run.json").write_text(json.dumps(content))
-    assert [run.id for run in store.list()] == ["two-1", "one-1", "three-1"]
-    assert store.open("latest").id == "two-1"
+    for name, created in (("one", 200.0), ("two", 300.0), ("three", 100.0)):
+        rewritten(ended(store, name), created=created)
+    assert [run.id for run in store.list()] == ["three-1", "two-1", "one-1"], "a clock was wrong"
+    assert store.open("latest").id == "three-1"
+
+
+def test_runs_of_an_older_lab_are_ordered_by_their_dates_before_the_others(store):
+    for name, created in (("one", 200.0), ("two", 4e9), ("three", 100.0)):
+        rewritten(ended(store, name), created=created, order=None)
+    ended(store, "four")
+    assert [run.id for run in store.list()] == ["four-1", "two-1", "one-1", "three-1"]
+
+
+def rewritten(run, **changes):
+    """Its run.json with some values changed, or taken out (None)."""
+    content = json.loads((run.folder / "run.json").read_text()) | changes
+    content = {key: value for key, value in content.items() if value is not None}
+    (run.folder / "run.json").write_text(json.dumps(content))
+    return Run(run.folder)
 
 
 def test_a_line_of_the_list_says_how_far_the_run_came(store):
@@ -215,6 +227,33 @@ def test_only_the_name_of_a_run_opens_one(store, name):
         store.open(name)
 
 
+def folder_for_json(run):
+    (run.folder / "run.json").unlink()
+    (run.folder / "run.json").mkdir()
+
+
+def no_run_json(run):
+    (run.folder / "run.json").unlink()
+
+
+def of_a_newer_lab(run):
+    rewritten(run, format=2)
+
+
+def settings_out_of_bounds(run):
+    rewritten(run, setup={"train": {"steps": -1}})
+
+
+def cut_database(run):
+    path = run.folder / "metrics.sqlite"
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def folder_for_database(run):
+    no_database(run)
+    (run.folder / "metrics.sqlite").mkdir()
+
+
 def no_json(run):
     (run.folder / "run.json").write_text('{"recipe": ')
 
@@ -241,21 +280,172 @@ def other_database(run):
     (run.folder / "metrics.sqlite").write_bytes(b"not a database " * 100)
 
 
-def odd_state(run):
-    with sqlite3.connect(run.folder / "metrics.sqlite") as database:
-        database.execute("INSERT INTO events VALUES (0, 0, 'state', '{')")
+SPOILED = {
+    no_json: "run.json is no JSON",
+    no_text: "run.json is no JSON",
+    other_json: "run.json is no JSON object",
+    missing_key: "run.json is not ours: setup is missing",
+    no_run_json: "run.json cannot be read: No such file",
+    folder_for_json: "run.json cannot be read: Is a directory",
+    of_a_newer_lab: "format 2, and this lab knows 1",
+    settings_out_of_bounds: "Steps is -1",
+    no_database: "metrics.sqlite is missing",
+    other_database: "metrics.sqlite cannot be read",
+    cut_database: "metrics.sqlite cannot be read",
+    folder_for_database: "metrics.sqlite is no file",
+}
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [no_json, no_text, other_json, missing_key, no_database, other_database, odd_state],
-    ids=lambda spoil: spoil.__name__,
-)
-def test_a_spoiled_run_hides_no_other(store, spoil):
-    spoil(ended(store, "spoiled"))
+@pytest.mark.parametrize("spoil", SPOILED, ids=lambda spoil: spoil.__name__)
+def test_a_damaged_run_is_listed_with_the_reason_can_be_deleted_and_hides_no_other(store, spoil):
     good = ended(store, "good")
-    assert [run.id for run in store.list()] == [good.id]
+    spoil(ended(store, "spoiled"))
+    listed = {run.id: run for run in store.list()}
+    assert listed[good.id].state == "finished"
+    assert listed["spoiled-1"].state == "damaged"
+    assert SPOILED[spoil] in listed["spoiled-1"].reason
+    assert listed["spoiled-1"].reason.endswith(".")
     assert store.open("latest").id == good.id
+    assert store.open("spoiled-1").state() == ("damaged", listed["spoiled-1"].reason)
+    store.sweep()
+    store.delete("spoiled-1")
+    assert [run.id for run in store.list()] == [good.id]
+    store.restore("spoiled-1")
+    assert len(store.list()) == 2
+
+
+def test_reading_a_missing_database_never_makes_one(store):
+    run = ended(store, "mine")
+    no_database(run)
+    for read in (run.since, run.latest, run.samples, run.log, run.accuracy):
+        with pytest.raises(DamagedRunError, match="missing"):
+            read()
+    with pytest.raises(sqlite3.OperationalError):
+        run.add_sample(Sample(1, "a", "b"))
+    store.list()
+    store.sweep()
+    assert not list(run.folder.glob("metrics*"))
+
+
+def with_row(run, table, *values):
+    places = ", ".join("?" * len(values))
+    database = sqlite3.connect(run.folder / "metrics.sqlite")
+    with database:
+        database.execute(f"INSERT INTO {table} VALUES ({places})", values)
+    database.close()
+
+
+ODD_EVENTS = [
+    ("state", "{"),
+    ("state", '{"state": "exploded", "reason": ""}'),
+    ("state", "[]"),
+    ("audit", '{"outcome": 3}'),
+    ("resumed", "null"),
+    ("accuracy", "much"),
+    ("learning_rate", "nan"),
+    ("micro_batch", "-1"),
+    ("uncompiled", "7"),
+    ("state", b"\xff"),
+    (None, None),
+]
+
+
+@pytest.mark.parametrize(("kind", "detail"), ODD_EVENTS, ids=str)
+def test_an_odd_event_is_passed_over_and_the_last_good_state_counts(store, kind, detail):
+    run = ended(store, "mine")
+    with_row(run, "events", 1.0, 3, kind, detail)
+    (listed,) = store.list()
+    assert (listed.state, listed.audit) == ("finished", "")
+    assert (run.accuracy(), run.attempts(), run.changes(after=0)) == (None, 0, [])
+    assert [one[2] for one in run.log()] == ["state", "state"]
+
+
+@pytest.mark.parametrize("odd", ["x", None, b"1", float("inf"), 1e308])
+def test_an_odd_row_is_passed_over_and_the_others_stay(store, odd):
+    run = ended(store, "mine")
+    with_row(run, "steps", 4, odd, 0.1, 1.0, 1.0, 1.0, None)
+    with_row(run, "samples", 4, 1.0, odd, odd if isinstance(odd, bytes) else None)
+    assert [point.step for point in run.since()[0]] == [1, 2, 3]
+    assert [point.step for point in run.thinned(10)[0]] == [1, 2, 3]
+    assert run.samples() == []
+    assert store.list()[0].step == 3
+
+
+ODD_VALUES = {
+    "created": [1e18, -1, "x", float("nan"), None],
+    "environment": [{}, [], 3, {"torch": 3}],
+    "corpus": [{}, [], {"validation_bytes": 0, "validation_tokens": 3}, {"title": {}}],
+    "seams": [3, [3], [{"run": "x"}], [{"run": "x", "step": "y", "kind": ""}]],
+    "threads": [0, 10**9, "4"],
+    "parameters": [-1, "many"],
+    "device": ["cpu", {}],
+    "tokenizer": [3, {"kind": []}, {"kind": "runes"}],
+    "recipe": [3, "x" * 20_000],
+    "format": ["1", None],
+}
+
+
+@pytest.mark.parametrize("key", ODD_VALUES)
+def test_one_odd_value_of_run_json_has_its_default_and_the_rest_counts(store, key):
+    for odd in ODD_VALUES[key]:
+        run = rewritten(ended(store, "mine"), **{key: odd})
+        (line,) = [line for line in store.list() if line.id == run.id]
+        expected = "damaged" if key == "format" and odd else "finished"
+        assert (line.state, line.step) == (expected, 3)
+        assert line.id in [one.id for one in store.list()]
+
+
+def test_settings_of_a_newer_lab_are_passed_over(store):
+    setup = {"train": {"steps": 100, "wings": 2}, "more": {}}
+    run = rewritten(ended(store, "mine"), setup=setup)
+    assert run.steps == 100
+    assert store.list()[0].state == "finished"
+
+
+def test_a_run_whose_folder_was_renamed_by_hand_is_opened_by_the_name_it_is_listed_under(store):
+    run = ended(store, "mine")
+    run.folder.rename(store.folder / "My Run (copy)")
+    (listed,) = store.list()
+    assert store.open(listed.id).steps == 100
+    assert store.open("latest").id == listed.id == "My Run (copy)"
+    store.delete(listed.id)
+    assert store.list() == []
+
+
+@pytest.mark.parametrize("name", ["latest", "Untrained", "con", "NUL", "lpt1"])
+def test_a_reserved_word_never_becomes_the_name_of_a_run(store, name):
+    assert store.free_id(name) == f"{name.lower()}-1"
+    run = ended(store, "mine")
+    newest = ended(store, "newest")
+    run.folder.rename(store.folder / name)
+    with pytest.raises(RunNotFoundError):
+        store.delete(name)
+    assert store.open("latest").id == newest.id
+    store.sweep()
+    assert sorted(run.id for run in store.list()) == sorted([f"{name.lower()}-1", newest.id])
+
+
+def test_delete_moves_only_the_folder_it_was_named(store):
+    run = ended(store, "mine")
+    for name in ("latest", "untrained", "", ".", "..", "mine", "mine-1/", "x" * 5000):
+        with pytest.raises(RunNotFoundError):
+            store.delete(name)
+        with pytest.raises(RunNotFoundError):
+            store.restore(name)
+    assert run.folder.is_dir()
+
+
+def test_a_run_that_comes_back_takes_no_others_place(store):
+    run = ended(store, "mine")
+    store.delete(run.id)
+    other = ended(store, "other")
+    other.folder.rename(store.folder / run.id)
+    with pytest.raises(RunBusyError, match="another run of that name"):
+        store.restore(run.id)
+    store.delete(run.id)
+    assert sorted(path.name for path in store.trash.iterdir()) == ["mine-1", "mine-1-1"]
+    store.restore(run.id)
+    assert store.open(run.id).manifest["id"] == other.id
 
 
 def test_sweeping_removes_what_a_broken_save_left(store):

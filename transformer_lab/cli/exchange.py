@@ -1,8 +1,14 @@
 """transformer-lab export and import."""
 
 import argparse
+import contextlib
+import os
+import stat
 import sys
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from transformer_lab.cli.common import FAILED, home_folder
 from transformer_lab.cli.output import mention, say
@@ -20,22 +26,52 @@ def export(arguments: argparse.Namespace) -> int:
     try:
         run = RunStore(home_folder(arguments)).open(arguments.name)
         target = arguments.out or Path(f"{run.id}.zip" if name == "run.zip" else f"{run.id}-{name}")
-        part = target.with_name(f".{target.name}.part")
-        try:
-            with part.open("wb") as stream:
-                DOWNLOADS[name](run, stream)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            "--out", f"{error.filename} cannot be written: {error.strerror}."
-        ) from None
+        with _writing(target) as stream:
+            lost = DOWNLOADS[name](run, stream)
     except (RunNotFoundError, ExportRefusedError) as error:
         mention(f"transformer-lab: {error}", to=sys.stderr)
         return FAILED
-    say(str(target))
+    for sentence in lost or ():
+        mention(f"transformer-lab: {sentence}", to=sys.stderr)
+    # What is written straight on may be this very output.
+    say(str(target), to=sys.stderr if _straight(target) else None)
     return 0
+
+
+@contextlib.contextmanager
+def _writing(target: Path) -> Iterator[BinaryIO]:
+    """The file to write, which is there only when it is whole. Raises ConfigError.
+
+    A link is followed; a device or a pipe is written to as it is.
+    """
+    straight = _straight(target)
+    place = target if straight else Path(os.path.realpath(target))
+    part = place if straight else place.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        if target.is_dir():
+            raise ConfigError("--out", f"{target} is a folder: name a file in it.")
+        with part.open("wb") as stream:
+            yield stream
+        if not straight:
+            part.replace(place)
+    except OSError as error:
+        raise ConfigError(
+            "--out", f"{target} cannot be written: {error.strerror or error}."
+        ) from error
+    finally:
+        if not straight:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+
+
+def _straight(target: Path) -> bool:
+    """Whether it is there and no file that another one could take the place of."""
+    try:
+        known = target.stat()
+    except OSError:
+        return False
+    devices = any(target.absolute().is_relative_to(place) for place in ("/dev", "/proc"))
+    return devices or not stat.S_ISREG(known.st_mode) or known.st_nlink > 1
 
 
 def bring_in(arguments: argparse.Namespace) -> int:

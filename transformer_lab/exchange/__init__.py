@@ -12,6 +12,7 @@ from transformer_lab.exchange.huggingface import save_huggingface, why_not, writ
 from transformer_lab.exchange.limits import Limits
 from transformer_lab.exchange.metrics_csv import write_metrics_csv
 from transformer_lab.exchange.notebook import notebook_text
+from transformer_lab.exchange.run_folder import read_manifest
 from transformer_lab.exchange.script import script_text
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Limits",
     "notebook_text",
     "read_archive",
+    "read_manifest",
     "save_huggingface",
     "script_text",
     "why_not",

@@ -21,7 +21,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from transformer_lab.exchange.database import DATABASE, copy_database, reading
+from transformer_lab.exchange.database import DATABASE, reading, salvage_database
+from transformer_lab.exchange.errors import ExportRefusedError
 from transformer_lab.exchange.metrics_csv import csv_lines
 from transformer_lab.exchange.readme import archive_readme
 from transformer_lab.exchange.run_folder import (
@@ -30,6 +31,7 @@ from transformer_lab.exchange.run_folder import (
     MANIFEST,
     MOMENTS,
     OpenCheckpoint,
+    checkpoint_names,
     digest,
     open_checkpoints,
     open_moments,
@@ -38,7 +40,7 @@ from transformer_lab.exchange.run_folder import (
 from transformer_lab.training.checkpoint import META
 
 FORMAT = 1
-INDEX = "archive.json"
+INDEX, ABOUT = "archive.json", "about.json"
 README = "README.md"
 TABLE = "metrics.csv"
 SAMPLES = "samples.txt"
@@ -52,27 +54,35 @@ def write_archive(
     checkpoints: Sequence[str] | None = None,
     training_state: bool = True,
     moments: bool = True,
-) -> None:
+) -> list[str]:
     """Write a run as a .zip, which need not be seekable, in little memory.
 
     `checkpoints` are names such as step-00000800; without them the newest and the best go along.
     Without `training_state`, what serves only to train on (the optimizer's memory) stays behind;
     without `moments`, the weights along the way.
 
-    Raises ExportRefusedError before anything is written.
+    A damaged run leaves as far as it is whole; gives a sentence on each thing that is lost, which
+    the README says too. Raises ExportRefusedError before anything is written when a checkpoint that
+    was named is damaged, and when there is nothing of a run.
     """
-    manifest = read_manifest(run_folder)
+    lost: list[str] = []
+    manifest = _manifest(run_folder, lost)
     with (
-        open_checkpoints(run_folder, checkpoints, training_state=training_state) as opened,
+        open_checkpoints(
+            run_folder, checkpoints, training_state=training_state, lost=lost.append
+        ) as opened,
         open_moments(run_folder, wanted=moments) as lived,
         tempfile.TemporaryDirectory() as folder,
     ):
         copy = Path(folder) / DATABASE
-        copy_database(run_folder, copy)
+        if problem := salvage_database(run_folder, copy):
+            lost.append(problem)
         notes = _notes(run_folder)
         with zipfile.ZipFile(stream, "w") as archive:
             packing = _Packing(archive, run_folder.name)
-            packing.add(README, archive_readme(manifest, [one.name for one in opened]).encode())
+            packing.add(
+                README, archive_readme(manifest, [one.name for one in opened], lost).encode()
+            )
             for name, content in notes.items():
                 packing.add(name, content)
             packing.add_file(DATABASE, copy)
@@ -83,13 +93,26 @@ def write_archive(
             for name, source in lived.items():
                 packing.add_open(f"{MOMENTS}/{name}", source)
             packing.finish({"run": run_folder.name, "training_state": training_state})
+    return lost
+
+
+def _manifest(run_folder: Path, lost: list[str]) -> dict[str, Any]:
+    """What is in run.json; only its name when that is damaged, but something else is there."""
+    try:
+        return read_manifest(run_folder)
+    except ExportRefusedError as error:
+        if not (run_folder / DATABASE).exists() and not checkpoint_names(run_folder):
+            raise
+        lost.append(f"{error} Without a good {MANIFEST}, no lab can bring this archive in.")
+        return {"id": run_folder.name, "setup": {}}
 
 
 def _notes(run_folder: Path) -> dict[str, bytes]:
     """run.json, and other small JSON files beside it."""
-    found = {MANIFEST: (run_folder / MANIFEST).read_bytes()}
+    found = {}
     for path in sorted(run_folder.glob("*.json")):
-        if FILE_NAME.fullmatch(path.name) and path.stat().st_size <= LARGEST_NOTE:
+        known = path.is_file() and path.name != INDEX and FILE_NAME.fullmatch(path.name)
+        if known and (path.name == MANIFEST or path.stat().st_size <= LARGEST_NOTE):
             found[path.name] = path.read_bytes()
     return found
 

@@ -16,7 +16,7 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO
 
-from transformer_lab.exchange.archive import FORMAT, INDEX, README, SAMPLES, TABLE
+from transformer_lab.exchange.archive import ABOUT, FORMAT, INDEX, README, SAMPLES, TABLE
 from transformer_lab.exchange.checkpoint_checks import (
     check_checkpoint,
     check_declared,
@@ -28,6 +28,7 @@ from transformer_lab.exchange.checks import (
     checked_manifest,
     member,
     parsed,
+    refusing,
     write_json,
 )
 from transformer_lab.exchange.database import DATABASE, rebuild_database
@@ -35,6 +36,8 @@ from transformer_lab.exchange.errors import ImportRefusedError
 from transformer_lab.exchange.limits import Limits
 from transformer_lab.exchange.package import Package
 from transformer_lab.exchange.run_folder import CHECKPOINTS, MANIFEST, MOMENTS
+from transformer_lab.records.files import AboutRecord
+from transformer_lab.records.record import checked
 from transformer_lab.settings import shown
 from transformer_lab.training.checkpoint import STAGING, flush_folder
 
@@ -56,10 +59,11 @@ DAMAGE = (
 
 
 def read_archive(
-    file: BinaryIO, runs_folder: Path, new_id: str, *, limits: Limits | None = None
+    file: BinaryIO, runs_folder: Path, new_id: str, *, limits: Limits | None = None, order: int = 0
 ) -> Path:
     """Bring a run in as runs_folder/new_id, which must be free. `file` must be seekable.
 
+    `order` is its place among the runs that are there, counted from 1; 0 where that is not known.
     Raises ImportRefusedError with a sentence, and leaves nothing behind.
     """
     place = runs_folder / new_id
@@ -72,7 +76,7 @@ def read_archive(
         folder = staging / "run"  # one deeper than runs are looked for
         folder.mkdir(parents=True)
         with zipfile.ZipFile(file) as archive:
-            _unpack(Package(archive, limits or Limits()), staging, folder, new_id)
+            _unpack(Package(archive, limits or Limits()), staging, folder, new_id, order)
         flush_folder(folder)
         folder.rename(place)
         flush_folder(runs_folder)
@@ -90,7 +94,7 @@ def read_archive(
     return place
 
 
-def _unpack(package: Package, staging: Path, folder: Path, new_id: str) -> None:
+def _unpack(package: Package, staging: Path, folder: Path, new_id: str, number: int) -> None:
     """Check and unpack everything into `folder`; `staging` is for what is only looked at."""
     index = parsed(package.read(INDEX), INDEX)
     if member(index, "format", int, INDEX) != FORMAT:
@@ -99,6 +103,7 @@ def _unpack(package: Package, staging: Path, folder: Path, new_id: str) -> None:
             "bring it in with a newer Transformer Lab."
         )
     package.expect(member(index, "files", dict, INDEX))
+    order = {"order": number} if number else {}
     if MANIFEST not in package.names or DATABASE not in package.names:
         raise ImportRefusedError(f"{MANIFEST} or {DATABASE} is missing: this is not a whole run.")
     run = checked_manifest(package.read(MANIFEST), package.limits)
@@ -113,7 +118,8 @@ def _unpack(package: Package, staging: Path, folder: Path, new_id: str) -> None:
     for moment in sorted((folder / MOMENTS).glob("*")):
         check_moment(moment, package.sums(MOMENTS)[moment.name])
     came = {"from": run.content["id"], "time": time.time()}
-    write_json(folder / MANIFEST, {**run.content, "id": new_id, "imported": came})
+    run.content.pop("order", None)  # it has another place here
+    write_json(folder / MANIFEST, {**run.content, "id": new_id, **order, "imported": came})
 
 
 def _take(package: Package, name: str, staging: Path, folder: Path) -> None:
@@ -126,6 +132,9 @@ def _take(package: Package, name: str, staging: Path, folder: Path) -> None:
         package.unpack(name, staging / name)
     else:
         if name.endswith(".json"):
-            any_json(package.read(name), name)
+            content = any_json(package.read(name), name)
+            if name == ABOUT:
+                with refusing():
+                    checked(AboutRecord, content, name)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         package.unpack(name, folder / name)

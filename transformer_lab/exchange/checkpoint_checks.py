@@ -1,6 +1,5 @@
 """What the checkpoints of a run from elsewhere must be."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import safetensors
 import torch
 
-from transformer_lab.exchange.checks import FORMAT, ArrivingRun, member, parsed
+from transformer_lab.exchange.checks import ArrivingRun, parsed, refusing
 from transformer_lab.exchange.errors import ImportRefusedError
 from transformer_lab.exchange.run_folder import (
     CHECKPOINT_NAME,
@@ -17,20 +16,13 @@ from transformer_lab.exchange.run_folder import (
     MOMENTS,
     READABLE,
 )
+from transformer_lab.records.files import Meta, read_progress
+from transformer_lab.records.record import checked
 from transformer_lab.settings import shown
 from transformer_lab.training.checkpoint import META, OPTIMIZER, PROGRESS, TOKENIZER, WEIGHTS
 
 BYTES = {"F32": 4, "F16": 2}  # of a number, by the names of types in such a file
 KINDS = tuple(BYTES)  # those of weights and memories first, then what moments may be besides
-# The kinds of values in progress.json, by their names.
-PROGRESS_KINDS: dict[str, tuple[type, ...]] = {
-    "step": (int,),
-    "optimizer": (str,),
-    "learning_rate": (float, type(None)),
-    "micro_batch": (int,),
-    "uncompiled": (bool,),
-    "best_loss": (float, type(None)),
-}
 
 
 def check_checkpoint(folder: Path, sums: Mapping[str, str], run: ArrivingRun) -> None:
@@ -41,16 +33,14 @@ def check_checkpoint(folder: Path, sums: Mapping[str, str], run: ArrivingRun) ->
     where = f"{META} of {folder.name}"
     if not {META, *READABLE} <= set(sums):
         raise ImportRefusedError(f"{folder.name} has no {WEIGHTS}, {TOKENIZER} or {META}.")
-    meta = parsed((folder / META).read_bytes(), where)
-    named = member(meta, "sha256", dict, where)
-    if named != {name: known for name, known in sums.items() if name != META}:
+    with refusing():
+        meta = checked(Meta, parsed((folder / META).read_bytes(), where), where)
+    if meta.sha256 != {name: known for name, known in sums.items() if name != META}:
         raise ImportRefusedError(f"{where} does not name the files beside it, or not their sums.")
     match = CHECKPOINT_NAME.fullmatch(folder.name)
     assert match is not None
-    if member(meta, "format", int, where) != FORMAT or member(meta, "step", int, where) != int(
-        match[2]
-    ):
-        raise ImportRefusedError(f"{where} has another step than its name, or a newer format.")
+    if meta.step != int(match[2]):
+        raise ImportRefusedError(f"{where} has another step than its name.")
     if parsed((folder / TOKENIZER).read_bytes(), TOKENIZER) != run.content["tokenizer"]:
         raise ImportRefusedError(f"{folder.name} has another tokenizer than {MANIFEST}.")
     _check_numbers(folder / WEIGHTS)
@@ -117,10 +107,7 @@ def _check_numbers(path: Path) -> None:
 
 def _check_progress(progress: Mapping[str, Any], step: int) -> None:
     """What a training knows besides its weights: plain values of the right kind."""
-    for key, value in progress.items():
-        kinds = PROGRESS_KINDS.get(key, ())
-        finite = not isinstance(value, float) or math.isfinite(value)
-        if type(value) not in kinds or not finite or (isinstance(value, int) and value < 0):
-            raise ImportRefusedError(f"{PROGRESS} is not ours: {shown(key)} is {shown(value)}.")
-    if progress.get("step") != step:
+    with refusing():
+        known = read_progress(progress, PROGRESS)
+    if known.step != step:
         raise ImportRefusedError(f"{PROGRESS} tells of another step than {step:,}.")

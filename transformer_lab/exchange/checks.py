@@ -1,8 +1,9 @@
 """What a run from elsewhere must be so that the lab can show it and write with it."""
 
+import contextlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,41 +16,10 @@ from transformer_lab.exchange.limits import Limits
 from transformer_lab.exchange.run_folder import MANIFEST, flush_file
 from transformer_lab.model.weights import count_parameters, outline
 from transformer_lab.recipes import Setup, setup_from
-from transformer_lab.settings import ConfigError, shown
-from transformer_lab.text.tokenizers import TOKENIZERS, Tokenizer
-
-FORMAT = 1  # of run.json and meta.json
-LONGEST_TEXT = 10_000  # characters of a title or a reason
-NUMBER = (int, float)
-FIELDS: dict[str, type | tuple[type, ...]] = {
-    "format": int,
-    "id": str,
-    "created": NUMBER,
-    "recipe": str,
-    "setup": dict,
-    "corpus": dict,
-    "tokenizer": dict,
-    "parameters": int,
-    "device": dict,
-    "threads": int,
-    "environment": dict,
-}
-CORPUS: dict[str, type | tuple[type, ...]] = {
-    "name": str,
-    "title": str,
-    "source": str,
-    "sha256": str,
-    "characters": int,
-    "distinct_characters": int,
-    "training_tokens": int,
-    "validation_tokens": int,
-    "validation_bytes": int,
-    "unknown_share": NUMBER,
-}
-DEVICE: dict[str, type | tuple[type, ...]] = {"name": str, "reason": str}
-SEAM: dict[str, type | tuple[type, ...]] = {"run": str, "step": int, "kind": str}
-MOST_THREADS = 1024
-MOST_SEQUENCES = 1_000_000  # computed at once
+from transformer_lab.records.files import Manifest, stored_tokenizer
+from transformer_lab.records.record import LONGEST_TEXT, RecordError, checked
+from transformer_lab.settings import shown
+from transformer_lab.text.tokenizers import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -107,41 +77,25 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def checked_manifest(text: bytes, limits: Limits) -> ArrivingRun:
     """A run.json whose every part the lab can use. Raises ImportRefusedError."""
     content = parsed(text, MANIFEST)
-    for key, kind in FIELDS.items():
-        member(content, key, kind, MANIFEST)
-    for group, known in (("corpus", CORPUS), ("device", DEVICE)):
-        for key, kind in known.items():
-            member(content[group], key, kind, f"{group} in {MANIFEST}")
-    if content["format"] != FORMAT:
-        raise ImportRefusedError(
-            f"{MANIFEST} has format {content['format']}, and this lab knows {FORMAT}: "
-            "bring the run in with a newer Transformer Lab."
-        )
-    try:
-        setup = setup_from(content["setup"])
-    except ConfigError as error:
-        raise ImportRefusedError(f"The settings in {MANIFEST} cannot be used: {error}") from error
-    content["setup"] = setup.to_mapping()  # all of them, also those an older lab did not have
-    _check_training(content, setup)
-    tokenizer = _checked_tokenizer(content["tokenizer"])
+    with refusing():
+        record = checked(Manifest, content, MANIFEST)
+        content = record.plain()  # with all settings, also those an older lab did not have
+        tokenizer = stored_tokenizer(content["tokenizer"])
+    setup = setup_from(content["setup"])
+    for seam in record.seams:
+        if seam.step > setup.train.steps:
+            raise ImportRefusedError(f"{MANIFEST} is not ours: a seam is {shown(seam.plain())}.")
     _check_size(content, setup, tokenizer, limits)
     return ArrivingRun(content, setup, tokenizer)
 
 
-def _check_training(content: Mapping[str, Any], setup: Setup) -> None:
-    """What training on from the run would rest on."""
-    known = {"threads": MOST_THREADS, "micro_batch": MOST_SEQUENCES}
-    for key in known.keys() & content.keys():
-        if member(content, key, int, MANIFEST) > known[key]:
-            raise ImportRefusedError(f"{MANIFEST} is not ours: {key} is {content[key]:,}.")
-    seams = content.get("seams", [])
-    if not isinstance(seams, list) or not all(isinstance(seam, dict) for seam in seams):
-        raise ImportRefusedError(f"{MANIFEST} is not ours: seams is {shown(seams)}.")
-    for seam in seams:
-        for key, kind in SEAM.items():
-            member(seam, key, kind, f"a seam in {MANIFEST}")
-        if set(seam) != set(SEAM) or seam["step"] > setup.train.steps:
-            raise ImportRefusedError(f"{MANIFEST} is not ours: a seam is {shown(seam)}.")
+@contextlib.contextmanager
+def refusing() -> Iterator[None]:
+    """Turn what is wrong with a record into a refusal."""
+    try:
+        yield
+    except RecordError as error:
+        raise ImportRefusedError(str(error)) from error
 
 
 def _check_size(
@@ -158,26 +112,3 @@ def _check_size(
             f"Its model has {parameters:,} parameters, where {MANIFEST} says "
             f"{content['parameters']:,} and {limits.parameters:,} are the most that can be used."
         )
-
-
-def _checked_tokenizer(stored: Mapping[str, Any]) -> Tokenizer:
-    """The tokenizer that was stored, when it can be made and is stored again just so."""
-    kind = stored.get("kind")
-    if not isinstance(kind, str) or kind not in TOKENIZERS:
-        raise ImportRefusedError(f"Its tokenizer is {shown(kind)}, which is not known here.")
-    refused = ImportRefusedError(f"The vocabulary of its tokenizer, {kind}, is damaged.")
-    for key in ("characters", "words", "pieces"):
-        entries = stored.get(key, [])
-        if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
-            raise refused
-    if kind == "bpe" and not {f"{byte:02x}" for byte in range(256)} <= set(stored["pieces"]):
-        raise refused  # without these there is text that it cannot write
-    try:
-        tokenizer: Tokenizer = TOKENIZERS[kind].from_json(stored)
-    except ConfigError as error:  # GPT-2's files are not here
-        raise ImportRefusedError(str(error)) from error
-    except (ValueError, TypeError, KeyError) as error:
-        raise refused from error
-    if tokenizer.to_json() != stored:
-        raise refused
-    return tokenizer

@@ -5,41 +5,29 @@ rows are read, checked and put into a new one.
 """
 
 import contextlib
-import json
-import math
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
-from dataclasses import MISSING, fields
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from transformer_lab.exchange.errors import ExportRefusedError, ImportRefusedError
 from transformer_lab.exchange.opening import opened_to_read
 from transformer_lab.exchange.run_folder import flush_file
-from transformer_lab.recipes import SETTINGS
-from transformer_lab.settings import checked
-from transformer_lab.training import StepMetrics
+from transformer_lab.records.events import is_sound
+from transformer_lab.records.tables import STEPS, TABLES, sound, sound_rows
 
 DATABASE = "metrics.sqlite"
-MOST_THREADS = 1024
 LONGEST = 16_000_000  # bytes of one value or row
-STEPS = {item.name: item.default is MISSING for item in fields(StepMetrics)}  # True: always there
-TABLES: dict[str, dict[str, bool]] = {
-    "steps": STEPS,
-    "samples": dict.fromkeys(("step", "time", "prompt", "text"), True),
-    "events": dict.fromkeys(("time", "step", "kind", "detail"), True),
-}
 INDEX = """CREATE INDEX evaluations ON steps (step, validation_loss)
     WHERE validation_loss IS NOT NULL"""
-SCHEMA = f"""
+TABLES_ONLY = f"""
 CREATE TABLE steps ({next(iter(STEPS))} INTEGER PRIMARY KEY, {", ".join(list(STEPS)[1:])});
 CREATE TABLE samples (step INTEGER, time REAL, prompt TEXT, text TEXT);
 CREATE TABLE events (time REAL, step INTEGER, kind TEXT, detail TEXT);
-{INDEX};
 """
+SCHEMA = f"{TABLES_ONLY}{INDEX};"
 ORDERS = {"steps": "step", "samples": "rowid", "events": "rowid"}
-TEXTS = ("prompt", "text", "kind", "detail")
 # A table as the lab makes them: names and plain types. No checks, defaults or computed columns.
 COLUMN = r"\w+(?: (?:INTEGER|REAL|TEXT))?(?: PRIMARY KEY)?"
 PLAIN_TABLE = re.compile(rf"CREATE TABLE (\w+) ?\({COLUMN}(?:, ?{COLUMN})*\)")
@@ -63,7 +51,10 @@ def reading(path: Path, *, foreign: bool = False) -> Iterator[sqlite3.Connection
 
 
 def copy_database(run_folder: Path, target: Path) -> None:
-    """A consistent copy of a run's metrics, in one file, also while a training writes them."""
+    """A consistent copy of a run's metrics, in one file, also while a training writes them.
+
+    Raises ExportRefusedError.
+    """
     if not (run_folder / DATABASE).is_file():
         raise ExportRefusedError(f"{run_folder.name} has no metrics: {DATABASE} is missing.")
     try:
@@ -73,26 +64,71 @@ def copy_database(run_folder: Path, target: Path) -> None:
         ):
             source.backup(copy)
             copy.execute("PRAGMA journal_mode = DELETE")  # no files beside it
+            if not _has_tables(copy):
+                raise sqlite3.DatabaseError("it has no tables of a run")
     except (OSError, sqlite3.Error) as error:
         raise ExportRefusedError(
             f"The metrics of {run_folder.name} cannot be read: {error}."
         ) from error
 
 
+def salvage_database(run_folder: Path, target: Path) -> str:
+    """The same of a database that may be damaged: with every row that can be read.
+
+    Gives a sentence on what was lost, empty when nothing was.
+    """
+    try:
+        copy_database(run_folder, target)
+        with reading(target) as copy:
+            if copy.execute("PRAGMA quick_check(1)").fetchone() == ("ok",):
+                return ""
+            reason = "it is damaged"
+    except (ExportRefusedError, sqlite3.Error) as error:
+        reason = str(error).rstrip(".")
+    target.unlink(missing_ok=True)
+    with contextlib.closing(sqlite3.connect(target)) as new, new:
+        new.executescript(f"BEGIN; {SCHEMA}")
+        counts = [f"{_salvaged(run_folder / DATABASE, new, name):,} {name}" for name in TABLES]
+    return f"Of {DATABASE} only what can be read is here ({', '.join(counts)}): {reason}."
+
+
+def _has_tables(database: sqlite3.Connection) -> bool:
+    found = {row[0] for row in database.execute("SELECT name FROM sqlite_master")}
+    return set(TABLES) <= found
+
+
+def _salvaged(source: Path, new: sqlite3.Connection, table: str) -> int:
+    """Copy the rows of a table from both ends up to what is damaged; gives how many they are."""
+    names = ", ".join(TABLES[table])
+    places = ", ".join("?" * len(TABLES[table]))
+    found: dict[int, tuple[Any, ...]] = {}
+    for order in ("", "DESC"):
+        with contextlib.suppress(sqlite3.Error), reading(source) as old:
+            query = f"SELECT rowid, {names} FROM {table} WHERE {sound_rows(table)}"
+            for rowid, *row in old.execute(f"{query} ORDER BY rowid {order}"):
+                if rowid in found:
+                    break
+                found[rowid] = tuple(row)
+    for rowid in sorted(found):
+        new.execute(f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({places})", found[rowid])
+    return len(found)
+
+
 def rebuild_database(source: Path, target: Path) -> None:
     """A new database with the rows of a foreign one. Raises ImportRefusedError."""
     try:
-        with (
-            reading(source, foreign=True) as old,
-            contextlib.closing(sqlite3.connect(target)) as new,
-        ):
+        with reading(source, foreign=True) as old:
             columns = _checked_schema(old)
-            new.execute("PRAGMA journal_mode = OFF")  # a half-made file is thrown away anyway
-            new.execute("PRAGMA synchronous = OFF")
-            with new:
-                new.executescript(f"BEGIN; {SCHEMA}")
-                for table, names in columns.items():
-                    _copy_rows(old, new, table, names)
+            for table, names in columns.items():
+                _check_rows(old, table, names)
+            with contextlib.closing(sqlite3.connect(target)) as new:
+                new.execute("PRAGMA journal_mode = OFF")  # a half-made file is thrown away anyway
+                new.execute("PRAGMA synchronous = OFF")
+                with new:
+                    new.executescript(f"BEGIN; {TABLES_ONLY}")
+                    for table, names in columns.items():
+                        _copy_rows(old, new, table, names)
+                    new.execute(INDEX)
     except sqlite3.Error as error:
         raise ImportRefusedError(f"{DATABASE} is damaged: {error}.") from error
     flush_file(target)
@@ -121,83 +157,24 @@ def _checked_schema(database: sqlite3.Connection) -> dict[str, list[str]]:
     return found
 
 
+def _check_rows(old: sqlite3.Connection, table: str, names: list[str]) -> None:
+    """Every value is what the lab writes there: looked at in SQL, for there may be millions."""
+    for name in names:
+        right = sound(name, always=TABLES[table][name])
+        odd = old.execute(f"SELECT {name} FROM {table} WHERE NOT ({right}) LIMIT 1").fetchone()
+        if odd:
+            raise ImportRefusedError(
+                f"{DATABASE} is not of a run: {name} in {table} is {str(odd[0])[:40]!r}."
+            )
+    if table == "events":
+        for kind, detail in old.execute("SELECT kind, detail FROM events"):
+            if not is_sound(kind, detail):
+                raise ImportRefusedError(f"{DATABASE} holds an event {kind!r} that cannot be used.")
+
+
 def _copy_rows(
     old: sqlite3.Connection, new: sqlite3.Connection, table: str, names: list[str]
 ) -> None:
     rows = old.execute(f"SELECT {', '.join(names)} FROM {table} ORDER BY {ORDERS[table]}")
-    check = CHECKS.get(table)
-
-    def sound() -> Iterator[tuple[Any, ...]]:
-        for row in rows:
-            values = dict(zip(names, row, strict=True))
-            for name, value in values.items():
-                _check_value(table, name, value)
-            if check:
-                check(values)
-            yield row
-
     places = ", ".join("?" * len(names))
-    new.executemany(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({places})", sound())
-
-
-def _check_value(table: str, name: str, value: object) -> None:
-    if name in TEXTS:
-        right = isinstance(value, str)
-    elif name == "step":
-        right = isinstance(value, int) and 0 <= value < 2**53
-    else:
-        always = TABLES[table][name]
-        right = isinstance(value, int | float) and (math.isfinite(value) or not always)
-        right |= value is None and not always
-    if not right:
-        raise ImportRefusedError(
-            f"{DATABASE} is not of a run: {name} in {table} is {str(value)[:40]!r}."
-        )
-
-
-def _check_event(event: dict[str, Any]) -> None:
-    """What the lab reads out of an event must be what it expects."""
-    kind, detail = event["kind"], event["detail"]
-    try:
-        right = DETAILS[kind](detail) if kind in DETAILS else True
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        right = False
-    if not right:
-        raise ImportRefusedError(f"{DATABASE} holds an event {kind!r} that cannot be used.")
-
-
-def _is_state(detail: str) -> bool:
-    state = json.loads(detail)
-    return isinstance(state["state"], str) and isinstance(state["reason"], str)
-
-
-def _is_rate(detail: str) -> bool:
-    return checked(SETTINGS["train.learning_rate"], float(detail)) > 0
-
-
-def _is_micro_batch(detail: str) -> bool:
-    return checked(SETTINGS["train.micro_batch"], float(detail)) >= 1
-
-
-def _is_thread_count(detail: str) -> bool:
-    return float(detail) in range(1, MOST_THREADS + 1)
-
-
-def _is_trial(detail: str) -> bool:
-    trial = json.loads(detail)
-    seconds = trial["seconds"].items()
-    return _is_thread_count(trial["threads"]) and all(
-        _is_thread_count(count) and 0 <= took < math.inf for count, took in seconds
-    )
-
-
-DETAILS: dict[str, Callable[[str], bool]] = {
-    "state": _is_state,
-    "learning_rate": _is_rate,
-    "micro_batch": _is_micro_batch,
-    "threads": _is_thread_count,
-    "threads_measured": _is_trial,
-    "uncompiled": lambda detail: float(detail) in (0, 1),
-    "accuracy": lambda detail: 0 <= float(detail) <= 1,
-}
-CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {"events": _check_event}
+    new.executemany(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({places})", rows)

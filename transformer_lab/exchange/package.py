@@ -2,7 +2,6 @@
 that its list names.
 """
 
-import re
 import stat
 import zipfile
 from collections.abc import Mapping
@@ -25,7 +24,7 @@ from transformer_lab.exchange.run_folder import (
 )
 from transformer_lab.settings import shown
 
-FOLDER = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")
 PLAIN = (INDEX, README, SAMPLES, TABLE, DATABASE)
 KNOWN_COMPRESSION = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ENCRYPTED = 0x1  # bit of an entry's flags
@@ -130,20 +129,42 @@ def _checked_entries(archive: zipfile.ZipFile, limits: Limits) -> dict[str, zipf
     if sum(entry.file_size for entry in entries) > limits.total:
         raise ImportRefusedError(f"Unpacked it would take more than {limits.total:,} bytes.")
     _check_overlaps(entries)
+    root = _root(entries)
     found: dict[str, zipfile.ZipInfo] = {}
-    folders = set()
     for entry in entries:
-        folder, _, name = entry.orig_filename.partition("/")
-        folders.add(folder)
         _check_entry(entry, limits)
-        if entry.is_dir() and not entry.file_size:
+        path = _path(entry)
+        if _is_litter(path) or (entry.is_dir() and not entry.file_size):
             continue
-        if not FOLDER.fullmatch(folder) or not allowed(name) or len(folders) > 1:
+        name = path.removeprefix(root)
+        if not path.startswith(root) or not allowed(name):
             raise ImportRefusedError(f"It holds {shown(entry.orig_filename)}, which no run has.")
         if name in found:
             raise ImportRefusedError(f"It holds {shown(name)} twice.")
         found[name] = entry
     return found
+
+
+def _path(entry: zipfile.ZipInfo) -> str:
+    """Where an entry says it lies; some programs on Windows write backslashes."""
+    return entry.orig_filename.replace("\\", "/")
+
+
+def _root(entries: list[zipfile.ZipInfo]) -> str:
+    """What all names begin with: the folder of the archive's list, whatever it is called.
+
+    It is empty where the files themselves were packed. No path on disk is ever made of it.
+    """
+    lists = [path for path in map(_path, entries) if path.rpartition("/")[2] == INDEX]
+    if not lists:
+        raise ImportRefusedError(f"{INDEX} is missing: this is no archive of a run.")
+    return min(lists, key=lambda path: path.count("/")).removesuffix(INDEX)
+
+
+def _is_litter(path: str) -> bool:
+    """Whether a Mac or Windows put it there by itself when the files were packed again."""
+    folder, _, name = path.rpartition("/")
+    return "__MACOSX" in folder.split("/") or name in LITTER or name.startswith("._")
 
 
 def allowed(name: str) -> bool:

@@ -6,8 +6,10 @@ from typing import Any
 EXAMPLE = "step-00000800"  # in the examples, where a run has no weights yet
 
 
-def archive_readme(manifest: Mapping[str, Any], checkpoints: Sequence[str]) -> str:
-    """The text for one run and the checkpoints that go along."""
+def archive_readme(
+    manifest: Mapping[str, Any], checkpoints: Sequence[str], lost: Sequence[str] = ()
+) -> str:
+    """The text for one run, the checkpoints that go along, and what was lost of it."""
     model, corpus = manifest["setup"].get("model", {}), manifest.get("corpus", {})
     shape = ", ".join(str(model.get(key, "?")) for key in ("layers", "heads", "embedding_dim"))
     facts = {
@@ -20,15 +22,21 @@ def archive_readme(manifest: Mapping[str, Any], checkpoints: Sequence[str]) -> s
         id=manifest.get("id", "A run"),
         facts="\n".join(f"- {name}: {value}" for name, value in facts.items()),
         checkpoint=checkpoints[0] if checkpoints else EXAMPLE,
+        lost=LOST.format("\n".join(f"- {one}" for one in lost)) if lost else "",
     )
 
 
+LOST = """
+The run was damaged. What is not in here:
+
+{}
+"""
 TEMPLATE = """# {id}
 
 A language model made in Transformer Lab, with everything that was recorded while it learned.
 
 {facts}
-
+{lost}
 To use it in a lab of your own, bring the .zip in as it is. Everything can also be read without us:
 
 | file | what it is |

@@ -7,6 +7,7 @@ first and can then be read to their end even when they are removed meanwhile.
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,8 @@ from typing import Any, BinaryIO
 from torch import Tensor
 
 from transformer_lab.exchange.errors import ExportRefusedError
+from transformer_lab.records import files as records
+from transformer_lab.records.record import RecordError, checked, parsed
 from transformer_lab.settings import shown
 from transformer_lab.training.checkpoint import (
     META,
@@ -36,17 +39,19 @@ FILE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*\.(json|safetensors)")
 READABLE = (WEIGHTS, TOKENIZER)  # what writing with a model takes; all else is for training on
 CHUNK = 1 << 20  # bytes read at once
 ATTEMPTS = 3  # to catch the checkpoints of a training that is just replacing them
+log = logging.getLogger(__name__)
 
 
 def read_manifest(run_folder: Path) -> dict[str, Any]:
-    """What is in run.json. Raises ExportRefusedError."""
+    """What is in run.json, with a tokenizer that can be used. Raises ExportRefusedError."""
     try:
-        manifest = json.loads((run_folder / MANIFEST).read_text(encoding="utf-8"))
-        found = [manifest["setup"], manifest["setup"]["train"], manifest["tokenizer"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ExportRefusedError(f"{run_folder.name} cannot be read: {error}.") from error
-    if not all(isinstance(part, dict) for part in found):
-        raise ExportRefusedError(f"{run_folder.name} is no run: its {MANIFEST} has no settings.")
+        manifest = records.read_manifest((run_folder / MANIFEST).read_bytes(), MANIFEST)
+        records.stored_tokenizer(manifest["tokenizer"])
+    except OSError as error:
+        why = f"{MANIFEST}: {error.strerror}."
+        raise ExportRefusedError(f"{run_folder.name} cannot be read: {why}") from error
+    except RecordError as error:
+        raise ExportRefusedError(f"{run_folder.name} cannot be read: {error}") from error
     return manifest
 
 
@@ -56,7 +61,7 @@ def checkpoint_names(run_folder: Path) -> list[str]:
     Before them come regular ones that a training could not go on from.
     """
     folder = run_folder / CHECKPOINTS
-    found = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    found = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
 
     def order(name: str) -> tuple[bool, int]:
         kind, _, step = name.partition("-")
@@ -112,38 +117,78 @@ class OpenCheckpoint:
 
 @contextlib.contextmanager
 def open_checkpoints(
-    run_folder: Path, names: Sequence[str] | None, *, training_state: bool
+    run_folder: Path,
+    names: Sequence[str] | None,
+    *,
+    training_state: bool,
+    lost: Callable[[str], object] = log.warning,
 ) -> Iterator[list[OpenCheckpoint]]:
-    """Checkpoints, open for reading; the usual ones without names.
+    """Checkpoints, open for reading; without names the newest and the best that are whole.
 
     Without training state, files that only serve to train on are left out, and meta.json does not
-    mention them. Raises ExportRefusedError for one that is missing or damaged.
+    mention them. What is damaged is told to `lost`; one that was named raises ExportRefusedError.
     """
     with contextlib.ExitStack() as stack:
-        for attempt in range(1, ATTEMPTS + 1):
-            wanted = usual_checkpoints(run_folder) if names is None else names
+
+        def opened(name: str) -> OpenCheckpoint:
+            return _open(run_folder, name, stack, training_state=training_state)
+
+        if names is not None:
+            yield [opened(name) for name in names]
+            return
+        found = [
+            _newest(run_folder, kinds, opened, lost) for kinds in (("step", "kept"), ("best",))
+        ]
+        yield [checkpoint for checkpoint in found if checkpoint]
+
+
+def _newest(
+    run_folder: Path,
+    kinds: Sequence[str],
+    opened: Callable[[str], OpenCheckpoint],
+    lost: Callable[[str], object],
+) -> OpenCheckpoint | None:
+    """The newest checkpoint of some kinds that is whole; those before it are told to `lost`."""
+    problems: dict[str, str] = {}
+    for _ in range(ATTEMPTS):
+        for name in checkpoint_names(run_folder)[::-1]:
+            if name.partition("-")[0] not in kinds:
+                continue
             try:
-                opened = [
-                    _open(run_folder, name, stack, training_state=training_state) for name in wanted
-                ]
-                break
-            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-                if names is not None or attempt == ATTEMPTS:
-                    raise ExportRefusedError(
-                        f"The weights of {run_folder.name} cannot be read: {error}."
-                    ) from error
-        yield opened
+                checkpoint = opened(name)
+            except ExportRefusedError as error:
+                problems[name] = str(error)
+                continue
+            for name, problem in problems.items():
+                if (run_folder / CHECKPOINTS / name).exists():  # else a training has replaced it
+                    lost(problem)
+            return checkpoint
+    for problem in problems.values():
+        lost(problem)
+    return None
 
 
 def _open(
     run_folder: Path, name: str, stack: contextlib.ExitStack, *, training_state: bool
 ) -> OpenCheckpoint:
+    """Raises ExportRefusedError when it is missing or damaged."""
     if not CHECKPOINT_NAME.fullmatch(name):
         raise ExportRefusedError(f"{name!r} is not the name of a checkpoint.")
     folder = run_folder / CHECKPOINTS / name
+    try:
+        return _opened(folder, stack, training_state=training_state)
+    except OSError as error:
+        raise ExportRefusedError(
+            f"{name} of {run_folder.name} cannot be read: {error.strerror}."
+        ) from error
+    except RecordError as error:
+        raise ExportRefusedError(f"{name} of {run_folder.name} is damaged: {error}") from error
+
+
+def _opened(folder: Path, stack: contextlib.ExitStack, *, training_state: bool) -> OpenCheckpoint:
     text = (folder / META).read_bytes()
-    meta = json.loads(text)
-    sums = dict(meta["sha256"])
+    meta = parsed(text, META)
+    sums = checked(records.Meta, meta, META).sha256
     kept = {
         file: known
         for file, known in sums.items()
@@ -156,7 +201,7 @@ def _open(
         opened.seek(0)
     if kept != sums:
         text = json.dumps({**meta, "sha256": kept}, indent=2).encode()
-    return OpenCheckpoint(name, text, files)
+    return OpenCheckpoint(folder.name, text, files)
 
 
 def flush_file(path: Path) -> None:
@@ -176,7 +221,7 @@ def open_moments(run_folder: Path, *, wanted: bool) -> Iterator[dict[str, Binary
             match = MOMENT_NAME.fullmatch(path.name)
             if match is None:
                 continue
-            with contextlib.suppress(FileNotFoundError):  # a training has just made room
+            with contextlib.suppress(OSError):  # a training has just made room, say
                 file = stack.enter_context(path.open("rb"))
                 if digest(file)[:12] == match[1]:
                     opened[path.name] = file

@@ -19,12 +19,20 @@ class NoRoomError(LabError):
 
 def resumable(store: RunStore, run_id: str) -> Run:
     """A stored run that can go on. Raises LabError and RunNotFoundError."""
-    run = store.open(run_id)
+    run = _whole(store, run_id)
     state, _ = run.state()
     if state == "finished":
         raise LabError(f"{run_id} is finished: train it for more steps instead.")
     if state not in RESUMABLE:
         raise LabError(f"{run_id} is {state} already.")
+    return run
+
+
+def _whole(store: RunStore, run_id: str) -> Run:
+    """A run of which everything can be read. Raises LabError and RunNotFoundError."""
+    run = store.open(run_id)
+    if problem := run.problem:
+        raise LabError(f"{run.id} is damaged. {problem}")
     return run
 
 
@@ -41,7 +49,7 @@ def extension(store: RunStore, run_id: str, steps: object) -> Waiting:
 
     Raises LabError, RunNotFoundError and ConfigError.
     """
-    run = store.open(run_id)
+    run = _whole(store, run_id)
     more = int(checked(SETTINGS["train.steps"], steps))
     points = run.resume_points()
     if not points:
@@ -66,7 +74,7 @@ def branching(
 
     `setup.train.steps` counts the steps to come. Raises ConfigError and RunNotFoundError.
     """
-    run = store.open(run_id)
+    run = _whole(store, run_id)
     folder = run.checkpoint(checkpoint)
     step = step_of(folder)
     parent = setup_from(run.manifest["setup"])

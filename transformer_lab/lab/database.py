@@ -33,6 +33,7 @@ State = Literal[
     "stopped",
     "failed",
     "interrupted",
+    "damaged",
 ]
 RECORDED: tuple[State, ...] = (
     "running", "paused", "finished", "stopped", "failed", "interrupted"
@@ -65,9 +66,14 @@ class Sample:
     text: str
 
 
-def connect(folder: Path) -> sqlite3.Connection:
-    """The metrics of a run's folder, to be written. Raises sqlite3.Error."""
-    database = sqlite3.connect(folder / METRICS, timeout=5.0)
+def connect(folder: Path, *, new: bool = False) -> sqlite3.Connection:
+    """The metrics of a run's folder, to be written; made only for a run that is `new`.
+
+    Raises sqlite3.Error.
+    """
+    mode = "rwc" if new else "rw"
+    uri = f"{(folder / METRICS).absolute().as_uri()}?mode={mode}"
+    database = sqlite3.connect(uri, uri=True, timeout=5.0)
     with contextlib.suppress(sqlite3.OperationalError):  # some shares know no such log
         database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = NORMAL")
@@ -80,13 +86,14 @@ class RunWriter:
     Raises filelock.Timeout when another process holds it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, new: bool = False) -> None:
+        """`new` makes the tables of a run that has none yet."""
         self.folder = folder
         self.closed = False
         self._lock = FileLock(folder / "lock", timeout=2, thread_local=False)
         self._lock.acquire()
         try:
-            self._database = connect(folder)
+            self._database = connect(folder, new=new)
             try:
                 self._database.executescript(SCHEMA)
             except BaseException:

@@ -25,7 +25,7 @@ from transformer_lab.lab.pace import Pace
 from transformer_lab.lab.prompts import readable, with_prompt
 from transformer_lab.lab.queue import Queue
 from transformer_lab.lab.run import RunNotFoundError
-from transformer_lab.lab.runs import RunStore
+from transformer_lab.lab.runs import UNTRAINED, RunBusyError, RunStore
 from transformer_lab.lab.sampling import Sampling
 from transformer_lab.lab.settlings import Settlings
 from transformer_lab.lab.shelves import Shelves
@@ -44,8 +44,6 @@ from transformer_lab.training import StepMetrics
 from transformer_lab.training.moments import MomentError, Moments
 
 __all__ = ["UNTRAINED", "Lab", "LabError"]
-
-UNTRAINED = "untrained"  # the name of the model that is initialized but has no run yet
 
 
 class Lab(Trainings):
@@ -105,13 +103,29 @@ class Lab(Trainings):
             return elsewhere.id
         if run and (run.status.run_id or not run.ended):
             return run.status.run_id
-        runs = self.runs()
-        return runs[0].id if runs and not run else ""
+        whole = (summary for summary in self.runs() if summary.state != "damaged")
+        newest = None if run else next(whole, None)
+        return newest.id if newest else ""
 
     def since(self, run_id: str, cursor: int = 0) -> tuple[list[StepMetrics], int]:
-        """Steps of a run after `cursor`, and the cursor to pass next time."""
-        run = self.live(run_id)
-        return run.stream.since(cursor) if run else self.store.open(run_id).since(cursor)
+        """Steps of a run after `cursor`, and the cursor to pass next; none of a damaged one."""
+        if run := self.live(run_id):
+            return run.stream.since(cursor)
+        try:
+            return self.store.open(run_id).since(cursor)
+        except RunNotFoundError:
+            return [], cursor
+
+    def thinned(self, run_id: str, most: int) -> tuple[list[StepMetrics], list[StepMetrics], int]:
+        """The course of a run in about so many steps and as many evaluated ones, and a cursor."""
+        if run := self.live(run_id):
+            points, cursor = run.stream.since()
+            return points, [p for p in points if p.validation_loss is not None], cursor
+        try:
+            points, evaluated = self.store.open(run_id).thinned(most)
+        except RunNotFoundError:
+            return [], [], 0
+        return points, evaluated, points[-1].step if points else 0
 
     def view(self, run_id: str | None = None) -> View:
         """How a run stands; without an id, the one a page should show."""
@@ -136,16 +150,20 @@ class Lab(Trainings):
         with self.leaving(run_id):
             try:
                 self.store.delete(run_id)
+            except RunBusyError as error:
+                raise LabError(str(error)) from error
             except OSError as error:
-                raise LabError(f"{run_id} could not be deleted: {error}") from error
+                raise LabError(f"{run_id} could not be deleted: {error.strerror}.") from error
         self.refresh()
 
     def restore(self, run_id: str) -> None:
         """Bring a deleted run back. Raises LabError."""
         try:
             self.store.restore(run_id)
-        except (LookupError, OSError) as error:
+        except (RunNotFoundError, RunBusyError) as error:
             raise LabError(str(error)) from error
+        except OSError as error:
+            raise LabError(f"{run_id} could not be brought back: {error.strerror}.") from error
         self.refresh()
 
     def bring_in(self, file: BinaryIO, name: str) -> str:
@@ -154,7 +172,8 @@ class Lab(Trainings):
             raise ImportRefusedError(problem)
         self.store.folder.mkdir(exist_ok=True)
         with self.store.reserved(name) as run_id:
-            folder = read_archive(file, self.store.folder, run_id)
+            order = self.store.next_order()
+            folder = read_archive(file, self.store.folder, run_id, order=order)
         self.refresh()
         return folder.name
 
@@ -191,7 +210,10 @@ class Lab(Trainings):
         live = self.current if name == UNTRAINED else self.live(name)
         if live and live.made:
             return live.made.corpus, live.setup
-        manifest = self.store.open(name).manifest
+        try:
+            manifest = self.store.open(name).manifest
+        except RunNotFoundError as error:
+            raise ConfigError("data.corpus", str(error)) from error
         setup, about = setup_from(manifest["setup"]), manifest["corpus"]
         corpus = self.texts.corpus(learned_from(setup, manifest))
         if corpus.sha256 != about["sha256"]:
@@ -232,12 +254,16 @@ class Lab(Trainings):
                 name = run.status.run_id or "Untrained model"
                 found.setdefault(key, _called(name, run.lane, run.status.state))
         for summary in self.runs():
-            if summary.id not in found and self._has_weights(summary.id):
+            # `steps` are known where run.json can be read, without which there is no model.
+            if summary.id not in found and summary.steps and self._has_weights(summary.id):
                 found[summary.id] = _called(summary.name, summary.lane, summary.state)
         return found
 
     def _has_weights(self, run_id: str) -> bool:
-        return any((self.store.folder / run_id / "checkpoints").glob("*-*"))
+        try:
+            return bool(self.store.open(run_id).usable_checkpoints())
+        except RunNotFoundError:
+            return False
 
     def snapshot(self, name: str = "latest", step: int | None = None) -> Snapshot:
         """The weights of a run, live or saved: the newest, or those of one of its moments.

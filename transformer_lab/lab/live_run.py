@@ -26,18 +26,18 @@ from transformer_lab.lab.metrics import MetricStream
 from transformer_lab.lab.origins import New, Origin, OriginError, Resumed, check_fit
 from transformer_lab.lab.prompts import with_prompt
 from transformer_lab.lab.rescue import packed, rescued
-from transformer_lab.lab.run import Run
+from transformer_lab.lab.run import UNREADABLE, Run
 from transformer_lab.lab.runs import RunStore
-from transformer_lab.lab.saves import Progress, Saved, Saves
+from transformer_lab.lab.saves import Saved, Saves
 from transformer_lab.lab.shelves import give_back
 from transformer_lab.lab.snapshot import Snapshot
 from transformer_lab.lab.states import BEGUN, NEXT, Lifecycle
-from transformer_lab.lab.summaries import UNREADABLE
 from transformer_lab.lab.texts import Texts
 from transformer_lab.lab.threads import MEASURED, RunThreads
 from transformer_lab.model import GPT, build_model
 from transformer_lab.model.weights import count_parameters, outline
 from transformer_lab.recipes import Setup
+from transformer_lab.records.files import Progress
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.corpora import Corpus
 from transformer_lab.text.split import EncodedCorpus

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from filelock import Timeout
 
 from transformer_lab.lab.database import RunWriter
-from transformer_lab.lab.run import Run, Seam, step_of
+from transformer_lab.lab.run import DamagedRunError, Run, Seam, step_of
 from transformer_lab.lab.runs import RunStore
 from transformer_lab.lab.saves import Saved, best_save, newest_save, read_save
 from transformer_lab.lab.texts import Texts
@@ -157,7 +157,7 @@ class Resumed:
 
     def past(self) -> list[StepMetrics]:
         """The steps up to that save."""
-        return [point for point in self.run.since()[0] if point.step <= self._step]
+        return _steps_until(self.run, self._step)
 
     def best(self) -> Saved | None:
         """Its own."""
@@ -209,6 +209,7 @@ class Resumed:
         """Let another program have the run."""
         if self._writer is not None:
             self._writer.close()
+            self._writer = None  # it may be let go more than once
 
     def note(self, manifest: Mapping[str, Any]) -> str:
         """What the learner should know: damaged saves, and what is no longer as it was."""
@@ -245,7 +246,7 @@ class Offspring:
 
     def past(self) -> list[StepMetrics]:
         """The parent's steps up to there."""
-        return [point for point in self.parent.since()[0] if point.step <= self.seam.step]
+        return _steps_until(self.parent, self.seam.step)
 
     def best(self) -> Saved | None:
         """The parent's, as long as only steps are added to it."""
@@ -262,7 +263,12 @@ class Offspring:
 
     def text(self, texts: Texts, setup: Setup, progress: Progress) -> Text:
         """The text asked for, in the parent's tokens: the model knows no others."""
-        return texts.in_tokens_of(setup, self.parent.manifest, progress)
+        before = self.parent.manifest
+        corpus, encoded, note = texts.in_tokens_of(setup, before, progress)
+        asked_again = before["corpus"].get("asked_for", setup.data.corpus) == setup.data.corpus
+        if not note and asked_again and corpus.sha256 != before["corpus"]["sha256"]:
+            note = f"{corpus.title} has changed since {self.parent.id} learned from it."
+        return corpus, encoded, note
 
     def threads(self) -> Kept:
         """Its own are still to be chosen."""
@@ -287,6 +293,14 @@ class Offspring:
 
     def release(self) -> None:
         """Nothing is held."""
+
+
+def _steps_until(run: Run, step: int) -> list[StepMetrics]:
+    """The steps up to that one. Raises OriginError."""
+    try:
+        return [point for point in run.since()[0] if point.step <= step]
+    except DamagedRunError as error:
+        raise OriginError(f"{run.id} is damaged. {error}") from error
 
 
 def _set_aside(damaged: Path) -> None:

@@ -41,14 +41,33 @@ from transformer_lab.lab.database import (
     State,
     connect,
 )
+from transformer_lab.records.events import StateEvent, event_value, is_sound
+from transformer_lab.records.files import AboutRecord, read_manifest, stored_tokenizer
+from transformer_lab.records.record import RecordError, mended, parsed
+from transformer_lab.records.tables import STEPS, sound, sound_rows
+from transformer_lab.settings import shown
 from transformer_lab.text.library import printable
+from transformer_lab.text.tokenizers import Tokenizer
 from transformer_lab.training import Change, StepMetrics
 from transformer_lab.training.checkpoint import can_go_on, flush_folder
 from transformer_lab.training.live import ChangeName
 
+MANIFEST, ABOUT = "run.json", "about.json"
+COLUMNS = ", ".join(STEPS)
+SOUND, SOUND_EVENT = sound_rows("steps"), sound_rows("events")
+SOUND_LOSS = sound("validation_loss", always=True)
+WITHOUT_MANIFEST = (
+    "Without it the run cannot be used: put the file back, export what there is, or delete the run."
+)
+WITHOUT_METRICS = (
+    "Its weights can still be used. To go on with it, export it and bring that in again: every row "
+    "that can be read is kept."
+)
 CUT_OFF = "The lab ended before this run did."
+# What reading a damaged run may raise; a DamagedRunError is a LookupError.
+UNREADABLE = (OSError, LookupError, ValueError, TypeError, AttributeError, sqlite3.Error)
 RESUMABLE = ("interrupted", "stopped", "failed")
-CHANGING = ("metrics.sqlite", "metrics.sqlite-wal", "about.json", "checkpoints")
+CHANGING = ("run.json", "metrics.sqlite", "metrics.sqlite-wal", "about.json", "checkpoints")
 LONGEST_TITLE, LONGEST_NOTES = 80, 10_000
 
 
@@ -71,7 +90,11 @@ class Seam:
 
 
 class RunNotFoundError(LookupError):
-    """No run of that name."""
+    """No run of that name, or none that can be read."""
+
+
+class DamagedRunError(RunNotFoundError):
+    """A run of which something is lost that was asked for; the message names it and a way out."""
 
 
 class Run:
@@ -84,10 +107,40 @@ class Run:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """What is in run.json. Raises OSError or ValueError when it cannot be read."""
+        """What is in run.json; odd values have their defaults. Raises DamagedRunError."""
         if self._manifest is None:
-            self._manifest = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+            try:
+                text = (self.folder / MANIFEST).read_bytes()
+                self._manifest = read_manifest(text, MANIFEST)
+            except OSError as error:
+                raise DamagedRunError(f"{MANIFEST} cannot be read: {error.strerror}.") from error
+            except RecordError as error:
+                raise DamagedRunError(str(error)) from error
         return self._manifest
+
+    @property
+    def problem(self) -> str:
+        """What cannot be read of it, and what can still be done; empty when all is well."""
+        try:
+            _ = self.manifest
+        except DamagedRunError as error:
+            return f"{error} {WITHOUT_MANIFEST}"
+        try:
+            with self.reading() as database:
+                database.execute("SELECT rowid FROM events LIMIT 1").fetchall()
+        except DamagedRunError as error:
+            return str(error)
+        return ""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """How it reads text. Raises DamagedRunError."""
+        try:
+            return stored_tokenizer(self.manifest["tokenizer"])
+        except RecordError as error:
+            raise DamagedRunError(
+                f"{self.id} has no tokenizer that can be used. {error}"
+            ) from error
 
     @property
     def steps(self) -> int:
@@ -101,19 +154,20 @@ class Run:
 
     @property
     def about(self) -> About:
-        """Its title, notes and pin; empty ones when there is nothing that can be read."""
+        """Its title, notes and pin; empty where they cannot be read."""
         try:
-            stored = json.loads((self.folder / "about.json").read_text(encoding="utf-8"))
-            return About(str(stored["title"]), str(stored["notes"]), bool(stored["pinned"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            stored = parsed((self.folder / ABOUT).read_bytes(), ABOUT)
+        except (OSError, RecordError):
             return About()
+        known = mended(AboutRecord, stored, ABOUT)
+        return About(known.title, known.notes, known.pinned)
 
     def describe(self, **changes: Any) -> About:
         """Change title, notes or pin. Raises OSError."""
         about = replace(self.about, **changes)
         title = printable(" ".join(about.title.split()))
         about = replace(about, title=title[:LONGEST_TITLE], notes=about.notes[:LONGEST_NOTES])
-        write_json(self.folder / "about.json", asdict(about))
+        write_json(self.folder / ABOUT, asdict(about))
         return about
 
     @property
@@ -124,52 +178,101 @@ class Run:
     def since(self, cursor: int = 0) -> tuple[list[StepMetrics], int]:
         """Steps after step `cursor`, and the cursor to pass next time."""
         with self.reading() as database:
-            rows = database.execute("SELECT * FROM steps WHERE step > ? ORDER BY step", (cursor,))
+            rows = database.execute(
+                f"SELECT {COLUMNS} FROM steps WHERE step > ? AND {SOUND} ORDER BY step", (cursor,)
+            )
             points = [StepMetrics(*row) for row in rows]
         return points, points[-1].step if points else cursor
+
+    def thinned(self, most: int, window: int = 1) -> tuple[list[StepMetrics], list[StepMetrics]]:
+        """At most `most` steps, evenly spread, and as many evaluated ones; the last of both.
+
+        Training losses are means over `window` steps. All is chosen by the database, so that
+        millions of steps take no longer than a thousand.
+        """
+        with self.reading() as database:
+            spread = _spread(database, f"steps WHERE {SOUND}", most)
+            if window > 1:
+                spread = [_smoothed(database, point, window) for point in spread]
+            evaluated = f"steps WHERE validation_loss IS NOT NULL AND {SOUND}"
+            return spread, _spread(database, evaluated, most)
 
     def latest(self, count: int = 1) -> list[StepMetrics]:
         """The newest steps, oldest first."""
         with self.reading() as database:
-            rows = database.execute("SELECT * FROM steps ORDER BY step DESC LIMIT ?", (count,))
+            rows = database.execute(
+                f"SELECT {COLUMNS} FROM steps WHERE {SOUND} ORDER BY step DESC LIMIT ?", (count,)
+            )
             return [StepMetrics(*row) for row in rows][::-1]
+
+    def step_at(self, step: int) -> StepMetrics | None:
+        """One step, if it is there."""
+        with self.reading() as database:
+            row = database.execute(
+                f"SELECT {COLUMNS} FROM steps WHERE step = ? AND {SOUND}", (step,)
+            ).fetchone()
+        return StepMetrics(*row) if row else None
 
     def latest_validation_loss(self) -> float | None:
         """The newest validation loss, if there is one yet."""
         with self.reading() as database:
             row = database.execute(
                 "SELECT validation_loss FROM steps WHERE validation_loss IS NOT NULL "
-                "ORDER BY step DESC LIMIT 1"
+                f"AND {SOUND} ORDER BY step DESC LIMIT 1"
             ).fetchone()
         return row[0] if row else None
 
+    def best_loss(self) -> float | None:
+        """The lowest validation loss, if there is one yet."""
+        with self.reading() as database:
+            (lowest,) = database.execute(
+                "SELECT min(validation_loss) FROM steps WHERE validation_loss IS NOT NULL "
+                f"AND {SOUND_LOSS}"
+            ).fetchone()
+        return lowest
+
     def latest_sample(self) -> Sample | None:
         """The newest sample, if there is one yet."""
-        with self.reading() as database:
-            row = database.execute(
-                "SELECT step, prompt, text FROM samples ORDER BY step DESC, time DESC LIMIT 1"
-            ).fetchone()
-        return Sample(*row) if row else None
+        return next(iter(self.samples(1)), None)
 
-    def samples(self) -> list[Sample]:
-        """What it wrote over time, oldest first."""
+    def samples(self, most: int = -1) -> list[Sample]:
+        """What it wrote over time, oldest first; the newest so many of them."""
         with self.reading() as database:
-            rows = database.execute("SELECT step, prompt, text FROM samples ORDER BY step, time")
-            return [Sample(*row) for row in rows]
+            rows = database.execute(
+                f"SELECT step, prompt, text FROM samples WHERE {sound_rows('samples')} "
+                "ORDER BY step DESC, time DESC LIMIT ?",
+                (most,),
+            )
+            return [Sample(*row) for row in rows][::-1]
 
     def events(self, kind: str) -> list[tuple[int, str]]:
-        """(step, detail) of every event of a kind, oldest first."""
+        """(step, detail) of every event of a kind that can be used, oldest first."""
         with self.reading() as database:
-            return database.execute(
-                "SELECT step, detail FROM events WHERE kind = ? ORDER BY rowid", (kind,)
-            ).fetchall()
+            rows = database.execute(
+                f"SELECT step, detail FROM events WHERE kind = ? AND {SOUND_EVENT} ORDER BY rowid",
+                (kind,),
+            )
+            return [row for row in rows if is_sound(kind, row[1])]
 
-    def log(self) -> list[tuple[float, int, str, str]]:
-        """(time, step, kind, detail) of everything that happened, oldest first."""
+    def last_event(self, kind: str) -> tuple[int, str] | None:
+        """(step, detail) of the newest event of a kind that can be used."""
         with self.reading() as database:
-            return database.execute(
-                "SELECT time, step, kind, detail FROM events ORDER BY rowid"
+            rows = database.execute(
+                f"SELECT step, detail FROM events WHERE kind = ? AND {SOUND_EVENT} "
+                "ORDER BY rowid DESC",
+                (kind,),
+            )
+            return next((row for row in rows if is_sound(kind, row[1])), None)
+
+    def log(self, most: int = -1) -> list[tuple[float, int, str, str]]:
+        """(time, step, kind, detail) of what happened, oldest first; the newest so many."""
+        with self.reading() as database:
+            rows = database.execute(
+                f"SELECT time, step, kind, detail FROM events WHERE {SOUND_EVENT} "
+                "ORDER BY rowid DESC LIMIT ?",
+                (most,),
             ).fetchall()
+        return [row for row in rows if is_sound(row[2], row[3])][::-1]
 
     def changes(self, after: int) -> list[Change]:
         """What was changed at step `after` or later, in the order in which it is to be repeated."""
@@ -196,13 +299,13 @@ class Run:
 
     def state(self) -> tuple[State, str]:
         """Its state and the reason for it. An unfinished run that nobody holds was interrupted."""
-        states = self.events("state")
-        recorded: dict[str, Any] = {"state": "running", "reason": ""}
-        if states:
-            recorded = json.loads(states[-1][1])
-        if recorded["state"] in UNFINISHED and not self.is_held():
+        if problem := self.problem:
+            return "damaged", problem
+        last = self.last_event("state")
+        recorded = event_value("state", last[1]) if last else StateEvent(state="running")
+        if recorded.state in UNFINISHED and not self.is_held():
             return "interrupted", CUT_OFF
-        return recorded["state"], recorded["reason"]
+        return recorded.state, recorded.reason
 
     def is_held(self) -> bool:
         """Whether a process is training this run now.
@@ -216,11 +319,9 @@ class Run:
                     return False
             with (self.folder / "lock").open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
         except (Timeout, BlockingIOError):
             return True
-        except OSError:  # of a person who lets nobody look, or on a disk that knows no locks
+        except OSError:  # nobody may look, or it is no lock, or the disk knows none
             return False
         return False
 
@@ -237,14 +338,16 @@ class Run:
         return self._saved("kept")
 
     def _saved(self, kind: str) -> list[Path]:
-        return sorted((self.folder / "checkpoints").glob(f"{kind}-*"))
+        found = (path for path in _inside(self.folder / "checkpoints") if path.is_dir())
+        return sorted(path for path in found if re.fullmatch(rf"{kind}-\d{{8,12}}", path.name))
 
     def checkpoint(self, name: str) -> Path:
         """A checkpoint's folder by its name, as in `step-00000800`. Raises RunNotFoundError."""
-        folder = self.folder / "checkpoints" / name
-        if not re.fullmatch(r"(step|best|kept)-\d{8,}", name) or not folder.is_dir():
-            raise RunNotFoundError(f"{self.id} has no checkpoint {name!r}.")
-        return folder
+        folders = [*self.checkpoints(), *self.best_checkpoints(), *self.kept_checkpoints()]
+        for folder in folders:
+            if folder.name == name:
+                return folder
+        raise RunNotFoundError(f"{self.id} has no checkpoint {shown(name)}.")
 
     def usable_checkpoints(self) -> list[Path]:
         """Folders of weights to write with, the preferred one first."""
@@ -260,9 +363,8 @@ class Run:
     def bytes_per_token(self) -> float | None:
         """How much text a validation token stands for; None where some of the text is lost."""
         corpus = self.manifest["corpus"]
-        if not corpus.get("validation_tokens") or corpus.get("unknown_share"):
-            return None
-        return corpus["validation_bytes"] / corpus["validation_tokens"]
+        tokens, size = corpus["validation_tokens"], corpus["validation_bytes"]
+        return size / tokens if tokens and size and not corpus["unknown_share"] else None
 
     def add_event(self, kind: str, step: int, detail: str) -> None:
         """Keep something that was found out about the model after `step`; from any thread."""
@@ -271,8 +373,8 @@ class Run:
 
     def accuracy(self) -> float | None:
         """The newest share of held-out problems solved, if the text has problems."""
-        found = self.events("accuracy")
-        return float(found[-1][1]) if found else None
+        found = self.last_event("accuracy")
+        return float(found[1]) if found else None
 
     def add_sample(self, sample: Sample) -> None:
         """Keep a sample; from any thread of the process that trains the run."""
@@ -281,9 +383,54 @@ class Run:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Its metrics, to be asked in SQL."""
-        with opened_to_read(self.folder / METRICS) as database:
-            yield database
+        """Its metrics, to be asked in SQL; never made by it. Raises DamagedRunError."""
+        path = self.folder / METRICS
+        if not path.is_file():
+            what = "is missing" if not path.exists() else "is no file"
+            raise DamagedRunError(f"{METRICS} {what}. {WITHOUT_METRICS}")
+        try:
+            with opened_to_read(path) as database:
+                database.text_factory = lambda text: text.decode(errors="replace")
+                yield database
+        except (OSError, sqlite3.Error) as error:
+            raise DamagedRunError(
+                f"{METRICS} cannot be read ({error}). {WITHOUT_METRICS}"
+            ) from error
+
+
+def _spread(database: sqlite3.Connection, table: str, most: int) -> list[StepMetrics]:
+    """Rows of steps, evenly spread from the first to the last."""
+    first, last = database.execute(
+        f"SELECT (SELECT step FROM {table} ORDER BY step LIMIT 1), "
+        f"(SELECT step FROM {table} ORDER BY step DESC LIMIT 1)"
+    ).fetchone()
+    if first is None:
+        return []
+    count = min(most, last - first + 1)
+    wanted = [first + (last - first) * k // max(count - 1, 1) for k in range(count)]
+    rows = database.execute(
+        f"SELECT {COLUMNS} FROM steps WHERE step IN (SELECT (SELECT step FROM {table} "
+        "AND step >= value ORDER BY step LIMIT 1) FROM json_each(?)) ORDER BY step",
+        (json.dumps(wanted),),
+    )
+    return [StepMetrics(*row) for row in rows]
+
+
+def _smoothed(database: sqlite3.Connection, point: StepMetrics, window: int) -> StepMetrics:
+    """The step with the mean loss of it and those before it; fewer at the beginning."""
+    (mean,) = database.execute(
+        f"SELECT avg(train_loss) FROM steps WHERE step > ? AND step <= ? AND {SOUND}",
+        (point.step - window, point.step),
+    ).fetchone()
+    return replace(point, train_loss=mean)
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What is in a folder; nothing when it is none."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _modified(path: Path) -> float:

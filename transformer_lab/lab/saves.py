@@ -18,10 +18,14 @@ from torch import Tensor
 from transformer_lab.lab.run import Run, step_of
 from transformer_lab.lab.snapshot import Snapshot
 from transformer_lab.model import GPT, ModelConfig
+from transformer_lab.records.files import Meta, Progress, read_progress
+from transformer_lab.records.record import RecordError, checked
 from transformer_lab.text.tokenizers import Tokenizer
 from transformer_lab.training import TrainConfig
 from transformer_lab.training.checkpoint import (
+    META,
     OPTIMIZER,
+    PROGRESS,
     CheckpointError,
     load_checkpoint,
     load_training,
@@ -33,21 +37,6 @@ from transformer_lab.training.optimizers import Optimizer, optimizer_state
 KEPT_SAVES = 2
 SAVE_SHARE = 30  # saving by time may take at most this fraction of the time
 MOMENT_SHARE = 50  # the same of moments
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a training knows besides its weights and its optimizer's memory, after `step` steps.
-
-    `optimizer` names whose memory it is; `learning_rate` is the peak where it was changed by hand.
-    """
-
-    step: int = 0
-    optimizer: str = ""
-    learning_rate: float | None = None
-    micro_batch: int = 0
-    uncompiled: bool = False
-    best_loss: float | None = None
 
 
 @dataclass(frozen=True)
@@ -79,11 +68,20 @@ def read_save(folder: Path) -> Saved:
         weight = weights.get(key.rpartition("/")[0])
         if weight is None or value.shape not in (weight.shape, torch.Size([])):
             raise CheckpointError(f"{folder / OPTIMIZER} belongs to another model ({key}).")
+    step = checked_meta(folder, meta).step
     try:
-        progress = Progress(**stored) if stored else Progress(step=int(meta["step"]))
-    except (TypeError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{folder} does not say how far it is: {error}.") from error
+        progress = read_progress(stored, PROGRESS) if stored else Progress(step=step)
+    except RecordError as error:
+        raise CheckpointError(f"{folder} does not say how far it is. {error}") from error
     return Saved(weights, tokenizer, remembered, progress)
+
+
+def checked_meta(folder: Path, meta: object) -> Meta:
+    """What meta.json says. Raises CheckpointError."""
+    try:
+        return checked(Meta, meta, META)
+    except RecordError as error:
+        raise CheckpointError(f"{folder} is not a whole checkpoint. {error}") from error
 
 
 class Saves:
@@ -221,8 +219,10 @@ def best_save(run: Run) -> Saved | None:
     for folder in run.best_checkpoints()[::-1]:
         try:
             weights, tokenizer, meta = load_checkpoint(folder)
-            progress = Progress(step=int(meta["step"]), best_loss=float(meta["best_loss"]))
-            return Saved(weights, tokenizer, {}, progress)
-        except (CheckpointError, KeyError, TypeError, ValueError):
+            known = checked_meta(folder, meta)
+        except CheckpointError:
             continue
+        if known.best_loss is not None:
+            progress = Progress(step=known.step, best_loss=known.best_loss)
+            return Saved(weights, tokenizer, {}, progress)
     return None

@@ -1,6 +1,7 @@
 """Models for writing and looking inside: read from disk, or let go by their training."""
 
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -8,11 +9,15 @@ from weakref import WeakValueDictionary
 from torch import Tensor
 
 from transformer_lab.lab.run import Run
+from transformer_lab.lab.saves import checked_meta
 from transformer_lab.lab.shelves import Shelves
 from transformer_lab.lab.snapshot import Snapshot
 from transformer_lab.model import ModelConfig
+from transformer_lab.model.weights import outline
+from transformer_lab.records.files import stored_tokenizer
+from transformer_lab.records.record import RecordError
 from transformer_lab.settings import from_mapping
-from transformer_lab.text.tokenizers import tokenizer_from_json
+from transformer_lab.text.tokenizers import Tokenizer
 from transformer_lab.training.checkpoint import CheckpointError, load_checkpoint
 from transformer_lab.training.moments import Moments
 
@@ -59,10 +64,11 @@ class StoredModels:
         if (known := self._known(folder)) is not None:
             return known
         weights, tokenizer, meta = load_checkpoint(folder)
-        return self._keep(folder, run, int(meta["step"]), tokenizer, weights)
+        step = checked_meta(folder, meta).step
+        return self._keep(folder, run, step, tokenizer, weights)
 
     def moment(self, run: Run, step: int) -> Snapshot:
-        """The weights of one moment. Raises MomentError."""
+        """The weights of one moment. Raises MomentError and DamagedRunError."""
         key = run.folder / f"moments {step} {run.attempts()}"
         if (known := self._known(key)) is not None:
             return known
@@ -77,7 +83,25 @@ class StoredModels:
         self, key: Path, run: Run, step: int, tokenizer: Any, weights: dict[str, Tensor]
     ) -> Snapshot:
         config = from_mapping(ModelConfig, run.manifest["setup"]["model"])
-        read = tokenizer_from_json(tokenizer)
+        try:
+            read = stored_tokenizer(tokenizer)
+        except RecordError as error:
+            raise CheckpointError(f"{key.name} of {run.id} cannot be used. {error}") from error
+        _check_shapes(f"{key.name} of {run.id}", config, read, weights)
         snapshot = Snapshot(run.id, step, config, read, weights, saved=True)
         self._read[key] = snapshot
         return self.keep(snapshot)
+
+
+def _check_shapes(
+    what: str, config: ModelConfig, tokenizer: Tokenizer, weights: Mapping[str, Tensor]
+) -> None:
+    """Weights must be those of the model that run.json describes."""
+    expected = outline(config, tokenizer.vocabulary_size).state_dict()
+    for name in sorted(expected.keys() | weights.keys()):
+        shapes = [tuple(one[name].shape) if name in one else None for one in (weights, expected)]
+        if shapes[0] != shapes[1]:
+            raise CheckpointError(
+                f"The weights in {what} do not fit the settings in run.json: {name} is "
+                f"{shapes[0] or 'missing'} in place of {shapes[1] or 'nothing'}."
+            )

@@ -9,13 +9,12 @@ from typing import Any
 from transformer_lab.lab.database import Sample, State
 from transformer_lab.lab.device import available_cores
 from transformer_lab.lab.live_run import LiveRun, Made
-from transformer_lab.lab.run import Run, Seam
+from transformer_lab.lab.run import DamagedRunError, Run, Seam
 from transformer_lab.lab.threads import automatic, described
 from transformer_lab.model import parameter_breakdown
 from transformer_lab.recipes import Setup, setup_from
 from transformer_lab.text.corpora import Corpus
 from transformer_lab.text.split import bits_per_byte
-from transformer_lab.text.tokenizers import tokenizer_from_json
 from transformer_lab.training import StepMetrics
 from transformer_lab.training.learning_rules import passes
 
@@ -105,26 +104,29 @@ def live_view(run: LiveRun, sample: Sample | None, accuracy: float | None = None
 
 def stored_view(run: Run) -> View:
     """How a run stands by what is on disk."""
-    (state, reason), manifest, notes = run.state(), run.manifest, run.events("note")
-    corpus, device, setup = manifest["corpus"], manifest["device"], setup_from(manifest["setup"])
+    state, reason = run.state()
+    view = View(run_id=run.id, state=state, reason=reason)
+    for add in (_with_settings, _with_metrics, _with_tokenizer):
+        try:
+            view = add(view, run)
+        except DamagedRunError as error:
+            view = replace(view, state="damaged", reason=view.reason or str(error))
+    return view
+
+
+def _with_settings(view: View, run: Run) -> View:
+    manifest = run.manifest
+    corpus, device = manifest["corpus"], manifest["device"]
     return replace(
-        _progress(run.latest(SPEED_STEPS), setup),
-        run_id=run.id,
-        state=state,
-        reason=reason,
-        note=notes[-1][1] if notes else "",
-        validation_loss=run.latest_validation_loss(),
+        view,
+        steps=run.steps,
         bytes_per_token=run.bytes_per_token(),
-        accuracy=run.accuracy(),
-        sample=run.latest_sample(),
-        setup=setup,
-        parameters=int(manifest["parameters"]),
-        vocabulary_size=tokenizer_from_json(manifest["tokenizer"]).vocabulary_size,
+        setup=setup_from(manifest["setup"]),
+        parameters=manifest["parameters"],
         corpus=describe(corpus["title"], corpus["characters"], corpus["distinct_characters"]),
-        device=str(device["name"]),
-        device_reason=str(device["reason"]),
+        device=device["name"],
+        device_reason=device["reason"],
         threads=stored_threads(run),
-        attempt=run.attempts(),
         seams=tuple(run.seams),
     )
 
@@ -150,6 +152,28 @@ def _cores(manifest: Mapping[str, Any]) -> int:
     """Cores of the computer that trained a run; 0 where that was not recorded."""
     cores = manifest.get("environment", {}).get("cores")
     return cores if isinstance(cores, int) else 0
+
+
+def _with_metrics(view: View, run: Run) -> View:
+    note, latest = run.last_event("note"), run.latest(SPEED_STEPS)
+    progress = _progress(latest, view.setup) if view.setup else View()
+    return replace(
+        view,
+        step=progress.step,
+        speed=progress.speed,
+        seconds=progress.seconds,
+        remaining=progress.remaining,
+        learning_rate=progress.learning_rate,
+        note=note[1] if note else "",
+        validation_loss=run.latest_validation_loss(),
+        accuracy=run.accuracy(),
+        sample=run.latest_sample(),
+        attempt=run.attempts(),
+    )
+
+
+def _with_tokenizer(view: View, run: Run) -> View:
+    return replace(view, vocabulary_size=run.tokenizer.vocabulary_size)
 
 
 def _comparable(made: Made) -> float | None:

@@ -95,7 +95,7 @@ def load_training(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def can_go_on(folder: Path) -> bool:
     """Whether a checkpoint was saved with all that a training needs to go on."""
-    return (folder / OPTIMIZER).exists()
+    return (folder / OPTIMIZER).is_file()
 
 
 def _packed(tensors: Mapping[str, Tensor]) -> bytes:

@@ -11,6 +11,7 @@ the quick changes of the beginning stay as visible as the slow ones of the end.
 import hashlib
 import math
 import os
+import re
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ from torch import Tensor
 MOST = 28  # moments of one run
 MOST_BYTES = 160_000_000  # of all of them together, but never fewer than three
 FEWEST = 3
+NAME = re.compile(r"(\d{8,12})-[0-9a-f]{12}\.safetensors")
 LARGEST_HALF = 60_000.0  # beyond which a number does not fit into 16 bits
 
 
@@ -95,8 +97,9 @@ class Moments:
                 path.unlink(missing_ok=True)
 
     def _files(self) -> list[tuple[int, Path]]:
-        found = self._folder.glob("[0-9]*-*.safetensors")
-        return sorted((int(path.name.partition("-")[0]), path) for path in found)
+        found = self._folder.glob("*.safetensors")
+        named = ((NAME.fullmatch(path.name), path) for path in found)
+        return sorted((int(match[1]), path) for match, path in named if match and path.is_file())
 
     def _thin(self, most: int) -> None:
         files = self._files()

@@ -4,9 +4,9 @@ import io
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from flask import Flask, Response, abort, jsonify, request, send_file
 
@@ -14,6 +14,7 @@ from transformer_lab.exchange import (
     ExportRefusedError,
     ImportRefusedError,
     notebook_text,
+    read_manifest,
     script_text,
     write_archive,
     write_bundle,
@@ -23,7 +24,7 @@ from transformer_lab.exchange import (
 from transformer_lab.experiments.catalogue import EXPERIMENTS
 from transformer_lab.experiments.report import csv_text
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.run import Run, RunNotFoundError
+from transformer_lab.lab.run import DamagedRunError, Run, RunNotFoundError
 from transformer_lab.settings import ConfigError
 from transformer_lab.ui.guard import Body
 from transformer_lab.ui.upload import named_plainly
@@ -40,11 +41,15 @@ IN_MEMORY = 16_000_000  # bytes of a download; a larger one goes through a file
 PIECE = 2**20
 
 log = logging.getLogger(__name__)
-Writer = Callable[[Run, BinaryIO], None]
+# Gives sentences on what of the run is lost, where it can leave nevertheless.
+Writer = Callable[[Run, BinaryIO], Sequence[str] | None]
 
 
 def _text(made: Callable[[Run], str]) -> Writer:
-    return lambda run, stream: cast(Any, stream.write(made(run).encode()))
+    def write(run: Run, stream: BinaryIO) -> None:
+        stream.write(made(run).encode())
+
+    return write
 
 
 # By the name of the file, after the run's own name where it would be the same for every run.
@@ -55,7 +60,7 @@ DOWNLOADS: dict[str, Writer] = {
     ),
     "huggingface.zip": lambda run, stream: write_huggingface(run.folder, stream),
     "standalone.zip": lambda run, stream: write_bundle(run.folder, stream),
-    "generate.py": _text(lambda run: script_text(run.manifest)),
+    "generate.py": _text(lambda run: script_text(read_manifest(run.folder))),
     "notebook.ipynb": _text(lambda run: notebook_text(run.folder)),
     "metrics.csv": lambda run, stream: write_metrics_csv(run.folder, stream),
 }
@@ -69,21 +74,7 @@ def serve_downloads(server: Flask, lab: Lab) -> None:
 
     @server.get("/download/<run_id>/<name>")
     def download(run_id: str, name: str) -> Response:
-        if name not in DOWNLOADS:
-            abort(404, "A run cannot be taken away in this form.")
-        try:
-            rescued = _rescued(lab, run_id) if name == "run.zip" else None
-            stream = rescued or _written(lab.store.open(run_id), DOWNLOADS[name])
-        except RunNotFoundError as error:
-            abort(404, str(error))
-        except (ExportRefusedError, ConfigError) as error:
-            abort(409, str(error))
-        return send_file(
-            stream,
-            mimetype="application/octet-stream",
-            as_attachment=True,
-            download_name=f"{run_id}.zip" if name == "run.zip" else f"{run_id}-{name}",
-        )
+        return _download(lab, run_id, name)
 
     _answer_full_disks(server, lab)
     _serve_experiments(server, lab)
@@ -112,6 +103,36 @@ def _answer_full_disks(server: Flask, lab: Lab) -> None:
         if request.method == "POST":
             return jsonify(error=words), 507
         return Response(words, mimetype="text/plain"), 507
+
+
+def _download(lab: Lab, run_id: str, name: str) -> Response:
+    if name not in DOWNLOADS:
+        abort(404, "A run cannot be taken away in this form.")
+    try:
+        rescued = _rescued(lab, run_id) if name == "run.zip" else None
+        stream = rescued or _written(lab.store.open(run_id), DOWNLOADS[name])
+    except (ExportRefusedError, ConfigError, DamagedRunError) as error:
+        abort(409, str(error))
+    except RunNotFoundError as error:
+        abort(404, str(error))
+    except FileNotFoundError:
+        if _is_there(lab, run_id):
+            raise
+        abort(404, f"{run_id} could not be written: it has just been deleted.")
+    return send_file(
+        stream,
+        mimetype="application/octet-stream",
+        as_attachment=True,
+        download_name=f"{run_id}.zip" if name == "run.zip" else f"{run_id}-{name}",
+    )
+
+
+def _is_there(lab: Lab, run_id: str) -> bool:
+    try:
+        lab.store.open(run_id)
+    except RunNotFoundError:
+        return False
+    return True
 
 
 def _serve_experiments(server: Flask, lab: Lab) -> None:

@@ -74,8 +74,9 @@ def curves(
 def _whole(
     lab: Lab, view: View, plan: dict[str, Any] | None, drawn: str, key: str
 ) -> tuple[list[Any], dict[str, Any]]:
-    points, n = lab.since(drawn) if drawn else ([], 0)
-    curve = charts.curve_of(points, charts.MOST_POINTS)
+    most = charts.MOST_POINTS
+    points, evaluated, n = lab.thinned(drawn, most) if drawn else ([], [], 0)
+    curve = charts.curve_of(points, most, evaluated)
     setup = view.setup if drawn else planned(plan)
     vocabulary_size = view.vocabulary_size if drawn else (plan or {}).get("vocabulary_size", 0)
     train = (setup or Setup()).train

@@ -1,7 +1,7 @@
 """One run, opened: its curve, what it really ran with, what it wrote, its saves, and its log."""
 
-import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -9,16 +9,18 @@ from urllib.parse import quote
 from dash import html
 
 from transformer_lab.exchange import why_not
-from transformer_lab.lab.run import RESUMABLE, Run, step_of
+from transformer_lab.lab.run import RESUMABLE, DamagedRunError, Run, step_of
 from transformer_lab.lab.summaries import RunSummary
 from transformer_lab.lab.threads import MEASURED
 from transformer_lab.lab.views import stored_threads
 from transformer_lab.recipes import SETTINGS, setup_from
+from transformer_lab.records.events import event_value
 from transformer_lab.training.checkpoint import can_go_on
 from transformer_lab.ui import ids, words
 from transformer_lab.ui.charts import training as charts
 
 MOST_SAMPLES = 100
+WITHOUT_SETTINGS = ("run.zip", "weights.zip", "metrics.csv")  # leave also where run.json is lost
 MOST_LOG = 300
 GROUP_TITLES = {"data": "Text", "model": "Model", "train": "Training", "sample": "Sample"}
 KINDS = {
@@ -33,7 +35,8 @@ WITHOUT_WEIGHTS = ("run.zip", "metrics.csv", "generate.py")  # forms that need n
 def parts(run: Run, summary: RunSummary, *, held: bool) -> dict[tuple[str, str], Any]:
     """Everything there is to see of one run, by (id, property); `held` while it is trained."""
     resumable = summary.state in RESUMABLE and not held
-    loss, rate = _curves(run)
+    whole = summary.state != "damaged"
+    loss, rate = _readable(_curves, run, (charts.blank("Loss"), charts.blank("Learning rate")))
     return {
         (ids.DETAIL_TITLE, "children"): [
             summary.name,
@@ -42,16 +45,32 @@ def parts(run: Run, summary: RunSummary, *, held: bool) -> dict[tuple[str, str],
         (ids.DETAIL_FACTS, "children"): " · ".join(_facts(summary)),
         (ids.DETAIL_REASON, "children"): summary.reason,
         (ids.RUN_RESUME, "hidden"): not resumable,
-        (ids.RUN_EXTEND, "disabled"): held or not run.resume_points(),
+        (ids.RUN_EXTEND, "disabled"): held or not whole or not run.resume_points(),
         (ids.DETAIL_LOSS, "figure"): loss,
         (ids.DETAIL_RATE, "figure"): rate,
-        (ids.DETAIL_SETTINGS, "children"): _settings(run),
-        (ids.DETAIL_SAMPLES, "children"): _samples(run),
+        (ids.DETAIL_SETTINGS, "children"): _part(_settings, run),
+        (ids.DETAIL_SAMPLES, "children"): _part(_samples, run),
         (ids.DETAIL_CHECKPOINTS, "children"): _checkpoints(run),
-        (ids.DETAIL_ENVIRONMENT, "children"): _environment(run),
-        (ids.DETAIL_LOG, "children"): _log(run),
+        (ids.DETAIL_ENVIRONMENT, "children"): _part(_environment, run),
+        (ids.DETAIL_LOG, "children"): _part(_log, run),
         (ids.DETAIL_AWAY, "children"): downloads(run),
     }
+
+
+def _readable(make: Callable[[Run], Any], run: Run, otherwise: Any) -> Any:
+    """A part of the view, or something else where that cannot be read."""
+    try:
+        return make(run)
+    except DamagedRunError:
+        return otherwise
+
+
+def _part(make: Callable[[Run], Any], run: Run) -> Any:
+    """A part of the view, or the reason why it cannot be read."""
+    try:
+        return make(run)
+    except DamagedRunError as error:
+        return html.Div(str(error), className="card quiet")
 
 
 def _facts(summary: RunSummary) -> list[str]:
@@ -70,7 +89,8 @@ def _facts(summary: RunSummary) -> list[str]:
 
 
 def _curves(run: Run) -> tuple[Any, Any]:
-    curve = charts.curve_of(run.since()[0], charts.MOST_POINTS)
+    points, evaluated = run.thinned(charts.MOST_POINTS)
+    curve = charts.curve_of(points, charts.MOST_POINTS, evaluated)
     setup = setup_from(run.manifest["setup"])
     loss = charts.loss_figure(
         curve,
@@ -126,7 +146,7 @@ def _environment(run: Run) -> html.Div:
 
 
 def _samples(run: Run) -> html.Div:
-    samples = run.samples()[::-1][:MOST_SAMPLES]
+    samples = run.samples(MOST_SAMPLES)[::-1]
     if not samples:
         return html.Div("It has not written anything yet.", className="card quiet")
     return html.Div(
@@ -156,7 +176,7 @@ def _checkpoints(run: Run) -> html.Div:
                 html.Td(f"{step_of(folder):,}"),
                 html.Td(_kind(folder)),
                 html.Td(words.size(_size(folder))),
-                html.Td(time.strftime("%Y-%m-%d %H:%M", time.localtime(folder.stat().st_mtime))),
+                html.Td(_saved(folder)),
                 html.Td(
                     html.Button(
                         "Branch from here",
@@ -180,8 +200,18 @@ def _kind(folder: Path) -> str:
     return kind if can_go_on(folder) or "weights only" in kind else f"{kind}, weights only"
 
 
+def _saved(folder: Path) -> str:
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(folder.stat().st_mtime))
+    except (OSError, OverflowError, ValueError):
+        return "–"
+
+
 def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir())
+    try:
+        return sum(path.stat().st_size for path in folder.iterdir())
+    except OSError:  # a training has just replaced it
+        return 0
 
 
 def _log(run: Run) -> html.Div:
@@ -193,7 +223,7 @@ def _log(run: Run) -> html.Div:
                 html.Td(_told(kind, detail)),
             ]
         )
-        for when, step, kind, detail in run.log()[-MOST_LOG:][::-1]
+        for when, step, kind, detail in run.log(MOST_LOG)[::-1]
     ]
     head = html.Thead(html.Tr([html.Th("when"), html.Th("after step"), html.Th("what")]))
     table = html.Table([head, html.Tbody(rows)], className="numbers log")
@@ -202,26 +232,27 @@ def _log(run: Run) -> html.Div:
 
 def _told(kind: str, detail: str) -> str:
     """An event in words."""
-    if kind == "state":
-        stored = json.loads(detail)
-        return f"{words.STATES.get(stored['state'], stored['state'])}. {stored['reason']}".strip()
-    if kind == "resumed":
-        again = json.loads(detail).get("steps_taken_again", 0)
-        return f"resumed; {again:,} steps are taken again" if again else "resumed"
-    if kind == MEASURED:
-        return _measured(json.loads(detail))
-    told = {
-        "learning_rate": f"learning rate set to {detail} by hand",
-        "micro_batch": f"batches computed {detail} sequences at a time",
-        "uncompiled": "compiling failed; it runs uncompiled",
-        "threads": f"computed on CPU threads: {detail}",
-        "accuracy": f"{float(detail):.0%} of held-out problems solved"
-        if kind == "accuracy"
-        else "",
-        "kept": "this moment was kept",
-        "audit": f"leak audit: {json.loads(detail)['sentence']}" if kind == "audit" else "",
-    }
-    return told.get(kind, detail)
+    value = event_value(kind, detail)
+    return TOLD[kind](value) if kind in TOLD else str(value)
+
+
+def _resumed(event: Any) -> str:
+    again = event.steps_taken_again
+    return f"resumed; {again:,} steps are taken again" if again else "resumed"
+
+
+TOLD: dict[str, Callable[[Any], str]] = {
+    "state": lambda event: f"{words.STATES[event.state]}. {event.reason}".strip(),
+    "resumed": _resumed,
+    "learning_rate": lambda rate: f"learning rate set to {rate:g} by hand",
+    "micro_batch": lambda count: f"batches computed {count} sequences at a time",
+    "uncompiled": lambda value: "compiling failed; it runs uncompiled",
+    "threads": lambda count: f"computed on CPU threads: {count}",
+    MEASURED: lambda event: _measured(event.plain()),
+    "accuracy": lambda share: f"{share:.0%} of held-out problems solved",
+    "kept": lambda value: "this moment was kept",
+    "audit": lambda event: f"leak audit: {event.sentence}",
+}
 
 
 def _measured(facts: dict[str, Any]) -> str:
@@ -233,8 +264,11 @@ def _measured(facts: dict[str, Any]) -> str:
 
 def downloads(run: Run) -> list[Any]:
     """Links to everything a run can be taken away as."""
-    config = setup_from(run.manifest["setup"]).model
-    reasons = why_not(config, run.manifest["tokenizer"])
+    problem, reasons = "", []
+    try:
+        reasons = why_not(setup_from(run.manifest["setup"]).model, run.tokenizer.to_json())
+    except DamagedRunError as error:
+        problem = str(error)
     offers = [
         ("run.zip", "The whole run", "To keep, to send, and to bring into another lab: settings, "
          "metrics, samples, saves with the optimizer's memory, moments."),
@@ -248,10 +282,12 @@ def downloads(run: Run) -> list[Any]:
         ("notebook.ipynb", "The notebook alone", "What the run is, its curve, its model."),
         ("metrics.csv", "Metrics as CSV", "One row for each step."),
     ]  # fmt: skip
-    saved = bool(run.usable_checkpoints())
+    saved = bool(_readable(Run.usable_checkpoints, run, []))
     parts: list[Any] = []
     for name, title, told in offers:
-        refusal = "" if saved or name in WITHOUT_WEIGHTS else "Nothing is saved yet."
+        refusal = problem if name not in WITHOUT_SETTINGS else ""
+        if not saved and name not in WITHOUT_WEIGHTS:
+            refusal = refusal or "Nothing is saved yet."
         if name == "huggingface.zip" and reasons:
             refusal = f"Not this model. {' '.join(reasons)}"
         link = html.A(title, href=f"download/{quote(run.id)}/{name}", download="")

@@ -58,7 +58,7 @@ def _columns() -> list[dict[str, Any]]:
                editable=True, tooltipField="id"),
         column("state", "State", 104, "", cellClassRules={
             f"state-{state}": f"params.value === '{state}'"
-            for state in ("running", "failed", "interrupted")
+            for state in ("running", "failed", "interrupted", "damaged")
         }),
         column("spark", "Loss", 108, "How the loss went", cellRenderer="Spark", sortable=False,
                cellDataType=False,

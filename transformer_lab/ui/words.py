@@ -20,6 +20,7 @@ STATES = {
     "stopped": "stopped",
     "failed": "failed",
     "interrupted": "interrupted",
+    "damaged": "damaged",
 }
 
 

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import hashlib
 import io
+import itertools
 import json
 import re
 import shutil
@@ -12,7 +13,7 @@ import stat
 import threading
 import tracemalloc
 import zipfile
-from dataclasses import asdict, fields
+from dataclasses import asdict
 
 import pytest
 import safetensors.torch
@@ -28,8 +29,7 @@ from transformer_lab.exchange import (
     write_archive,
     write_metrics_csv,
 )
-from transformer_lab.exchange.checkpoint_checks import PROGRESS_KINDS
-from transformer_lab.exchange.database import SCHEMA, TABLES
+from transformer_lab.exchange.database import SCHEMA
 from transformer_lab.exchange.package import Package
 from transformer_lab.exchange.run_folder import preferred_checkpoint
 from transformer_lab.lab.database import COLUMNS, RunWriter
@@ -39,6 +39,7 @@ from transformer_lab.lab.runs import RunStore
 from transformer_lab.lab.saves import Progress
 from transformer_lab.lab.views import stored_view
 from transformer_lab.recipes import Setup
+from transformer_lab.records.tables import TABLES
 from transformer_lab.training import StepMetrics
 from transformer_lab.training.checkpoint import META, WEIGHTS, load_checkpoint, load_training
 from transformer_lab.training.moments import Moments
@@ -155,7 +156,7 @@ def test_a_run_comes_back_as_it_left(run, archive, elsewhere):
     assert there.state() == here.state()
     assert there.latest_sample() == here.latest_sample()
     assert there.events("learning_rate") == here.events("learning_rate")
-    own = {"id", "imported"}
+    own = {"id", "imported", "order"}
     assert {k: v for k, v in there.manifest.items() if k not in own} == {
         k: v for k, v in here.manifest.items() if k not in own
     }
@@ -425,7 +426,7 @@ def test_weights_that_are_not_there_cannot_leave(run, names):
     assert stream.getvalue() == b""
 
 
-def test_damaged_weights_do_not_leave(make_run, tmp_path):
+def test_damaged_weights_stay_behind_and_the_readme_says_so(make_run, save, tmp_path):
     run = make_run(tmp_path, steps=3)
     path = run.folder / "checkpoints/step-00000003" / WEIGHTS
     data = bytearray(path.read_bytes())
@@ -433,9 +434,55 @@ def test_damaged_weights_do_not_leave(make_run, tmp_path):
     path.write_bytes(data)
     stream = io.BytesIO()
     with pytest.raises(ExportRefusedError, match=r"step-00000003.* is damaged"):
-        write_archive(run.folder, stream)
+        write_archive(run.folder, stream, checkpoints=["step-00000003"])
     assert stream.getvalue() == b""
-    packed(run.folder, checkpoints=["best-00000003"])
+    for older in (False, True):
+        if older:
+            save(run.folder / "checkpoints/step-00000002", run.model, run.tokenizer, 2)
+        stream = io.BytesIO()
+        (lost,) = write_archive(run.folder, stream)
+        files = unzipped(stream.getvalue())
+        assert "step-00000003" in lost
+        assert lost in files["README.md"].decode()
+        names = {name.split("/")[1] for name in files if "/" in name}
+        assert names == {"best-00000003"} | ({"step-00000002"} if older else set())
+        take(stream.getvalue(), tmp_path / f"other-{older}")
+
+
+def spoil_manifest(folder):
+    (folder / "run.json").write_bytes(b"{")
+
+
+def spoil_database(folder):
+    path = folder / "metrics.sqlite"
+    data = bytearray(path.read_bytes())
+    data[4096 * 3 :] = b"\xff" * (len(data) - 4096 * 3)
+    path.write_bytes(data)
+
+
+def no_database(folder):
+    (folder / "metrics.sqlite").unlink()
+
+
+@pytest.mark.parametrize("spoil", [spoil_manifest, spoil_database, no_database])
+def test_a_damaged_run_leaves_as_far_as_it_is_whole(make_run, tmp_path, spoil):
+    run = make_run(tmp_path, steps=600)
+    spoil(run.folder)
+    stream = io.BytesIO()
+    (lost,) = write_archive(run.folder, stream)
+    files = unzipped(stream.getvalue())
+    assert lost in files["README.md"].decode()
+    assert f"checkpoints/step-00000600/{WEIGHTS}" in files
+    if spoil is spoil_manifest:
+        assert files["run.json"] == b"{"
+        assert files["metrics.csv"].count(b"\n") == 601
+        refused(stream.getvalue(), tmp_path / "other", "run.json is not JSON")
+        return
+    came = Run(take(stream.getvalue(), tmp_path / "other"))
+    assert came.state()[0] in ("finished", "interrupted")
+    kept = len(came.since()[0])
+    assert kept == (0 if spoil is no_database else kept)
+    assert f"{kept:,} steps" in lost
 
 
 def test_what_is_no_run_cannot_leave(tmp_path):
@@ -450,6 +497,65 @@ def test_metrics_leave_as_a_table(run):
     assert [int(line["step"]) for line in lines] == list(range(1, 13))
     assert [line["validation_loss"] for line in lines[3:6]] == ["", "3.5", ""]
     assert float(lines[2]["train_loss"]) == 4 / 3
+
+
+def repacked(data, rename, litter=()):
+    """The archive as another program packs its files again."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in unzipped(data).items():
+            archive.writestr(rename(name), content)
+        for name in litter:
+            archive.writestr(name, b"litter")
+    return stream.getvalue()
+
+
+REPACKED = {
+    "a Mac": (
+        lambda name: f"small-1 2/{name}",
+        ("small-1 2/.DS_Store", "__MACOSX/small-1 2/._run.json"),
+    ),
+    "flat": (lambda name: name, (".DS_Store", "__MACOSX/._run.json")),
+    "in a folder": (lambda name: f"Downloads/small-1/{name}", ("Downloads/small-1/Thumbs.db",)),
+    "Windows": (lambda name: f"small-1/{name}".replace("/", "\\"), ("small-1/desktop.ini",)),
+    "a German": (lambda name: f"Müllers Läufe/{name}", ()),
+}
+
+
+@pytest.mark.parametrize("how", REPACKED)
+def test_an_archive_that_was_packed_again_is_a_run_all_the_same(run, archive, elsewhere, how):
+    rename, litter = REPACKED[how]
+    place = take(repacked(archive, rename, litter), elsewhere)
+    assert Run(place).since() == Run(run.folder).since()
+    assert not list(place.rglob("._*"))
+
+
+def test_long_curves_come_in_and_are_looked_at_thinned(make_run, tmp_path):
+    run = make_run(tmp_path, steps=2)
+    with contextlib.closing(sqlite3.connect(run.folder / "metrics.sqlite")) as database, database:
+        database.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 3 UNION ALL SELECT i + 1 FROM n WHERE i < 50000) "
+            "INSERT INTO steps SELECT i, 1000.0 / i, 0.1, 1.0, 1.0, i, "
+            "CASE WHEN i % 10 = 0 THEN 500.0 / i END FROM n"
+        )
+    came = Run(take(packed(run.folder), tmp_path / "other"))
+    points, evaluated = came.thinned(300)
+    assert (len(points), points[0].step, points[-1].step) == (300, 1, 50_000)
+    assert (len(evaluated), evaluated[0].step, evaluated[-1].step) == (300, 10, 50_000)
+    steps = [point.step for point in points]
+    assert max(b - a for a, b in itertools.pairwise(steps)) < 200, "evenly spread"
+    smooth = came.thinned(10, window=4)[0]
+    assert smooth[-1].train_loss == pytest.approx(sum(1000 / (50_000 - k) for k in range(4)) / 4)
+    with came.reading() as database:
+        plans = [
+            " ".join(str(row) for row in database.execute(f"EXPLAIN QUERY PLAN {query}"))
+            for query in (
+                "SELECT step FROM steps WHERE validation_loss IS NOT NULL AND step >= 3 "
+                "ORDER BY step LIMIT 1",
+                "SELECT min(validation_loss) FROM steps WHERE validation_loss IS NOT NULL",
+            )
+        ]
+    assert all("evaluations" in plan for plan in plans), plans
 
 
 # --- what is refused -----------------------------------------------------------------------------
@@ -606,7 +712,7 @@ def test_a_missing_file_is_refused(archive, elsewhere, name, sign):
 CHANGES = {
     "a newer archive": ("archive.json", {"format": 2}, "newer Transformer Lab"),
     "a newer run": ("run.json", {"format": 2}, "newer Transformer Lab"),
-    "a newer checkpoint": (f"{WHERE}/{META}", {"format": 2}, "newer format"),
+    "a newer checkpoint": (f"{WHERE}/{META}", {"format": 2}, "newer Transformer Lab"),
     "a step that is not its name's": (f"{WHERE}/{META}", {"step": 13}, "another step"),
     "an unknown setting": ("run.json", {"setup__model__wings": 2}, "wings"),
     "a setting out of bounds": ("run.json", {"setup__model__layers": 10**9}, "Layers"),
@@ -704,10 +810,6 @@ MEMORIES = {
 def test_an_optimizers_memory_that_does_not_fit_is_refused(archive, elsewhere, memory):
     files = {**unzipped(archive), f"{WHERE}/optimizer.safetensors": safetensors.torch.save(memory)}
     refused(zipped(files), elsewhere, "does not fit|not finite")
-
-
-def test_what_is_known_of_progress_is_what_the_lab_keeps():
-    assert list(PROGRESS_KINDS) == [field.name for field in fields(Progress)]
 
 
 @pytest.mark.parametrize(

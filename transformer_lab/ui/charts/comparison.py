@@ -22,7 +22,7 @@ PALETTE = (
 )
 DASHES = ("solid", "dash", "dot", "dashdot")
 AXES = {"steps": "steps", "tokens": "tokens seen", "seconds": "seconds of training"}
-MOST_POINTS = 400
+MOST_POINTS = 400  # of one line
 
 
 @dataclass(frozen=True)
@@ -55,21 +55,10 @@ def run_colors(runs: Iterable[str]) -> dict[str, str]:
     return colors
 
 
-def smoothed(values: Sequence[float], window: int) -> list[float]:
-    """The mean of each value and up to `window` - 1 before it; fewer at the beginning."""
-    sums, total = [], 0.0
-    for place, value in enumerate(values):
-        total += value
-        if place >= window:
-            total -= values[place - window]
-        sums.append(total / min(place + 1, window))
-    return sums
-
-
 def overlay_figure(curves: Sequence[RunCurve], axis: str, shown: str, window: int) -> go.Figure:
     """The losses of several runs over steps, tokens or seconds.
 
-    `shown` is "validation", "train" or "both"; training losses are means over `window` steps, which
+    `shown` is "validation", "train" or "both"; training losses are means over `window` steps, as
     the title says.
     """
     what = {"validation": "Validation loss", "train": "Training loss"}.get(shown, "Losses")
@@ -83,9 +72,7 @@ def overlay_figure(curves: Sequence[RunCurve], axis: str, shown: str, window: in
     for place, curve in enumerate(curves):
         style = {"color": colors[curve.run], "width": 1.8}
         if shown != "validation":
-            _add(
-                figure, curve.x, smoothed(curve.train, window), curve.name, style | {"dash": "dot"}
-            )
+            _add(figure, curve.x, curve.train, curve.name, style | {"dash": "dot"})
         if shown != "train":
             dash = DASHES[place // len(PALETTE) % len(DASHES)]
             _add(figure, curve.validation_x, curve.validation, curve.name, style | {"dash": dash})
@@ -101,17 +88,15 @@ def overlay_figure(curves: Sequence[RunCurve], axis: str, shown: str, window: in
 def _add(
     figure: go.Figure, x: Sequence[float], y: Sequence[float], name: str, style: dict[str, object]
 ) -> None:
-    stride = max(1, len(x) // MOST_POINTS)
-    places = sorted({*range(0, len(x), stride), *([len(x) - 1] if len(x) else [])})
     name = plain(name)
     known = {trace.name for trace in figure.data}
     figure.add_scatter(
-        x=[x[i] for i in places],
-        y=[significant(y[i]) for i in places],
+        x=list(x),
+        y=[significant(value) for value in y],
         name=name,
         legendgroup=name,
         showlegend=name not in known,
-        mode="lines+markers" if len(places) < 60 else "lines",
+        mode="lines+markers" if len(x) < 60 else "lines",
         marker={"size": 5},
         line=style,
         hovertemplate="%{y:.3f} at %{x:,.0f}<extra>%{fullData.name}</extra>",

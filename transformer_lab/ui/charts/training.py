@@ -44,10 +44,17 @@ def significant(value: float, digits: int = 4) -> float:
     return float(f"{value:.{digits}g}")
 
 
-def curve_of(points: Sequence[Any], most: int | None = None) -> Curve:
-    """The curve of some steps; with `most`, every k-th step of it, and always the last."""
+def curve_of(
+    points: Sequence[Any], most: int | None = None, evaluated: Sequence[Any] | None = None
+) -> Curve:
+    """The curve of some steps; with `most`, every k-th step of it, and always the last.
+
+    `evaluated` are the steps with a validation loss, where `points` have been thinned without them.
+    """
     shown = _thinned(points, most)
-    evaluated = _thinned([p for p in points if p.validation_loss is not None], most)
+    if evaluated is None:
+        evaluated = [p for p in points if p.validation_loss is not None]
+    evaluated = _thinned(evaluated, most)
     return Curve(
         steps=[p.step for p in shown],
         train=[significant(p.train_loss) for p in shown],

@@ -11,19 +11,20 @@ from dash.exceptions import PreventUpdate
 
 from transformer_lab.lab.continuing import LabError, extension, resumption
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.queue import Waiting
+from transformer_lab.lab.queue import MOST_AT_ONCE, Waiting
 from transformer_lab.lab.run import Run, RunNotFoundError
 from transformer_lab.lab.summaries import RunSummary
 from transformer_lab.recipes import SETTINGS, setup_from
 from transformer_lab.settings import ConfigError
 from transformer_lab.ui import ids, live, run_detail, words
-from transformer_lab.ui.charts.comparison import RunCurve, overlay_figure, run_colors
+from transformer_lab.ui.charts.comparison import MOST_POINTS, RunCurve, overlay_figure, run_colors
 from transformer_lab.ui.runs_layout import EMPTY, layout, row
 
 __all__ = ["TITLE", "layout", "register"]
 
 TITLE = "Runs"
 MOST_COMPARED = 10
+AT_ONCE = [str(count) for count in range(1, MOST_AT_ONCE + 1)]
 ANY_QUEUE_BUTTON = {"type": "queue-button", "what": ALL, "item": ALL}
 ANY_CHECKPOINT = {"type": "checkpoint-button", "checkpoint": ALL}
 
@@ -291,21 +292,22 @@ def _register_comparison(app: Dash, lab: Lab) -> None:
         if len(chosen) < 2:
             return no_update, no_update, True
         summaries = [run for run in lab.runs() if run.id in chosen][:MOST_COMPARED]
-        curves = [_curve(lab.store.open(run.id), run, axis) for run in summaries]
-        figure = overlay_figure(curves, axis, shown, int(smooth))
+        window = int(smooth)
+        summaries = [run for run in summaries if run.state != "damaged"]
+        curves = [_curve(lab.store.open(run.id), run, axis, window) for run in summaries]
+        figure = overlay_figure(curves, axis, shown, window)
         return figure, differences(lab, summaries), False
 
 
-def _curve(run: Run, summary: RunSummary, axis: Any) -> RunCurve:
-    points, setup = run.since()[0], setup_from(run.manifest["setup"])
+def _curve(run: Run, summary: RunSummary, axis: Any, window: int) -> RunCurve:
+    setup = setup_from(run.manifest["setup"])
+    points, evaluated = run.thinned(MOST_POINTS, window)
     each = setup.train.batch_size * setup.model.sequence_length
     place = {
         "tokens": lambda point: point.step * each,
         "seconds": lambda point: point.seconds,
     }.get(axis, lambda point: point.step)
-    evaluated = [point for point in points if point.validation_loss is not None]
-    seam = run.seams[-1].step if run.seams else None
-    at_seam = [place(point) for point in points if point.step == seam]
+    seam = run.step_at(run.seams[-1].step) if run.seams else None
     return RunCurve(
         run=run.id,
         name=summary.name,
@@ -313,7 +315,7 @@ def _curve(run: Run, summary: RunSummary, axis: Any) -> RunCurve:
         train=[point.train_loss for point in points],
         validation_x=[place(point) for point in evaluated],
         validation=[p.validation_loss for p in evaluated if p.validation_loss is not None],
-        seam=at_seam[0] if at_seam else None,
+        seam=place(seam) if seam else None,
     )
 
 
@@ -400,7 +402,7 @@ def _change_queue(lab: Lab, run: Any, at_once: Any) -> None:
             lab.queue.move(item, -1 if what == "up" else 1)
     elif ctx.triggered_id == ids.QUEUE_RUN and run:
         lab.run_queue()
-    elif ctx.triggered_id == ids.AT_ONCE and str(at_once).isdigit():
+    elif ctx.triggered_id == ids.AT_ONCE and str(at_once) in AT_ONCE:
         lab.set_at_once(int(at_once))
 
 
