@@ -50,12 +50,12 @@ def main() -> None:
 
 def long_texts(lab: Lab) -> None:
     """Texts in GPT-2's tokens, by a model that rests."""
-    lab.initialize(Setup().with_values(SMALL))
-    lab.wait()
+    lab.trainings.initialize(Setup().with_values(SMALL))
+    lab.trainings.wait()
     figures = [resident()]
     for number in range(TEXTS):
         config = SampleConfig(prompt="The ", length=TOKENS, seed=number)
-        lab.writings.begin(lab.snapshot(), config).job.wait()
+        lab.writings.begin(lab.models.snapshot(), config).job.wait()
         if (number + 1) % (TEXTS // 3) == 0:
             figures.append(resident())
     print(f"{TEXTS} texts of {TOKENS:,} GPT-2 tokens: {' -> '.join(figures)} MB", flush=True)
@@ -63,24 +63,24 @@ def long_texts(lab: Lab) -> None:
 
 def short_texts(lab: Lab) -> None:
     """Texts by a model that trains, each by newer weights."""
-    lab.start(Setup().with_values(MILLIONS))
-    while not (lab.current and lab.current.status.step > 2):
+    lab.trainings.start(Setup().with_values(MILLIONS))
+    while not (lab.trainings.current and lab.trainings.current.status.step > 2):
         time.sleep(0.1)
     figures, before = [resident()], None
     for number in range(SHORT):
-        while (snapshot := lab.snapshot()) is before:
+        while (snapshot := lab.models.snapshot()) is before:
             time.sleep(0.05)
         before = snapshot
         config = SampleConfig(prompt="The ", length=5, seed=number)
         lab.writings.begin(snapshot, config).job.wait()
         if (number + 1) % (SHORT // 3) == 0:
             figures.append(resident())
-    parameters = lab.current.parameters / 1e6
-    lab.stop()
-    while not lab.current.ended:
+    parameters = lab.trainings.current.parameters / 1e6
+    lab.trainings.stop()
+    while not lab.trainings.current.ended:
         time.sleep(0.1)
     del snapshot, before
-    lab.wait()
+    lab.trainings.wait()
     figures.append(resident())
     print(
         f"{SHORT} short texts while {parameters:.1f} M parameters train, then Stop: "

@@ -44,7 +44,7 @@ def main() -> None:
         page = Page(create_app(lab))
         page.set(SHAPE)
         page.click("initialize")
-        lab.wait(60)
+        lab.trainings.wait(60)
         page.values["tabs", "active_tab"] = "Look inside"
         text = lab.texts.corpus("python_docs").text
         read(page, text[:2000])  # once, to begin with

@@ -1,4 +1,4 @@
-"""Fits the memory formula of `lab/estimate.py` to real trainings, and says how far it errs.
+"""Fits the memory formula of `lab/training/estimate.py` to trainings; says how far it errs.
 
     python tests/bench/memory.py          # three to five minutes
     python tests/bench/memory.py check    # only the points the formula was not fitted to
@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import psutil
 
-from transformer_lab.lab import estimate
 from transformer_lab.lab.lab import Lab
+from transformer_lab.lab.training import estimate
 from transformer_lab.model import ModelConfig, parameter_breakdown
 from transformer_lab.recipes import Setup, setup_from
 
@@ -191,12 +191,12 @@ def peak_of(point: list[Any]) -> int:
         setup = setup_of(tuple(point), point[8] if point[8:] else batch, home)
         lab = Lab(Path(home))
         before = psutil.Process().memory_info().rss
-        lab.start(setup)
-        while lab.current and not lab.current.ended:
+        lab.trainings.start(setup)
+        while lab.trainings.current and not lab.trainings.current.ended:
             time.sleep(0.05)
         lab.close()
-        assert lab.current
-        assert lab.current.status.state == "finished", lab.current.status.reason
+        assert lab.trainings.current
+        assert lab.trainings.current.status.state == "finished", lab.trainings.current.status.reason
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
 
 

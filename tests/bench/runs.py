@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from transformer_lab.lab.runs import RunStore
+from transformer_lab.runs.store import RunStore
 from transformer_lab.training import StepMetrics
 
 RUNS, STEPS = 100, 10_000

@@ -96,9 +96,9 @@ def context(browser: Browser, address: str, lab: Lab) -> Iterator[BrowserContext
     made.on("weberror", lambda error: troubles.append(_told(error.error)))
     yield made
     made.close()
-    if lab.current and lab.current.status.state in ("running", "paused"):
-        lab.stop("The test ended.")
-        lab.wait(PATIENCE)
+    if lab.trainings.current and lab.trainings.current.status.state in ("running", "paused"):
+        lab.trainings.stop("The test ended.")
+        lab.trainings.wait(PATIENCE)
     assert troubles == []
 
 
@@ -120,12 +120,12 @@ def _ours(url: str, address: str) -> bool:
 @pytest.fixture(scope="session")
 def model(lab: Lab) -> str:
     """A model of two layers that has trained a little; the run's id."""
-    if lab.current and lab.current.busy:
-        lab.stop("Another test begins.")
-        lab.wait(PATIENCE)
-    lab.start(SMALL_MODEL)
-    until(lambda: lab.current.ended)
-    return lab.current.status.run_id
+    if lab.trainings.current and lab.trainings.current.busy:
+        lab.trainings.stop("Another test begins.")
+        lab.trainings.wait(PATIENCE)
+    lab.trainings.start(SMALL_MODEL)
+    until(lambda: lab.trainings.current.ended)
+    return lab.trainings.current.status.run_id
 
 
 @pytest.fixture

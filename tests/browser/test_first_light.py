@@ -203,7 +203,7 @@ def test_the_learning_rate_of_a_running_training_can_be_changed(page: Page, lab:
     page.locator("label:has-text('Learning Rate') input").first.fill("1e-5")
     page.click("#apply-rate")
     expect(page.locator("#message")).to_contain_text("1e-05 from the next step")
-    until(lambda: lab.current.live.learning_rate == 1e-5)
+    until(lambda: lab.trainings.current.live.learning_rate == 1e-5)
 
 
 def test_a_run_of_another_program_shows_live_and_cannot_be_controlled(page: Page, lab: Lab):

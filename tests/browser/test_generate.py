@@ -10,10 +10,10 @@ from waiting import until
 
 def trained(page: Page, lab: Lab) -> None:
     """A short training to its end, then the Generate tab."""
-    before = lab.current
+    before = lab.trainings.current
     page.locator("label:has(.field-label:text-is('Steps')) input").fill("64")
     page.locator("#start").click()
-    until(lambda: lab.current is not before and lab.current.ended)
+    until(lambda: lab.trainings.current is not before and lab.trainings.current.ended)
     page.get_by_role("tab", name="Generate").click()
     expect(page.locator("#moment-label")).to_contain_text("after step 64")
 

@@ -106,8 +106,8 @@ def test_transformers_race_as_runs_and_their_time_is_told_before(tab: Page, lab:
     expect(tab.locator(".experiment-plot .plot-note").first).to_contain_text(
         "bit for bit, in 1 of 1 seeds"
     )
-    lab.refresh()
-    assert {run.lane for run in lab.runs() if run.race} >= {"standard", "pc_ffn", "matched"}
+    lab.runs.refresh()
+    assert {run.lane for run in lab.runs.all() if run.race} >= {"standard", "pc_ffn", "matched"}
 
 
 def test_on_a_telephone_nothing_reaches_beyond_the_page(tab: Page):

@@ -10,9 +10,9 @@ import pytest
 from playwright.sync_api import Browser, Page, Response, expect
 
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.run import Run
-from transformer_lab.lab.runs import RunStore
 from transformer_lab.recipes import setup_from
+from transformer_lab.runs.run import Run
+from transformer_lab.runs.store import RunStore
 from waiting import until
 
 ROWS = "#runs .ag-center-cols-container .ag-row"
@@ -21,12 +21,12 @@ ROWS = "#runs .ag-center-cols-container .ag-row"
 def train(page: Page, lab: Lab, steps: int) -> str:
     """A short training, to its end; gives the run's id."""
     fill_steps(page, steps)
-    before = lab.current
+    before = lab.trainings.current
     page.locator("#start").click()
-    until(lambda: lab.current is not before and lab.current.ended)
-    assert lab.current.setup.train.steps == steps
+    until(lambda: lab.trainings.current is not before and lab.trainings.current.ended)
+    assert lab.trainings.current.setup.train.steps == steps
     expect(page.locator("#state .state")).to_have_text("finished")
-    return lab.current.status.run_id
+    return lab.trainings.current.status.run_id
 
 
 def fill_steps(page: Page, steps: int) -> None:

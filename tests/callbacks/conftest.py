@@ -18,11 +18,11 @@ from werkzeug.test import TestResponse
 
 from transformer_lab.cli import main
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.queue import Queue, Waiting
+from transformer_lab.lab.training.queue import Queue, Waiting
 from transformer_lab.recipes import Setup
 from transformer_lab.ui import ids
-from transformer_lab.ui.downloads import DOWNLOADS
 from transformer_lab.ui.server import CALLBACKS, LATE, TABS, create_app
+from transformer_lab.ui.web.downloads import DOWNLOADS
 from waiting import until
 
 TINY = {
@@ -256,7 +256,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Calla
     first = Page(create_app(lab))
     first.set(TINY)
     first.click("start")
-    while not (lab.current and lab.current.ended):
+    while not (lab.trainings.current and lab.trainings.current.ended):
         time.sleep(0.01)
     yield lab, lambda: Page(first.app)
     lab.close()
@@ -278,7 +278,7 @@ def until_fixture():
 def trained(page: Page, lab: Lab, until: Callable[[Callable[[], Any]], Any]) -> Page:
     """The page after a short training has finished."""
     page.click("start")
-    until(lambda: lab.current is not None and lab.current.ended)
+    until(lambda: lab.trainings.current is not None and lab.trainings.current.ended)
     page.tick()
     return page
 
@@ -316,12 +316,12 @@ class Everything:
             if page is not None:
                 self._tabs(page, lab)
                 self._downloads(page, lab, suspect)
-            return {run.id: run.state for run in lab.store.list()}
+            return {run.id: run.state for run in lab.runs.store.list()}
         finally:
             self.tried("close", lab.close)
 
     def _tabs(self, page: Page, lab: Lab) -> None:
-        runs = [run.id for run in lab.store.list()]
+        runs = [run.id for run in lab.runs.store.list()]
         for run_id in ["latest", *runs]:
             page.values |= {("run", "value"): run_id, ("runs", "selectedRows"): [{"id": run_id}]}
             page.values |= {("tabs", "active_tab"): "Runs", ("runs-seen", "data"): {}}
@@ -354,7 +354,7 @@ class Everything:
                 self.tried(key[:60], lambda k=key, c=changed: page.fire(k, c))
 
     def _downloads(self, page: Page, lab: Lab, suspect: str) -> None:
-        for run in lab.store.list():
+        for run in lab.runs.store.list():
             for form in DOWNLOADS if run.id == suspect else ("run.zip",):
                 path = f"/download/{quote(run.id)}/{form}"
                 answer = self.tried(path, lambda p=path: page.client.get(p))
@@ -423,11 +423,13 @@ def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     values = TINY | {"data.corpus": name, "train.steps": "8", "train.evaluate_every": "4"}
     setup = Setup().with_values(values | {"train.keep_best": True, "sample.length": "3"})
     for recipe in ("first", "second"):
-        lab.start(setup, recipe)
-        while not (lab.current and lab.current.ended and lab.view().sample):
+        lab.trainings.start(setup, recipe)
+        while not (
+            lab.trainings.current and lab.trainings.current.ended and lab.runs.view().sample
+        ):
             time.sleep(0.01)
-    lab.describe("first-1", title="The first", notes="It learns.")
-    while not lab.audit("first-1")[1].wait(0.1):
+    lab.runs.describe("first-1", title="The first", notes="It learns.")
+    while not lab.models.audit("first-1")[1].wait(0.1):
         pass
     lab.close()
     Queue(home).add(Waiting(kind="new", recipe="third", setup=setup.to_mapping()))

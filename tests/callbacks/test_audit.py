@@ -12,7 +12,7 @@ def audited(page, until):
 
 
 def test_one_press_proves_a_trained_model_and_leaves_a_badge(trained, lab, until):
-    run_id = lab.current.status.run_id
+    run_id = lab.trainings.current.status.run_id
     trained.values |= {("tabs", "active_tab"): "PCN Experiments"}
     trained.fire("audit-model.options", "tabs.active_tab")
     assert trained.get("audit-model", "value") == run_id
@@ -22,18 +22,18 @@ def test_one_press_proves_a_trained_model_and_leaves_a_badge(trained, lab, until
     for title in ("Editing the future", "passed"):
         assert title in told
     assert told.count("passed") >= 6
-    (step, detail) = lab.store.open(run_id).events("audit")[0]
+    (step, detail) = lab.runs.open(run_id).events("audit")[0]
     assert step == 40
     assert len(json.loads(detail)["proofs"]) == 6
-    lab.refresh()
-    (run,) = lab.runs()
+    lab.runs.refresh()
+    (run,) = lab.runs.all()
     assert run.audit == "passed"
 
 
 def test_a_model_that_knows_nothing_is_not_judged(page, lab, until):
     page.set({"model.qk_norm": True})
     page.click("initialize")
-    until(lambda: lab.current.status.state == "ready")
+    until(lambda: lab.trainings.current.status.state == "ready")
     page.values["audit-model", "value"] = "untrained"
     audited(page, until)
     assert "Not informative yet" in page.text("audit-proofs")
@@ -46,10 +46,10 @@ def test_without_a_model_it_says_what_to_do(page):
 
 
 def test_a_run_that_went_on_says_after_which_step_it_was_audited(trained, lab, until):
-    run_id = lab.current.status.run_id
-    lab.store.open(run_id).add_event("audit", 20, json.dumps({"outcome": "passed"}))
-    lab.refresh()
-    assert lab.runs()[0].audit == "passed at step 20"
+    run_id = lab.trainings.current.status.run_id
+    lab.runs.open(run_id).add_event("audit", 20, json.dumps({"outcome": "passed"}))
+    lab.runs.refresh()
+    assert lab.runs.all()[0].audit == "passed at step 20"
 
 
 def test_the_terminal_tells_the_same(trained, lab, capsys):

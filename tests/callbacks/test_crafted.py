@@ -17,9 +17,9 @@ import pytest
 
 from transformer_lab.exchange import ImportRefusedError, write_archive
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.runs import RunStore
-from transformer_lab.records.events import EVENTS
-from transformer_lab.records.tables import TABLES
+from transformer_lab.runs.events import EVENTS
+from transformer_lab.runs.store import RunStore
+from transformer_lab.runs.tables import TABLES
 
 NORMALLY = 8  # of all crafted archives, drawn anew each time
 META = "checkpoints/step-00000008/meta.json"
@@ -133,7 +133,7 @@ def whole(lived_in):
 def bring_in(lab, files, what, failed):
     """Bring one in; its id, or nothing when it is refused."""
     try:
-        return lab.bring_in(zipped(files), "crafted")
+        return lab.runs.bring_in(zipped(files), "crafted")
     except ImportRefusedError as error:
         if not str(error).endswith((".", "?")):
             failed.append(f"{what} is refused without a sentence: {error}")

@@ -80,7 +80,7 @@ def walk(lived_in, place, cases, everything):
 
 
 def removed(home):
-    from transformer_lab.lab.runs import RunStore  # noqa: PLC0415
+    from transformer_lab.runs.store import RunStore  # noqa: PLC0415
 
     store = RunStore(home)
     store.delete(DAMAGED)

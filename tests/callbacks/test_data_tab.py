@@ -257,8 +257,8 @@ def test_the_text_goes_over_to_the_train_form(page, lab, until):
     assert page.get("tabs", "active_tab") == "Train"
     page.fire("plan.data", "train-on.n_clicks")
     page.click("start")
-    until(lambda: lab.current.ended)
-    run = lab.store.open(lab.current.status.run_id)
+    until(lambda: lab.trainings.current.ended)
+    run = lab.runs.open(lab.trainings.current.status.run_id)
     assert run.manifest["corpus"]["title"] == "pasted"
     assert run.manifest["tokenizer"] == {"kind": "bytes"}
 
@@ -280,7 +280,7 @@ def test_no_file_is_read_by_its_path_while_others_may_visit(page, lab, tmp_path)
     assert "root:" not in page.text("text-preview")
     page.set({"data.corpus": str(secret)})
     page.click("start")
-    assert lab.current is None
+    assert lab.trainings.current is None
     assert kept(lab) == []
     lab.texts.paths_allowed = True
     page.fire("text-message.children", "add-path.n_clicks")

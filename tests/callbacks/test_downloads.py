@@ -9,7 +9,7 @@ import zipfile
 import pytest
 
 from transformer_lab.exchange import write_archive
-from transformer_lab.ui.downloads import BRING_IN, DOWNLOADS
+from transformer_lab.ui.web.downloads import BRING_IN, DOWNLOADS
 
 GPT2_SHAPED = {
     "model.feedforward": "gelu",
@@ -24,9 +24,9 @@ def gpt2(page, lab, until):
     """A page after a run whose architecture is GPT-2's."""
     page.set(GPT2_SHAPED)
     page.click("start")
-    until(lambda: lab.current is not None and lab.current.ended)
-    assert lab.current.status.state == "finished"
-    lab.refresh()
+    until(lambda: lab.trainings.current is not None and lab.trainings.current.ended)
+    assert lab.trainings.current.status.state == "finished"
+    lab.runs.refresh()
     return page
 
 
@@ -45,7 +45,7 @@ def brought_in(page, data, name="mine.zip", **headers):
 
 @pytest.mark.parametrize("name", DOWNLOADS)
 def test_a_run_is_taken_away_in_every_form(gpt2, lab, name):
-    run_id = lab.current.status.run_id
+    run_id = lab.trainings.current.status.run_id
     answer = fetched(gpt2, run_id, name)
     assert answer.status_code == 200, answer.get_data(as_text=True)
     data = answer.get_data()
@@ -62,29 +62,34 @@ def test_a_run_is_taken_away_in_every_form(gpt2, lab, name):
 
 
 def test_a_run_that_leaves_comes_in_under_a_new_name_and_writes_the_same(gpt2, lab, until):
-    run_id = lab.current.status.run_id
+    run_id = lab.trainings.current.status.run_id
     data = fetched(gpt2, run_id, "run.zip").get_data()
     answer = brought_in(gpt2, data, f"{run_id}.zip")
     assert answer.status_code == 200, answer.get_data(as_text=True)
     arrived = answer.get_json()["id"]
     assert arrived != run_id
-    assert lab.store.open(arrived).since()[0] == lab.store.open(run_id).since()[0]
-    old, new = lab.snapshot(run_id), lab.snapshot(arrived)
+    assert lab.runs.open(arrived).since()[0] == lab.runs.open(run_id).since()[0]
+    old, new = lab.models.snapshot(run_id), lab.models.snapshot(arrived)
     assert all((old.weights[name] == new.weights[name]).all() for name in old.weights)
     gpt2.values["run-imported", "data"] = {"id": arrived}
     gpt2.fire("run-deleted.data", "run-imported.data")
     assert arrived in gpt2.text("runs-message")
-    lab.extend(arrived, 3)
-    until(lambda: lab.current.status.run_id == f"{arrived}-more-1" and lab.current.ended)
-    assert lab.current.status.state == "finished"
+    lab.trainings.extend(arrived, 3)
+    until(
+        lambda: (
+            lab.trainings.current.status.run_id == f"{arrived}-more-1"
+            and lab.trainings.current.ended
+        )
+    )
+    assert lab.trainings.current.status.state == "finished"
 
 
 def test_a_model_that_is_not_gpt2s_is_refused_to_hugging_face_with_the_reason(trained, lab):
-    run_id = lab.current.status.run_id
+    run_id = lab.trainings.current.status.run_id
     answer = fetched(trained, run_id, "huggingface.zip")
     assert answer.status_code == 409
     assert "Positions" in answer.get_data(as_text=True)
-    lab.refresh()
+    lab.runs.refresh()
     trained.values["tabs", "active_tab"] = "Runs"
     trained.values["runs", "selectedRows"] = [{"id": run_id}]
     trained.fire("runs-picked.data", "runs.selectedRows")
@@ -115,11 +120,11 @@ def test_only_runs_and_only_their_forms_are_served(visited, path):
 
 
 def test_a_run_that_is_deleted_while_it_is_written_is_told_so(gpt2, lab, monkeypatch):
-    run_id = lab.current.status.run_id
+    run_id = lab.trainings.current.status.run_id
 
     def slow(run, stream):
         write_archive(run.folder, stream)
-        lab.delete(run.id)
+        lab.runs.delete(run.id)
         write_archive(run.folder, stream)
 
     for write in (slow, lambda run, stream: (run.folder / "run.json").read_bytes()):
@@ -130,7 +135,7 @@ def test_a_run_that_is_deleted_while_it_is_written_is_told_so(gpt2, lab, monkeyp
 
 
 def test_a_download_is_not_for_other_sites(gpt2, lab):
-    run_id = lab.current.status.run_id
+    run_id = lab.trainings.current.status.run_id
     answer = gpt2.client.get(f"/download/{run_id}/run.zip", headers={"Host": "evil.example"})
     assert answer.status_code == 403
 
@@ -165,23 +170,23 @@ def no_room(*arguments, **options):
 
 def test_a_run_whose_disk_is_full_is_taken_away_whole(page, lab, until, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("transformer_lab.lab.saves.save_checkpoint", no_room)
+        patch.setattr("transformer_lab.lab.training.saves.save_checkpoint", no_room)
         page.click("start")
-        until(lambda: lab.current is not None and lab.current.unsaved)
-    run_id = lab.current.status.run_id
+        until(lambda: lab.trainings.current is not None and lab.trainings.current.unsaved)
+    run_id = lab.trainings.current.status.run_id
     assert "make room" in page.text("state") + str(page.tick())
     arrived = brought_in(page, fetched(page, run_id, "run.zip").get_data()).get_json()["id"]
-    assert lab.snapshot(arrived).step == 40
-    lab.stop()
-    until(lambda: lab.current.ended)
-    assert lab.current.status.state == "finished"
+    assert lab.models.snapshot(arrived).step == 40
+    lab.trainings.stop()
+    until(lambda: lab.trainings.current.ended)
+    assert lab.trainings.current.status.state == "finished"
 
 
 def test_without_room_for_temporary_files_there_is_a_sentence(gpt2, lab, monkeypatch):
     monkeypatch.setattr("tempfile._get_candidate_names", no_room)
     for answer in (
-        fetched(gpt2, lab.current.status.run_id, "run.zip"),
-        fetched(gpt2, lab.current.status.run_id, "metrics.csv"),
+        fetched(gpt2, lab.trainings.current.status.run_id, "run.zip"),
+        fetched(gpt2, lab.trainings.current.status.run_id, "metrics.csv"),
     ):
         assert answer.status_code in (409, 507)
         assert "No space left on device" in answer.get_data(as_text=True)

@@ -65,7 +65,7 @@ def test_a_bad_value_is_answered_at_its_control(trained, name, value, why):
 
 def test_another_model_brings_a_prompt_of_its_own_unless_one_was_typed(trained, lab):
     prompt = '{"name":"prompt","type":"sample-setting"}'
-    own = lab.prompt("quick-start-1")
+    own = lab.models.prompt("quick-start-1")
     assert own in load_corpus("python_docs", []).text
     for typed, stands_there in (("ROMEO:", own), ("Mine", "Mine")):
         trained.values |= {
@@ -160,7 +160,7 @@ def test_a_branch_keeps_what_came_before_and_the_tree_keeps_both(trained, until,
 
 
 def test_two_moments_of_one_model_answer_side_by_side(trained, until, lab):
-    run_id = lab.current.status.run_id
+    run_id = lab.trainings.current.status.run_id
     trained.fire("against.options", "writer.options")
     trained.values["against", "value"] = run_id
     trained.fire("against-step.options", "against.value")

@@ -351,23 +351,29 @@ def test_the_drawing_shows_the_very_lines_that_run(trained):
 def test_a_model_that_trains_is_followed(page, lab, until):
     page.set({"train.steps": "1000000", "train.evaluate_every": "1000000"})
     page.click("start")
-    until(lambda: lab.current and lab.current.snapshot and lab.current.snapshot.step > 0)
+    until(
+        lambda: (
+            lab.trainings.current
+            and lab.trainings.current.snapshot
+            and lab.trainings.current.snapshot.step > 0
+        )
+    )
     show(page, "Attention", None)
     first = page.get("look-open", "data")
     assert first["weights"].startswith("live")
-    until(lambda: lab.current.snapshot.step > first["after"])
+    until(lambda: lab.trainings.current.snapshot.step > first["after"])
     page.fire("look-open.data", "moment-at.data")
     second = page.get("look-open", "data")
     assert second["after"] > first["after"]
     assert second["tokens"] == first["tokens"]
     assert page.fire("tiles-chart.figure", "look-open.data")
-    lab.stop()
+    lab.trainings.stop()
 
 
 def test_a_post_norm_model_says_why_its_logit_is_no_sum(page, lab):
     page.set({"model.norm_place": "post", "model.positions": "rotary"})
     page.click("initialize")
-    assert lab.wait(PATIENCE)
+    assert lab.trainings.wait(PATIENCE)
     show(page, "Predictions", None)
     assert "Norm Position is post" in page.get("attribution-problem", "children")
     assert page.get("attribution-body", "hidden") is True
@@ -377,7 +383,7 @@ def test_a_post_norm_model_says_why_its_logit_is_no_sum(page, lab):
 def test_an_answer_of_a_long_context_stays_small(page, lab):
     page.set({"model.layers": "4", "model.heads": "4", "model.sequence_length": "256"})
     page.click("initialize")
-    assert lab.wait(PATIENCE)
+    assert lab.trainings.wait(PATIENCE)
     text = lab.texts.corpus("python_docs").text[:300]
     sizes = {}
     for part in PARTS:

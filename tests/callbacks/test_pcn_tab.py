@@ -7,7 +7,7 @@ import json
 import pytest
 
 from transformer_lab.experiments.catalogue import EXPERIMENTS
-from transformer_lab.ui.pcn_layout import FAST, MOST_PLOTS, RESTING, SLOW
+from transformer_lab.ui.experiments.layout import FAST, MOST_PLOTS, RESTING, SLOW
 from waiting import PATIENCE
 
 TINY = {

@@ -15,8 +15,8 @@ from transformer_lab.cli import main
 from transformer_lab.exchange import ImportRefusedError
 from transformer_lab.generation import SampleConfig
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.run import Run
 from transformer_lab.recipes import Setup
+from transformer_lab.runs.run import Run
 from transformer_lab.settings import ConfigError
 from transformer_lab.ui.server import TABS
 from waiting import PATIENCE
@@ -83,8 +83,8 @@ def home():
     home = Path(tempfile.mkdtemp())
     home.chmod(0o755)
     lab = Lab(home)
-    lab.start(Setup().with_values({**TINY, "sample.prompt": "The "}), "trained")
-    while not lab.current.ended:
+    lab.trainings.start(Setup().with_values({**TINY, "sample.prompt": "The "}), "trained")
+    while not lab.trainings.current.ended:
         time.sleep(0.01)
     archive = home / "taken.zip"
     lab.close()
@@ -120,7 +120,7 @@ def lab(home):
 def test_runs_are_listed_and_read_to_the_last_event(home):
     with only_readable(home):
         lab = Lab(home)
-        names = {run.id: run.step for run in lab.runs()}
+        names = {run.id: run.step for run in lab.runs.all()}
         notes = {name: len(Run(home / "runs" / name).events("note")) for name in names}
         lab.close()
     assert names == {"trained-1": 40, "killed-1": 40, "shared-1": 40}
@@ -128,12 +128,12 @@ def test_runs_are_listed_and_read_to_the_last_event(home):
 
 
 def test_a_model_writes_is_looked_into_and_audited(lab, caplog):
-    job, snapshot = lab.generate("trained-1", SampleConfig(prompt="The ", length=5))
+    job, snapshot = lab.models.generate("trained-1", SampleConfig(prompt="The ", length=5))
     assert job.wait(PATIENCE)
     assert (snapshot.step, job.error) == (40, None)
     opened = lab.inspector.read("trained-1", None, "The quick").open
     assert lab.inspector.attention(opened).tiles.size
-    _, audit = lab.audit("trained-1")
+    _, audit = lab.models.audit("trained-1")
     assert audit.wait(PATIENCE)
     assert audit.since()[0][-1].outcome
     assert not audit.error
@@ -153,14 +153,14 @@ def test_a_run_leaves_in_every_form(home, tmp_path, capsys):
 def test_whatever_would_be_written_is_refused_with_the_way_out(lab, home):
     refused = r"cannot be written to .*--home"
     setup = Setup().with_values(TINY)
-    for start in (lab.start, lab.initialize, lab.start_over):
+    for start in (lab.trainings.start, lab.trainings.initialize, lab.trainings.start_over):
         with pytest.raises(ConfigError, match=refused):
             start(setup)
     with pytest.raises(ConfigError, match=refused):
-        lab.extend("trained-1", "3")
+        lab.trainings.extend("trained-1", "3")
     with (home / "taken.zip").open("rb") as file, pytest.raises(ImportRefusedError, match=refused):
-        lab.bring_in(file, "again")
-    assert lab.runs()
+        lab.runs.bring_in(file, "again")
+    assert lab.runs.all()
 
 
 def test_the_page_opens_every_tab_and_answers_every_wish_in_a_sentence(page):

@@ -32,10 +32,16 @@ def two(page, lab, until):
     for rate in ("0.001", "0.01"):
         page.set({"train.learning_rate": rate})
         page.click("start")
-        until(lambda: lab.current is not None and lab.current.ended and lab.wait(0) is not None)
-        until(lambda rate=rate: lab.current.setup.train.learning_rate == float(rate))
-        until(lambda: lab.current.ended)
-        lab.refresh()
+        until(
+            lambda: (
+                lab.trainings.current is not None
+                and lab.trainings.current.ended
+                and lab.trainings.wait(0) is not None
+            )
+        )
+        until(lambda rate=rate: lab.trainings.current.setup.train.learning_rate == float(rate))
+        until(lambda: lab.trainings.current.ended)
+        lab.runs.refresh()
     return page
 
 
@@ -47,14 +53,14 @@ def test_the_list_sends_what_is_new_and_then_only_what_changed(two, lab):
     assert line["best"] < 5
     assert len(line["spark"]) > 5
     assert listed(two) is None
-    lab.describe("quick-start-1", pinned=True)
+    lab.runs.describe("quick-start-1", pinned=True)
     changes = listed(two)
     assert [line["id"] for line in changes["update"]] == ["quick-start-1"]
     assert (changes["add"], changes["remove"]) == ([], [])
 
 
 def samples_of(lab):
-    return lab.store.open("quick-start-2").samples()
+    return lab.runs.open("quick-start-2").samples()
 
 
 def test_a_run_opens_to_everything_there_is_of_it(two, lab, until):
@@ -71,7 +77,7 @@ def test_a_run_opens_to_everything_there_is_of_it(two, lab, until):
     assert "Learning Rate0.01" in shown["settings"]
     assert "after step 40" in shown["samples"]
     assert "Branch from here" in shown["checkpoints"]
-    assert lab.store.open("quick-start-2").manifest["corpus"]["sha256"] in shown["environment"]
+    assert lab.runs.open("quick-start-2").manifest["corpus"]["sha256"] in shown["environment"]
     assert "finished" in shown["log"]
     figure = two.get("detail-loss", "figure")
     assert len(figure["data"][0]["x"]) == 40
@@ -109,7 +115,7 @@ def test_titles_pins_and_notes_are_kept(two, lab):
     choose(two, "quick-start-1")
     two.values["run-notes", "value"] = "It <b>learns</b>."
     two.react("run-notes.n_blur")
-    about = lab.store.open("quick-start-1").about
+    about = lab.runs.open("quick-start-1").about
     assert (about.title, about.notes, about.pinned) == ("The good one", "It <b>learns</b>.", True)
     opened(two)
     assert two.get("run-notes", "value") == "It <b>learns</b>."
@@ -135,8 +141,12 @@ def test_a_loss_of_exactly_nothing_is_drawn(page, lab, until):
     page.set({"data.corpus": lab.texts.library.add(b"a" * 2000, "a.txt", "pasted").id})
     for name in ("quick-start-1", "quick-start-2"):
         page.click("start")
-        until(lambda name=name: lab.current.status.run_id == name and lab.current.ended)
-    lab.refresh()
+        until(
+            lambda name=name: (
+                lab.trainings.current.status.run_id == name and lab.trainings.current.ended
+            )
+        )
+    lab.runs.refresh()
     listed(page)
     choose(page, "quick-start-1", "quick-start-2")
     page.fire("overlay.figure", "runs-picked.data")
@@ -155,7 +165,12 @@ def test_a_finished_run_is_extended_from_the_list(two, lab, until):
     two.values["run-more", "value"] = "5"
     press(two, "run-extend", "branch.data")
     assert two.get("tabs", "active_tab") == "Train"
-    until(lambda: lab.current.status.run_id == "quick-start-2-more-1" and lab.current.ended)
+    until(
+        lambda: (
+            lab.trainings.current.status.run_id == "quick-start-2-more-1"
+            and lab.trainings.current.ended
+        )
+    )
     two.tick()
     shapes = two.get("loss-chart", "figure")["layout"]["shapes"]
     assert any(shape["x0"] == shape["x1"] == 40 for shape in shapes)
@@ -174,15 +189,20 @@ def test_a_branch_fills_the_form_and_starts_from_the_checkpoint(two, lab, until)
     assert "after step 40" in two.get("branch-line", "children")
     two.set({"train.steps": "3", "train.learning_rate": "0.002"})
     two.click("start")
-    until(lambda: lab.current.status.run_id == "quick-start-1-branch-1" and lab.current.ended)
-    assert lab.current.status.step == 43
+    until(
+        lambda: (
+            lab.trainings.current.status.run_id == "quick-start-1-branch-1"
+            and lab.trainings.current.ended
+        )
+    )
+    assert lab.trainings.current.status.step == 43
     assert two.get("branch", "data") is None
 
 
 def test_what_waits_can_be_put_in_order_and_taken_out(page, lab, until):
     page.set({"train.steps": "1000000"})
     page.click("start")
-    until(lambda: lab.current.status.step > 0)
+    until(lambda: lab.trainings.current.status.step > 0)
     page.tick()
     assert page.get("enqueue", "hidden") is False
     for steps in ("11", "12"):
@@ -192,38 +212,40 @@ def test_what_waits_can_be_put_in_order_and_taken_out(page, lab, until):
     page.fire("queue.children", "runs-tick.n_intervals")
     assert page.get("queue-head", "children") == "2 waiting"
     page._keep(page.get("queue", "children"))
-    last = lab.queue.list()[1]
+    last = lab.trainings.queue.list()[1]
     for what, expected in (("up", ["12", "11"]), ("remove", ["11"])):
         name = next(n for n in page.components if last.id in n and f'"{what}"' in n)
         press(page, name, "queue.children")
-        assert [str(item.setup["train"]["steps"]) for item in lab.queue.list()] == expected
+        assert [
+            str(item.setup["train"]["steps"]) for item in lab.trainings.queue.list()
+        ] == expected
     page.click("stop")
-    until(lambda: lab.current.ended and lab.current.status.step == 11)
+    until(lambda: lab.trainings.current.ended and lab.trainings.current.status.step == 11)
 
 
 @pytest.mark.parametrize("odd", ["0", "99", "²", "", None, "-1", "1.5"])
 def test_no_odd_number_of_trainings_runs_at_once(page, lab, odd):
     page.values["at-once", "value"] = odd
     page.fire("queue.children", "at-once.value")
-    assert lab.queue.at_once == 1
+    assert lab.trainings.queue.at_once == 1
 
 
 def test_a_run_that_was_cut_off_is_offered_and_resumed_at_one_press(page, lab, until):
     page.set({"train.steps": "1000000"})
     page.click("start")
-    until(lambda: lab.current.status.step > 3)
-    lab._worker.submit(lambda: lab.current.stop("By hand.", "interrupted"))
-    until(lambda: lab.current.ended)
-    lab.refresh()
+    until(lambda: lab.trainings.current.status.step > 3)
+    lab.trainings._worker.submit(lambda: lab.trainings.current.stop("By hand.", "interrupted"))
+    until(lambda: lab.trainings.current.ended)
+    lab.runs.refresh()
     page.tick()
     assert page.get("resume-offer", "hidden") is False
     assert "quick-start-1 was interrupted at step" in page.get("resume-words", "children")
     page.fire("resume-dismissed.data", "resume-later.n_clicks")
     page.fire("cursor.data", "resume-dismissed.data")
     assert page.get("resume-offer", "hidden") is True
-    before = lab.current.status.step
+    before = lab.trainings.current.status.step
     page.click("resume-now")
-    until(lambda: lab.current.status.step > before)
-    assert lab.current.status.run_id == "quick-start-1"
+    until(lambda: lab.trainings.current.status.step > before)
+    assert lab.trainings.current.status.run_id == "quick-start-1"
     page.click("stop")
-    until(lambda: lab.current.ended)
+    until(lambda: lab.trainings.current.ended)

@@ -8,11 +8,15 @@ def test_only_models_that_settle_have_a_card_of_it_on_the_train_tab(page, lab, u
 
     page.values["tabs", "active_tab"] = "Train"
     page.click("start")
-    until(lambda: lab.current is not None and lab.current.ended)
+    until(lambda: lab.trainings.current is not None and lab.trainings.current.ended)
     assert not card()
     page.set({"model.feedforward": "pc"})
     page.click("start")
-    until(lambda: lab.current.setup.model.feedforward == "pc" and lab.current.ended)
+    until(
+        lambda: (
+            lab.trainings.current.setup.model.feedforward == "pc" and lab.trainings.current.ended
+        )
+    )
     until(card)
     figure = page.get("settling-chart", "children")["props"]["figure"]
     assert [trace["name"] for trace in figure["data"]] == ["layer 1"]

@@ -49,7 +49,7 @@ def test_a_bad_value_is_answered_at_its_control_and_starts_nothing(page, lab, ke
     assert all(page.error_at(other) == "" for other in others)
     page.click("start")
     assert why in page.get("message", "children")
-    assert lab.current is None
+    assert lab.trainings.current is None
 
 
 def test_a_bad_value_leaves_the_planned_schedule_as_it_was(page):
@@ -60,20 +60,20 @@ def test_a_bad_value_leaves_the_planned_schedule_as_it_was(page):
 
 def test_initialize_then_start_trains_that_model(page, lab, until):
     page.click("initialize")
-    until(lambda: lab.current.status.state == "ready")
+    until(lambda: lab.trainings.current.status.state == "ready")
     page.tick()
     assert "initialized" in json.dumps(page.get("state", "children"))
-    first = lab.current
+    first = lab.trainings.current
     page.click("start")
-    until(lambda: lab.current.ended)
-    assert lab.current is first
+    until(lambda: lab.trainings.current.ended)
+    assert lab.trainings.current is first
     assert page.get("message", "children") == ""
 
 
 def test_start_while_running_is_refused_in_a_sentence(page, lab, until):
     page.set({"train.steps": "1000000"})
     page.click("start")
-    until(lambda: lab.current.status.step > 0)
+    until(lambda: lab.trainings.current.status.step > 0)
     page.tick()
     assert page.get("start", "disabled") is True
     assert "is running: stop it first" in page.get("start", "title")
@@ -81,20 +81,20 @@ def test_start_while_running_is_refused_in_a_sentence(page, lab, until):
     assert "is running" in page.get("message", "children")
     for button, state in (("pause", "paused"), ("pause", "running"), ("stop", "stopped")):
         page.click(button)
-        until(lambda wanted=state: lab.current.status.state == wanted)
+        until(lambda wanted=state: lab.trainings.current.status.state == wanted)
 
 
 def test_a_learning_rate_can_be_changed_on_the_way(page, lab, until):
     page.set({"train.steps": "1000000"})
     page.click("start")
-    until(lambda: lab.current.status.step > 0)
+    until(lambda: lab.trainings.current.status.step > 0)
     page.set({"train.learning_rate": "1e-5"})
     page.click("apply-rate")
     assert "1e-05 from the next step" in json.dumps(page.get("message", "children"))
     page.set({"train.learning_rate": "fast"})
     page.click("apply-rate")
     assert "choose a number" in page.get("message", "children")
-    until(lambda: lab.current.live.learning_rate == 1e-5)
+    until(lambda: lab.trainings.current.live.learning_rate == 1e-5)
 
 
 def test_a_poll_brings_what_is_new_and_then_nothing(trained):
@@ -124,7 +124,7 @@ def finished_run(lab, steps):
         "device": {"name": "CPU", "reason": ""},
         "threads": 1,
     }
-    writer = lab.store.create("long", manifest)
+    writer = lab.runs.store.create("long", manifest)
     writer.state("running", 0)
     for step in range(1, steps + 1):
         loss = 4 / step**0.1 + 0.0001234567
@@ -159,7 +159,7 @@ def test_the_cost_is_told_before_the_start_and_a_long_one_has_a_way_out(page, un
 
 
 def test_quick_start_is_not_offered_in_place_of_quick_start(lab, page, until, monkeypatch):
-    monkeypatch.setattr("transformer_lab.lab.estimate.LONG", 0.0)  # a very slow computer
+    monkeypatch.setattr("transformer_lab.lab.training.estimate.LONG", 0.0)  # a very slow computer
     page.fire('{"group":["ALL"],"name":["ALL"],"type":"setting"}.value', "offer.n_clicks")
     until(lambda: page.tick() and "long for this" in json.dumps(page.get("preflight", "children")))
     assert page.get("offer", "hidden") is True
@@ -173,7 +173,7 @@ def test_too_little_text_for_so_many_parameters_is_said(page, until):
 def test_a_training_without_a_tokenizer_of_characters_has_no_milestones(page, lab, until):
     page.set({"data.tokenizer": "bpe", "data.vocabulary_size": "300"})
     page.click("start")
-    until(lambda: lab.current.ended)
+    until(lambda: lab.trainings.current.ended)
     page.tick()
     drawn = json.dumps(page.get("loss-chart", "figure"))
     assert "knows nothing" in drawn
@@ -186,7 +186,7 @@ def test_an_exception_in_a_callback_is_said_without_a_traceback(page, lab, monke
     def broken(*args):
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(lab, "view", broken)
+    monkeypatch.setattr(lab.runs, "view", broken)
     answer = page.post(page.body("cursor.data", "tick.n_intervals"))
     assert answer.status_code < 500
     said = answer.get_data(as_text=True)

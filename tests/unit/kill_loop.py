@@ -18,9 +18,9 @@ import torch
 import torch._dynamo
 
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.runs import RunStore
-from transformer_lab.lab.saves import Saves, newest_save
+from transformer_lab.lab.training.saves import Saves, newest_save
 from transformer_lab.recipes import Setup
+from transformer_lab.runs.store import RunStore
 
 # A large optimizer and a small batch, so that most of the time goes into saving.
 SETUP = Setup().with_values(
@@ -54,8 +54,8 @@ def train(home: Path, told: int) -> None:
 
     Saves.save = telling  # type: ignore[method-assign]
     lab = Lab(home)
-    runs = lab.interrupted()
-    lab.resume(runs[0].id) if runs else lab.start(SETUP, "killed")
+    runs = lab.trainings.interrupted()
+    lab.trainings.resume(runs[0].id) if runs else lab.trainings.start(SETUP, "killed")
     time.sleep(600)
 
 

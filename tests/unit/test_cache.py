@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.texts import Texts
+from transformer_lab.lab.text.texts import Texts
 from transformer_lab.recipes import Setup
 from transformer_lab.text import cache as caches
 from transformer_lab.text.cache import DATABASE, ByteCache

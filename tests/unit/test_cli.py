@@ -16,15 +16,15 @@ from transformer_lab.cli import main, parser
 from transformer_lab.cli.common import SAMPLING
 from transformer_lab.cli.train import _Printer
 from transformer_lab.generation import SampleConfig
-from transformer_lab.lab.database import RunWriter
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.metrics import MetricStream
-from transformer_lab.lab.runs import RunStore
+from transformer_lab.lab.training.metrics import MetricStream
 from transformer_lab.recipes import setup_from
+from transformer_lab.runs.database import RunWriter
+from transformer_lab.runs.store import RunStore
 from transformer_lab.settings import checked, settings_of
 from transformer_lab.text.corpora import load_corpus
 from transformer_lab.training import StepMetrics
-from transformer_lab.ui import generate_layout
+from transformer_lab.ui.generate import layout as generate_layout
 from waiting import PATIENCE, until
 
 TINY = [
@@ -99,8 +99,9 @@ def test_export_names_the_file_a_person_asked_for(home, tmp_path, capsys):
 
 
 def test_resume_prints_no_step_from_before_the_save(capsys):
-    run = SimpleNamespace(made=None, stream=MetricStream([point(1), point(2)]))
-    printer = _Printer(3, as_json=True)
+    past = MetricStream([point(1), point(2)])
+    run = SimpleNamespace(made=None, active=False, stream=past)
+    printer = _Printer(as_json=True)
     printer.show(run)
     run.made = SimpleNamespace(saved=SimpleNamespace(progress=SimpleNamespace(step=2)))
     run.stream.append(point(3))

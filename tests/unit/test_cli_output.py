@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from transformer_lab.cli import main
-from transformer_lab.lab.runs import RunStore
+from transformer_lab.runs.store import RunStore
 
 TITLE = "小说"
 FULL = Path("/dev/full")

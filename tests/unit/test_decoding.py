@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from transformer_lab.lab.study import verify
+from transformer_lab.lab.text.study import verify
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.corpora import read_text_file
 from transformer_lab.text.decoding import REPLACING, EncodingError, decoded

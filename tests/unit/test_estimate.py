@@ -8,10 +8,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from transformer_lab.lab import estimate as cost
-from transformer_lab.lab import step_time
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.views import time_left
+from transformer_lab.lab.training import estimate as cost
+from transformer_lab.lab.training import step_time
+from transformer_lab.lab.training.views import time_left
 from transformer_lab.model import ModelConfig, build_model
 from transformer_lab.recipes import Setup, load_recipes
 from transformer_lab.settings import ConfigError
@@ -145,10 +145,10 @@ def lab(tmp_path):
 
 
 def test_the_time_is_measured_while_nothing_trains(lab):
-    first = lab.estimate(SMALL, 100)
+    first = lab.costs.estimate(SMALL, 100)
     assert (first.seconds, first.measured) == (None, False)
-    assert lab.wait(PATIENCE)
-    second = lab.estimate(SMALL, 100)
+    assert lab.trainings.wait(PATIENCE)
+    second = lab.costs.estimate(SMALL, 100)
     assert second.measured
     train = SMALL.train
     least = second.step_seconds * (train.steps + train.evaluation_batches / 3)
@@ -156,9 +156,9 @@ def test_the_time_is_measured_while_nothing_trains(lab):
 
 
 def test_what_a_run_really_took_replaces_the_guess(lab):
-    lab.start(SMALL)
-    until(lambda: lab.current.ended)
-    assert lab.estimate(SMALL, 100).measured
+    lab.trainings.start(SMALL)
+    until(lambda: lab.trainings.current.ended)
+    assert lab.costs.estimate(SMALL, 100).measured
 
 
 def test_what_would_take_long_is_not_made_only_to_time_it():
@@ -210,15 +210,15 @@ def test_evaluations_samples_and_saves_count(more):
 def test_one_loaded_moment_does_not_make_a_long_training_of_a_short_one(lab, monkeypatch):
     real = step_time.fastest_step
     monkeypatch.setattr(step_time, "fastest_step", lambda *few: 100 * real(*few))
-    monkeypatch.setattr("transformer_lab.lab.pace.APART", 0.0)
-    lab.estimate(SMALL, 100)
-    assert lab.wait(PATIENCE)
-    busy = lab.estimate(SMALL, 100).step_seconds
+    monkeypatch.setattr("transformer_lab.lab.training.pace.APART", 0.0)
+    lab.costs.estimate(SMALL, 100)
+    assert lab.trainings.wait(PATIENCE)
+    busy = lab.costs.estimate(SMALL, 100).step_seconds
     monkeypatch.setattr(step_time, "fastest_step", real)
-    assert lab.wait(PATIENCE)
-    lab.estimate(SMALL, 100)
-    assert lab.wait(PATIENCE)
-    assert lab.estimate(SMALL, 100).step_seconds < busy
+    assert lab.trainings.wait(PATIENCE)
+    lab.costs.estimate(SMALL, 100)
+    assert lab.trainings.wait(PATIENCE)
+    assert lab.costs.estimate(SMALL, 100).step_seconds < busy
 
 
 def curve(seconds, first=1, evaluations=()):

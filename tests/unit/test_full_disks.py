@@ -10,12 +10,12 @@ import time
 import pytest
 
 from transformer_lab.cli import main
-from transformer_lab.lab import live_run
-from transformer_lab.lab.database import RunWriter
 from transformer_lab.lab.lab import Lab, LabError
-from transformer_lab.lab.run import Run
-from transformer_lab.lab.runs import RunStore
+from transformer_lab.lab.training import live_run
 from transformer_lab.recipes import Setup
+from transformer_lab.runs.database import RunWriter
+from transformer_lab.runs.run import Run
+from transformer_lab.runs.store import RunStore
 
 SETUP = Setup().with_values(
     {
@@ -51,7 +51,7 @@ def full(monkeypatch):
 
     def fill(*what):
         if "weights" in what:
-            monkeypatch.setattr("transformer_lab.lab.saves.save_checkpoint", no_room)
+            monkeypatch.setattr("transformer_lab.lab.training.saves.save_checkpoint", no_room)
         if "metrics" in what:
             monkeypatch.setattr(RunWriter, "flush", no_flush)
 
@@ -77,9 +77,9 @@ def until(condition, seconds=60):
 
 def waiting(lab):
     """The training whose end is not on disk."""
-    until(lambda: lab.current.unsaved)
-    assert lab.current.status.state == "paused"
-    return lab.current
+    until(lambda: lab.trainings.current.unsaved)
+    assert lab.trainings.current.status.state == "paused"
+    return lab.trainings.current
 
 
 def states(run):
@@ -88,18 +88,20 @@ def states(run):
 
 def test_a_run_that_cannot_be_saved_is_not_finished_and_can_be_saved_later(lab, full):
     full("weights")
-    lab.start(SETUP)
+    lab.trainings.start(SETUP)
     run = waiting(lab)
     assert run.status.step == 30
     assert "step 30 could not be saved: No space left on device" in run.status.reason
     assert "nothing of this run is saved" in run.status.reason
     assert "make room" in run.status.reason
-    stored = lab.store.open(run.status.run_id)
+    stored = lab.runs.open(run.status.run_id)
     assert "finished" not in states(stored)
     assert stored.is_held()
-    assert lab.snapshot(run.status.run_id).step == 30  # and so it can write and be looked into
+    assert (
+        lab.models.snapshot(run.status.run_id).step == 30
+    )  # and so it can write and be looked into
     full.undo()
-    lab.stop()
+    lab.trainings.stop()
     until(lambda: run.ended)
     assert run.status.state == "finished"
     assert states(stored)[-1] == "finished"
@@ -109,115 +111,115 @@ def test_a_run_that_cannot_be_saved_is_not_finished_and_can_be_saved_later(lab, 
 
 @pytest.mark.parametrize("what", ["weights", "metrics"])
 def test_stopping_on_a_full_disk_loses_no_step(lab, full, what):
-    lab.start(ENDLESS)
-    until(lambda: lab.current.status.step > 5)
+    lab.trainings.start(ENDLESS)
+    until(lambda: lab.trainings.current.status.step > 5)
     full(what)
-    until(lambda: lab.current.status.step > 60)
-    lab.stop()
+    until(lambda: lab.trainings.current.status.step > 60)
+    lab.trainings.stop()
     run = waiting(lab)
     taken = run.status.step
     full.undo()
-    lab.resume(run.status.run_id)  # the other button says the same: try again
+    lab.trainings.resume(run.status.run_id)  # the other button says the same: try again
     until(lambda: run.ended)
     assert run.status.state == "stopped"
-    points, _ = Run(lab.store.folder / run.status.run_id).since()
+    points, _ = Run(lab.runs.store.folder / run.status.run_id).since()
     assert [point.step for point in points] == list(range(1, taken + 1))
-    assert states(lab.store.open(run.status.run_id))[-1] == "stopped"
+    assert states(lab.runs.open(run.status.run_id))[-1] == "stopped"
 
 
 def test_room_that_is_made_is_found_without_a_word(lab, full, monkeypatch):
     full("weights", "metrics")
-    lab.start(SETUP)
+    lab.trainings.start(SETUP)
     run = waiting(lab)
     full.undo()
     monkeypatch.setattr(live_run, "RETRY_SECONDS", 0.0)
-    lab._worker.submit(lab._dispatch)  # as the worker does when it rests
+    lab.trainings._worker.submit(lab.trainings._dispatch)  # as the worker does when it rests
     until(lambda: run.ended)
     assert run.status.state == "finished"
 
 
 def test_what_cannot_be_written_when_the_lab_closes_is_said_to_be_lost(tmp_path, full, caplog):
     lab = Lab(tmp_path)
-    lab.start(ENDLESS)
-    until(lambda: lab.current.status.step > 5)
-    lab.pause()
-    until(lambda: lab.current.status.state == "paused")
-    saved = lab.current.status.step
-    lab.resume()
-    until(lambda: lab.current.status.step > saved)
+    lab.trainings.start(ENDLESS)
+    until(lambda: lab.trainings.current.status.step > 5)
+    lab.trainings.pause()
+    until(lambda: lab.trainings.current.status.state == "paused")
+    saved = lab.trainings.current.status.step
+    lab.trainings.resume()
+    until(lambda: lab.trainings.current.status.step > saved)
     full("weights", "metrics")
-    steps = lab.current.status.step
-    until(lambda: lab.current.status.step > steps + 3)
+    steps = lab.trainings.current.status.step
+    until(lambda: lab.trainings.current.status.step > steps + 3)
     lab.close()
-    status = lab.current.status
+    status = lab.trainings.current.status
     assert status.state == "interrupted"
     assert f"(step {saved:,} stays saved)" in status.reason
     assert "steps could not be written, and are lost" in status.reason
     assert "are lost" in caplog.text
     full.undo()
     again = Lab(tmp_path)
-    assert [run.id for run in again.interrupted()] == [status.run_id]
+    assert [run.id for run in again.trainings.interrupted()] == [status.run_id]
     again.close()
 
 
 def test_a_run_that_can_never_be_saved_can_be_given_up_by_deleting_it(lab, full):
     full("weights")
-    lab.start(SETUP)
+    lab.trainings.start(SETUP)
     run = waiting(lab)
-    lab.delete(run.status.run_id)
-    assert lab.runs() == []
+    lab.runs.delete(run.status.run_id)
+    assert lab.runs.all() == []
     assert run.ended
-    lab.start(SETUP)
+    lab.trainings.start(SETUP)
     waiting(lab)
 
 
 def test_keep_says_kept_only_when_it_is(lab, full):
-    lab.start(ENDLESS)
-    until(lambda: lab.current.status.step > 5)
-    run = lab.current.status.run_id
+    lab.trainings.start(ENDLESS)
+    until(lambda: lab.trainings.current.status.step > 5)
+    run = lab.trainings.current.status.run_id
     full("weights")
     with pytest.raises(LabError, match="could not be saved: No space left on device"):
-        lab.keep()
-    assert lab.store.open(run).events("kept") == []
+        lab.trainings.keep()
+    assert lab.runs.open(run).events("kept") == []
     full.undo()
-    assert lab.keep()
-    assert len(lab.store.open(run).kept_checkpoints()) == 1
-    assert len(lab.store.open(run).events("kept")) == 1
-    lab.stop()
+    assert lab.trainings.keep()
+    assert len(lab.runs.open(run).kept_checkpoints()) == 1
+    assert len(lab.runs.open(run).events("kept")) == 1
+    lab.trainings.stop()
 
 
 def test_a_save_that_fails_says_which_one_stays(lab, full):
-    lab.start(ENDLESS)
-    until(lambda: lab.current.status.step > 2)
-    lab.pause()
-    until(lambda: lab.current.status.state == "paused")
-    step = lab.current.status.step
-    lab.resume()
-    until(lambda: lab.current.status.step > step)
+    lab.trainings.start(ENDLESS)
+    until(lambda: lab.trainings.current.status.step > 2)
+    lab.trainings.pause()
+    until(lambda: lab.trainings.current.status.state == "paused")
+    step = lab.trainings.current.status.step
+    lab.trainings.resume()
+    until(lambda: lab.trainings.current.status.step > step)
     full("weights")
-    lab.pause()
-    until(lambda: lab.current.status.state == "paused")
-    assert f"(step {step:,} stays saved)" in lab.current.status.note
+    lab.trainings.pause()
+    until(lambda: lab.trainings.current.status.state == "paused")
+    assert f"(step {step:,} stays saved)" in lab.trainings.current.status.note
     full.undo()
-    lab.stop()
+    lab.trainings.stop()
 
 
 def test_a_run_is_taken_to_another_disk_whole_and_brought_back(lab, full, tmp_path, monkeypatch):
     full("metrics")
-    lab.start(SETUP)
+    lab.trainings.start(SETUP)
     run = waiting(lab)
     folders = [tmp_path / "missing", tmp_path]  # the first has no room
-    archive = lab.rescue(run.status.run_id, folders)
+    archive = lab.trainings.rescue(run.status.run_id, folders)
     assert archive == tmp_path / f"{run.status.run_id}.zip"
-    lab.abandon(run.status.run_id, archive)
+    lab.trainings.abandon(run.status.run_id, archive)
     assert run.status.state == "interrupted"
     assert f"All of it is in {archive}" in run.status.reason
     assert "lost" not in run.status.reason
     full.undo()
     with archive.open("rb") as file:
-        came = lab.store.open(lab.bring_in(file, "came"))
+        came = lab.runs.open(lab.runs.bring_in(file, "came"))
     assert [point.step for point in came.since()[0]] == list(range(1, 31))
-    assert lab.snapshot(came.id).step == 30
+    assert lab.models.snapshot(came.id).step == 30
     assert sorted(path.name for path in tmp_path.iterdir()) == [archive.name, "home"]
 
 
@@ -253,12 +255,15 @@ def test_a_start_that_fails_leaves_no_folder(lab, monkeypatch):
     for name, fault in (("runs.write_json", no_file), ("database.connect", no_table)):
         with monkeypatch.context() as patch:
             patch.setattr(f"transformer_lab.lab.{name}", fault)
-            lab.start(SETUP)
-            until(lambda: lab.current.ended)
-        assert lab.current.status.state == "failed"
-        assert "full" in lab.current.status.reason or "No space" in lab.current.status.reason
-        assert "Error" not in lab.current.status.reason
-        assert list(lab.store.folder.iterdir()) == []
+            lab.trainings.start(SETUP)
+            until(lambda: lab.trainings.current.ended)
+        assert lab.trainings.current.status.state == "failed"
+        assert (
+            "full" in lab.trainings.current.status.reason
+            or "No space" in lab.trainings.current.status.reason
+        )
+        assert "Error" not in lab.trainings.current.status.reason
+        assert list(lab.runs.store.folder.iterdir()) == []
 
 
 def test_samples_wait_for_room_on_the_disk(lab, monkeypatch):
@@ -266,16 +271,16 @@ def test_samples_wait_for_room_on_the_disk(lab, monkeypatch):
         raise sqlite3.OperationalError("database or disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("transformer_lab.lab.run.connect", no_table)
-        lab.start(SETUP)
-        until(lambda: lab.current.ended)
-        until(lambda: lab._sampling._unkept)
-        until(lambda: lab._sampling._writing.done)
-    first = lab.current.status.run_id
-    assert lab.store.open(first).samples() == []
-    lab.start(SETUP)
-    until(lambda: lab.current.status.run_id != first and lab.current.ended)
-    until(lambda: lab.store.open(first).samples())
+        patch.setattr("transformer_lab.runs.run.connect", no_table)
+        lab.trainings.start(SETUP)
+        until(lambda: lab.trainings.current.ended)
+        until(lambda: lab.sampling._unkept)
+        until(lambda: lab.sampling._writing.done)
+    first = lab.trainings.current.status.run_id
+    assert lab.runs.open(first).samples() == []
+    lab.trainings.start(SETUP)
+    until(lambda: lab.trainings.current.status.run_id != first and lab.trainings.current.ended)
+    until(lambda: lab.runs.open(first).samples())
 
 
 def test_commands_that_end_well_say_so_still(tmp_path, capsys):

@@ -7,7 +7,7 @@ import pwd
 import pytest
 
 from transformer_lab.cli import main
-from transformer_lab.training import checkpoint
+from transformer_lab.runs import checkpoint
 
 
 def a_file(tmp_path):

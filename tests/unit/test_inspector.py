@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from transformer_lab.inspection.capture import capture
-from transformer_lab.lab import look_cache, looks
-from transformer_lab.lab.inspector import Inspector
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.look_cache import LookCache, packed, unpacked
+from transformer_lab.lab.looking import look_cache, looks
+from transformer_lab.lab.looking.inspector import Inspector
+from transformer_lab.lab.looking.look_cache import LookCache, packed, unpacked
+from transformer_lab.lab.looking.subjects import Open, Subjects
+from transformer_lab.lab.looking.trials import ImportanceLook, Trial
 from transformer_lab.lab.shelves import Shelves
-from transformer_lab.lab.snapshot import fingerprint
-from transformer_lab.lab.subjects import Open, Subjects
-from transformer_lab.lab.trials import ImportanceLook, Trial
+from transformer_lab.lab.training.snapshot import fingerprint
 from transformer_lab.model import ModelConfig
 from transformer_lab.recipes import Setup
 from transformer_lab.settings import ConfigError, settings_of
@@ -58,9 +58,9 @@ LOOKS = ("attention", "measures", "lens", "embeddings", "positions", "architectu
 
 
 def train(lab, setup=SETUP):
-    lab.start(setup)
-    until(lambda: lab.current.ended)
-    return lab.current.status.run_id
+    lab.trainings.start(setup)
+    until(lambda: lab.trainings.current.ended)
+    return lab.trainings.current.status.run_id
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def fresh(tmp_path):
 
 
 def opened(lab, step=None, text="The quick brown", run="latest"):
-    return lab.inspector.read(lab.writer_named(run), step, text).open
+    return lab.inspector.read(lab.models.writer_named(run), step, text).open
 
 
 def kept(home):
@@ -179,7 +179,7 @@ def test_a_look_is_read_back_from_disk_by_another_lab(lab, home):
 def test_the_key_names_weights_shape_tokens_and_what_was_asked(lab):
     one, same, other = (opened(lab, step=step).weights for step in (4, 4, 8))
     assert one == same != other
-    snapshot = lab.snapshot("latest", 4)
+    snapshot = lab.models.snapshot("latest", 4)
     gelu = dataclasses.replace(snapshot.config, feedforward="gelu")
     assert fingerprint(dataclasses.replace(snapshot, config=gelu)) != fingerprint(snapshot)
     changed = dict(snapshot.weights)
@@ -261,7 +261,7 @@ def test_a_pooled_pattern_still_shares_out_everything(length, factor):
 
 
 def test_pictures_of_activations_are_means_of_what_was_captured(lab):
-    snapshot = lab.snapshot("latest")
+    snapshot = lab.models.snapshot("latest")
     tokens = torch.tensor(opened(lab).tokens)
     captured = capture(snapshot.model(), tokens)
     whole = looks.tensor_look(captured, "blocks.1.stream_out")

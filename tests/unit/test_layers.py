@@ -17,11 +17,11 @@ ROOMS: dict[str, set[str]] = {
     "pcn": {"torch"},
     "model": {"torch", "numpy"},
     "generation": {"torch", "numpy"},
-    "training": {"torch", "numpy", "safetensors"},
+    "training": {"torch", "numpy"},
     "inspection": {"torch", "numpy"},
     "recipes": set(),
     "experiments": {"torch", "numpy", "scipy"},
-    "records": {"pydantic"},
+    "runs": {"torch", "safetensors", "filelock", "pydantic"},
     "exchange": {"torch", "safetensors"},
     "lab": {"torch", "numpy", "filelock", "psutil", "cachetools"},
     "ui": {
@@ -37,6 +37,36 @@ ROOMS: dict[str, set[str]] = {
     "cli": {"torch", "waitress", "flask", "platformdirs"},
 }
 ORDER = list(ROOMS)
+
+# Rooms inside of a room, and files beside them: what each may import of the same room. A file that
+# is not named here may import no inner room.
+INNER: dict[str, dict[str, set[str]]] = {
+    "lab": {
+        "text": {"text", "shelves"},
+        "training": {"training", "text", "device", "home", "jobs", "shelves"},
+        "looking": {"looking", "training", "text", "device", "jobs", "shelves"},
+        "experiments": {"experiments", "looking", "training", "text", "jobs", "shelves", "lab"},
+        "writing": {"looking", "training", "jobs", "shelves"},
+        "litter": {"home"},
+        "lab": {
+            "experiments", "looking", "training", "text", "writing", "device", "home", "jobs",
+            "litter", "shelves",
+        },
+    },
+    "ui": {
+        "charts": {"charts"},
+        "web": {"web", "words", "ids"},
+        "frame": {"web", "ids"},
+        "server": {
+            "charts", "web", "data", "experiments", "generate", "learn", "look", "runs", "train",
+            "frame", "ids", "moment_bar", "words",
+        },
+        **{
+            tab: {tab, "charts", "form", "ids", "moment_bar", "words", "web", "train", "data"}
+            for tab in ("data", "experiments", "generate", "learn", "look", "runs", "train")
+        },
+    },
+}  # fmt: skip
 DANGEROUS = {"pickle", "shelve", "marshal", "dill", "cloudpickle", "joblib"}
 
 
@@ -72,11 +102,76 @@ def allowed(path: Path, module: str) -> bool:
         return False
     if path.parts[:2] == ("ui", "charts"):  # numbers in, figures out
         return inside[:2] == ["ui", "charts"]
+    if inside[0] == room and room in INNER:
+        return allowed_inside(path, inside[1:])
     return ORDER.index(inside[0]) <= ORDER.index(room)
+
+
+def allowed_inside(path: Path, inside: list[str]) -> bool:
+    """The same within one room."""
+    inner = INNER[path.parts[0]]
+    here = path.parts[1].removesuffix(".py")
+    if not inside:
+        return True
+    if here in inner:
+        return inside[0] in inner[here]
+    folders = {name for name in inner if (PACKAGE / path.parts[0] / name).is_dir()}
+    return inside[0] not in folders
+
+
+def circles(package: Path) -> list[list[str]]:
+    """Groups of files that import one another, each of them by way of the others."""
+    files = {
+        ".".join(["transformer_lab", *path.relative_to(package).with_suffix("").parts]): path
+        for path in package.rglob("*.py")
+    }
+    needs = {name: {found for found in map(_file_of(files), imports(path)) if found} - {name}
+             for name, path in files.items()}  # fmt: skip
+    reached = {name: _reached(name, needs) for name in needs}
+    groups = {
+        tuple(sorted(other for other in reached[name] if name in reached[other]))
+        for name in needs
+        if name in reached[name]
+    }
+    return [list(group) for group in sorted(groups)]
+
+
+def _file_of(files: dict[str, Path]):
+    """A function from an imported name to the file that it stands in."""
+
+    def file(module: str) -> str:
+        parts = module.split(".")
+        names = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
+        return next((name for name in names if name in files), "")
+
+    return file
+
+
+def _reached(name: str, needs: dict[str, set[str]]) -> set[str]:
+    found: set[str] = set()
+    ahead = set(needs[name])
+    while ahead:
+        one = ahead.pop()
+        if one not in found:
+            found.add(one)
+            ahead |= needs[one]
+    return found
 
 
 def test_every_import_points_up():
     assert problems(PACKAGE) == []
+
+
+def test_no_files_import_one_another_in_a_circle():
+    assert circles(PACKAGE) == []
+
+
+def test_the_check_finds_a_circle_of_files(tmp_path):
+    (tmp_path / "one.py").write_text("from transformer_lab.two import b")
+    (tmp_path / "two.py").write_text("from transformer_lab import three")
+    (tmp_path / "three.py").write_text("def late():\n    import transformer_lab.one")
+    names = ["transformer_lab.one", "transformer_lab.three", "transformer_lab.two"]
+    assert circles(tmp_path) == [names]
 
 
 def test_every_room_is_there():
@@ -92,6 +187,10 @@ def test_every_room_is_there():
         ("attic/old.py", "from transformer_lab.model import GPT"),
         ("attic/old.py", "import torch"),
         ("ui/charts/loss.py", "from transformer_lab.lab.lab import Lab"),
+        ("lab/text/texts.py", "from transformer_lab.lab.training.worker import Worker"),
+        ("lab/jobs.py", "from transformer_lab.lab.looking import looks"),
+        ("ui/form.py", "from transformer_lab.ui.train.layout import layout"),
+        ("ui/runs/layout.py", "from transformer_lab.ui.look.parts import chart"),
         ("training/trainer.py", "def late():\n    import transformer_lab.ui.server"),
     ],
 )

@@ -15,7 +15,7 @@ from flask import Flask, request
 from transformer_lab.cli import listening
 from transformer_lab.cli.listening import listen
 from transformer_lab.settings import ConfigError
-from transformer_lab.ui.guard import Body, Guard, install
+from transformer_lab.ui.web.guard import Body, Guard, install
 
 KIND = "application/octet-stream"
 MOST = 3_000_000_000

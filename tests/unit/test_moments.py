@@ -7,8 +7,8 @@ import torch
 
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.recipes import Setup
-from transformer_lab.training import moments
-from transformer_lab.training.moments import MomentError, Moments, is_landmark
+from transformer_lab.runs import moments
+from transformer_lab.runs.moments import MomentError, Moments, is_landmark
 from waiting import until
 
 WEIGHTS = {"head.weight": torch.linspace(-2, 2, 600).view(20, 30)}
@@ -32,8 +32,8 @@ SETUP = Setup().with_values(
 
 
 def ended(lab):
-    until(lambda: lab.current.ended)
-    return lab.current.status.run_id
+    until(lambda: lab.trainings.current.ended)
+    return lab.trainings.current.status.run_id
 
 
 def test_landmarks_double():
@@ -92,20 +92,20 @@ def test_a_damaged_moment_is_named(tmp_path):
 def test_a_training_leaves_the_moments_of_its_life_and_models_can_go_back(tmp_path):
     lab = Lab(tmp_path)
     try:
-        lab.start(SETUP)
+        lab.trainings.start(SETUP)
         run_id = ended(lab)
-        steps = lab.moments(run_id)
+        steps = lab.models.moments(run_id)
         assert {0, 1, 2, 4, 8, 16, 20} <= set(steps)
-        young, old = lab.snapshot(run_id, 0), lab.snapshot(run_id, 16)
+        young, old = lab.models.snapshot(run_id, 0), lab.models.snapshot(run_id, 16)
         assert (young.step, old.step) == (0, 16)
-        first = lab.store.open(run_id).since()[0][0].train_loss
+        first = lab.runs.open(run_id).since()[0][0].train_loss
         assert first == pytest.approx(4.6, abs=0.1)  # step 0 knows nothing yet
         assert not torch.equal(young.weights["head.weight"], old.weights["head.weight"])
         with pytest.raises(LabError, match="Step 3 was not kept"):
-            lab.snapshot(run_id, 3)
-        lab.extend(run_id, 5)
+            lab.models.snapshot(run_id, 3)
+        lab.trainings.extend(run_id, 5)
         child = ended(lab)
         assert child != run_id
-        assert set(steps) <= set(lab.moments(child))
+        assert set(steps) <= set(lab.models.moments(child))
     finally:
         lab.close()

@@ -9,9 +9,9 @@ from elsewhere import Away, Elsewhere
 from transformer_lab.generation import SampleConfig
 from transformer_lab.inspection.audit import Verdict
 from transformer_lab.inspection.induction import InductionCheck
-from transformer_lab.lab.inspector import Inspector
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.trials import Trial
+from transformer_lab.lab.looking.inspector import Inspector
+from transformer_lab.lab.looking.trials import Trial
 from transformer_lab.model import ModelConfig, build_model
 from transformer_lab.recipes import Setup
 from transformer_lab.training import LiveSettings, TrainConfig
@@ -76,16 +76,16 @@ def away(tmp_path, monkeypatch):
         return start(label, there(), **more)
 
     def made(changes):
-        lab.initialize(SETUP.with_values(changes))
-        assert lab.wait(PATIENCE)
-        here = lab.snapshot("latest")
+        lab.trainings.initialize(SETUP.with_values(changes))
+        assert lab.trainings.wait(PATIENCE)
+        here = lab.models.snapshot("latest")
         generator = torch.Generator().manual_seed(1)
         weights = {
             name: Away(torch.empty_like(weight).normal_(0, 0.3, generator=generator))
             for name, weight in here.weights.items()
         }
         there = replace(here, weights=weights)
-        monkeypatch.setattr(lab, "snapshot", lambda *_: there)
+        monkeypatch.setattr(lab.models, "snapshot", lambda *_: there)
         monkeypatch.setattr(lab.jobs, "ask", asked)
         monkeypatch.setattr(lab.jobs, "start", started)
         return lab
@@ -126,7 +126,7 @@ def test_every_view_looks_into_a_model_on_another_device(away, changes):
     lab = away(changes)
     inspector = lab.inspector
     what = inspector.read("untrained", None, TEXT).open
-    assert inspector.vocabulary_size(what) == lab.snapshot().tokenizer.vocabulary_size
+    assert inspector.vocabulary_size(what) == lab.models.snapshot().tokenizer.vocabulary_size
     for name, arguments in LOOKS.items():
         if name == "attribution" and changes.get("model.norm_place") == "post":
             continue  # not defined there, on any device
@@ -149,14 +149,14 @@ def test_every_view_looks_into_a_model_on_another_device(away, changes):
 @pytest.mark.parametrize("changes", VARIANTS, ids=str)
 def test_a_model_on_another_device_writes_is_audited_and_settles(away, changes):
     lab = away(changes)
-    snapshot = lab.snapshot()
+    snapshot = lab.models.snapshot()
     config = SampleConfig(prompt="The ", length=30)
     writing = lab.writings.begin(snapshot, config)
     first = results(writing.job)
     assert len(first) == 30
     assert len(results(lab.writings.branch(writing, 3, 5, config).job)) == 26
-    assert len(results(lab.generate("untrained", config)[0])) >= 30
-    proofs = results(lab.audit("untrained")[1])
+    assert len(results(lab.models.generate("untrained", config)[0])) >= 30
+    proofs = results(lab.models.audit("untrained")[1])
     assert isinstance(proofs[-1], Verdict)
     assert proofs[-1].outcome in ("passed", "broken")
     if "model.architecture" in changes:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from transformer_lab.cli import main
-from transformer_lab.lab.texts import Texts
+from transformer_lab.lab.text.texts import Texts
 from transformer_lab.recipes import Setup
 from transformer_lab.text import corpora, plays
 from transformer_lab.text.corpora import fetch_missing, load_corpus, load_or_stand_in
@@ -113,7 +113,7 @@ def nowhere(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "pip", None)
     monkeypatch.setattr(corpora, "TINY_SHAKESPEARE_URL", "http://127.0.0.1:9/x")
     folders = [tmp_path / "home" / "data"]
-    monkeypatch.setattr("transformer_lab.lab.texts.corpus_folders", lambda home: folders)
+    monkeypatch.setattr("transformer_lab.lab.text.texts.corpus_folders", lambda home: folders)
     return folders[0]
 
 

@@ -9,13 +9,13 @@ from functools import partial
 
 import pytest
 
-from transformer_lab.lab.continuing import extension, resumption
-from transformer_lab.lab.database import Sample
 from transformer_lab.lab.lab import Lab, LabError
-from transformer_lab.lab.queue import LONGEST, Queue, QueueFullError, Waiting
-from transformer_lab.lab.run import Run
-from transformer_lab.lab.runs import RunStore
+from transformer_lab.lab.training.continuing import extension, resumption
+from transformer_lab.lab.training.queue import LONGEST, Queue, QueueFullError, Waiting
 from transformer_lab.recipes import Setup
+from transformer_lab.runs.database import Sample
+from transformer_lab.runs.run import Run
+from transformer_lab.runs.store import RunStore
 from transformer_lab.settings import ConfigError
 from waiting import PATIENCE, until
 
@@ -54,8 +54,8 @@ def names(queue):
 
 
 def states(lab):
-    lab.refresh()
-    return {run.id: run.state for run in lab.runs()}
+    lab.runs.refresh()
+    return {run.id: run.state for run in lab.runs.all()}
 
 
 def test_the_order_can_be_changed_and_is_on_disk_at_once(tmp_path):
@@ -90,7 +90,7 @@ def test_a_damaged_queue_is_set_aside(tmp_path):
 
 
 def test_the_queue_has_an_end(tmp_path, monkeypatch):
-    monkeypatch.setattr("transformer_lab.lab.queue.LONGEST", 2)
+    monkeypatch.setattr("transformer_lab.lab.training.queue.LONGEST", 2)
     assert LONGEST > 2
     queue = Queue(tmp_path)
     queue.add(waiting("a"))
@@ -100,54 +100,54 @@ def test_the_queue_has_an_end(tmp_path, monkeypatch):
 
 
 def test_what_waits_starts_by_itself_one_after_the_other(lab):
-    lab.start(ENDLESS, "first")
-    until(lambda: lab.current.status.step > 0)
-    lab.enqueue(SETUP, "second")
-    lab.enqueue(SETUP, "third")
-    assert lab.wait(PATIENCE)
+    lab.trainings.start(ENDLESS, "first")
+    until(lambda: lab.trainings.current.status.step > 0)
+    lab.trainings.enqueue(SETUP, "second")
+    lab.trainings.enqueue(SETUP, "third")
+    assert lab.trainings.wait(PATIENCE)
     assert states(lab) == {"first-1": "running"}
-    lab.stop()
+    lab.trainings.stop()
     until(lambda: states(lab).get("third-1") == "finished")
     assert states(lab) == {"first-1": "stopped", "second-1": "finished", "third-1": "finished"}
-    runs = {run.id: run.created for run in lab.runs()}
+    runs = {run.id: run.created for run in lab.runs.all()}
     assert runs["second-1"] < runs["third-1"]
-    assert lab.queue.list() == []
+    assert lab.trainings.queue.list() == []
 
 
 def test_the_queue_survives_a_restart_and_then_runs_when_asked(tmp_path):
     lab = Lab(tmp_path)
-    lab.start(ENDLESS, "first")
-    lab.enqueue(SETUP, "second")
-    until(lambda: lab.current.status.step > 0)
+    lab.trainings.start(ENDLESS, "first")
+    lab.trainings.enqueue(SETUP, "second")
+    until(lambda: lab.trainings.current.status.step > 0)
     lab.close()
     lab = Lab(tmp_path)
     try:
-        assert names(lab.queue) == ["second"]
-        assert lab.wait(PATIENCE)
+        assert names(lab.trainings.queue) == ["second"]
+        assert lab.trainings.wait(PATIENCE)
         assert states(lab) == {"first-1": "interrupted"}
-        lab.run_queue()
+        lab.trainings.run_queue()
         until(lambda: states(lab).get("second-1") == "finished")
     finally:
         lab.close()
 
 
 def test_at_most_so_many_run_at_once_and_each_is_exact(lab):
-    lab.set_at_once(2)
+    lab.trainings.set_at_once(2)
     for name in ("a", "b", "c"):
-        lab.enqueue(ENDLESS, name)
+        lab.trainings.enqueue(ENDLESS, name)
     until(lambda: list(states(lab).values()) == ["running", "running"])
-    until(lambda: all(run.step > 3 for run in lab.runs()) or lab.refresh())
-    assert names(lab.queue) == ["c"]
+    until(lambda: all(run.step > 3 for run in lab.runs.all()) or lab.runs.refresh())
+    assert names(lab.trainings.queue) == ["c"]
     with pytest.raises(LabError, match="add this one to the queue"):
-        lab.start(SETUP)
-    lab.stop(run_id="a-1")
+        lab.trainings.start(SETUP)
+    lab.trainings.stop(run_id="a-1")
     until(lambda: states(lab).get("c-1") == "running")
     assert states(lab) == {"a-1": "stopped", "b-1": "running", "c-1": "running"}
-    until(lambda: lab.live("c-1").status.step > 3)
+    until(lambda: lab.trainings.live("c-1").status.step > 3)
     for name in ("b-1", "c-1"):
-        lab.stop(run_id=name)
+        lab.trainings.stop(run_id=name)
     until(lambda: set(states(lab).values()) == {"stopped"})
-    curves = [[p.train_loss for p in lab.store.open(f"{name}-1").since()[0]] for name in "abc"]
+    curves = [[p.train_loss for p in lab.runs.open(f"{name}-1").since()[0]] for name in "abc"]
     shortest = min(map(len, curves))
     assert shortest > 3
     assert curves[0][:shortest] == curves[1][:shortest] == curves[2][:shortest]
@@ -156,84 +156,86 @@ def test_at_most_so_many_run_at_once_and_each_is_exact(lab):
 def test_one_that_cannot_start_says_why_and_the_next_has_its_turn(lab, tmp_path):
     book = tmp_path / "book.txt"
     book.write_text("It was the best of times, it was the worst of times.\n" * 40)
-    lab.start(ENDLESS, "first")
-    lab.enqueue(SETUP.with_values({"data.corpus": str(book)}), "broken")
-    lab.enqueue(SETUP, "good")
+    lab.trainings.start(ENDLESS, "first")
+    lab.trainings.enqueue(SETUP.with_values({"data.corpus": str(book)}), "broken")
+    lab.trainings.enqueue(SETUP, "good")
     book.unlink()
-    until(lambda: lab.current.status.step > 0)
-    lab.stop()
+    until(lambda: lab.trainings.current.status.step > 0)
+    lab.trainings.stop()
     until(lambda: states(lab).get("good-1") == "finished")
-    (broken,) = lab.queue.list()
+    (broken,) = lab.trainings.queue.list()
     assert "There is no corpus" in broken.problem
     stored = json.loads((lab.home / "queue.json").read_text())
     assert stored["waiting"][0]["problem"] == broken.problem
     book.write_text("It was the best of times, it was the worst of times.\n" * 40)
-    lab.run_queue()
+    lab.trainings.run_queue()
     until(lambda: states(lab).get("broken-1") == "finished")
 
 
 def test_what_cannot_work_is_refused_before_it_is_queued(lab):
     with pytest.raises(ConfigError):
-        lab.enqueue(SETUP.with_values({"data.corpus": "/nowhere.txt"}))
-    assert lab.queue.list() == []
+        lab.trainings.enqueue(SETUP.with_values({"data.corpus": "/nowhere.txt"}))
+    assert lab.trainings.queue.list() == []
 
 
 def test_resuming_and_extending_can_wait_too(lab):
-    lab.start(ENDLESS, "one")
-    until(lambda: lab.current.status.step > 3)
-    lab.stop()
-    until(lambda: lab.current.ended)
-    lab.start(SETUP, "two")
-    until(lambda: lab.current.ended and lab.current.status.run_id == "two-1")
-    lab.start(ENDLESS, "busy")
-    lab.add_to_queue(extension(lab.store, "two-1", 4))
-    lab.add_to_queue(Waiting(kind="resume", recipe="one", setup=ENDLESS.to_mapping(), run="one-1"))
-    until(lambda: lab.current.status.step > 0)
-    lab.stop()
+    lab.trainings.start(ENDLESS, "one")
+    until(lambda: lab.trainings.current.status.step > 3)
+    lab.trainings.stop()
+    until(lambda: lab.trainings.current.ended)
+    lab.trainings.start(SETUP, "two")
+    until(lambda: lab.trainings.current.ended and lab.trainings.current.status.run_id == "two-1")
+    lab.trainings.start(ENDLESS, "busy")
+    lab.trainings.add_to_queue(extension(lab.runs.store, "two-1", 4))
+    lab.trainings.add_to_queue(
+        Waiting(kind="resume", recipe="one", setup=ENDLESS.to_mapping(), run="one-1")
+    )
+    until(lambda: lab.trainings.current.status.step > 0)
+    lab.trainings.stop()
     until(lambda: states(lab).get("two-1-more-1") == "finished")
     until(lambda: states(lab).get("one-1") == "running")
-    lab.stop()
+    lab.trainings.stop()
 
 
 def test_a_deleted_run_can_be_brought_back(lab):
-    lab.start(SETUP, "mine")
-    until(lambda: lab.current.ended)
-    lab.describe("mine-1", title="  My\n first\x07 ", notes="It learns.", pinned=True)
-    lab.delete("mine-1")
+    lab.trainings.start(SETUP, "mine")
+    until(lambda: lab.trainings.current.ended)
+    lab.runs.describe("mine-1", title="  My\n first\x07 ", notes="It learns.", pinned=True)
+    lab.runs.delete("mine-1")
     assert states(lab) == {}
     with pytest.raises(LookupError):
-        lab.view("mine-1")
-    lab.restore("mine-1")
-    (run,) = lab.runs()
+        lab.runs.view("mine-1")
+    lab.runs.restore("mine-1")
+    (run,) = lab.runs.all()
     assert (run.id, run.name, run.notes, run.pinned) == ("mine-1", "My first", "It learns.", True)
     with pytest.raises(LabError, match="no longer in the trash"):
-        lab.restore("mine-1")
+        lab.runs.restore("mine-1")
 
 
 def test_a_sample_of_a_deleted_run_holds_up_no_other(lab):
-    lab.start(SETUP, "mine")
-    until(lambda: lab.current.ended)
-    here, gone = lab.store.open("mine-1"), Run(lab.store.folder / "gone-1")
+    lab.trainings.start(SETUP, "mine")
+    until(lambda: lab.trainings.current.ended)
+    here, gone = lab.runs.open("mine-1"), Run(lab.runs.store.folder / "gone-1")
     until(lambda: here.latest_sample() is not None)
     for run in (gone, here):
-        lab._sampling._keep(run, partial(run.add_sample, Sample(99, "The ", "end")))
+        lab.sampling._keep(run, partial(run.add_sample, Sample(99, "The ", "end")))
     assert here.latest_sample().step == 99
 
 
 def test_a_run_that_trains_is_not_deleted(lab):
-    lab.start(ENDLESS, "mine")
-    until(lambda: lab.current.status.step > 0)
+    lab.trainings.start(ENDLESS, "mine")
+    until(lambda: lab.trainings.current.status.step > 0)
     with pytest.raises(LabError, match="stop it first"):
-        lab.delete("mine-1")
-    lab.stop()
+        lab.runs.delete("mine-1")
+    lab.trainings.stop()
 
 
 def test_the_number_of_a_deleted_run_is_not_given_again(lab):
-    lab.start(SETUP, "mine")
-    until(lambda: lab.current.ended)
-    lab.delete("mine-1")
-    lab.start(SETUP, "mine")
-    until(lambda: lab.current.ended)
+    lab.trainings.start(SETUP, "mine")
+    until(lambda: lab.trainings.current.ended)
+    lab.runs.delete("mine-1")
+    lab.trainings.start(SETUP, "mine")
+    until(lambda: lab.trainings.current.ended)
     assert list(states(lab)) == ["mine-2"]
 
 
@@ -250,10 +252,10 @@ def test_what_waits_stays_in_the_queue_until_its_runs_folder_is_there(lab, monke
         return create(*args)
 
     monkeypatch.setattr(RunStore, "create", waiting_create)
-    lab.enqueue(SETUP, "mine")
+    lab.trainings.enqueue(SETUP, "mine")
     assert reached.wait(PATIENCE)
     assert names(Queue(lab.home)) == ["mine"]
-    assert lab.wait(0) is False
+    assert lab.trainings.wait(0) is False
     go.set()
     until(lambda: states(lab).get("mine-1") == "finished")
     assert names(Queue(lab.home)) == []
@@ -268,17 +270,17 @@ def test_what_is_stopped_before_its_first_step_stays_in_the_queue(lab, monkeypat
         return fetched(*args)
 
     monkeypatch.setattr(lab.texts, "fetched", waiting_fetched)
-    lab.enqueue(SETUP, "mine")
+    lab.trainings.enqueue(SETUP, "mine")
     assert reached.wait(PATIENCE)
-    lab.stop()
+    lab.trainings.stop()
     go.set()
-    until(lambda: lab.current.ended)
-    assert lab.wait(PATIENCE)
+    until(lambda: lab.trainings.current.ended)
+    assert lab.trainings.wait(PATIENCE)
     (item,) = Queue(lab.home).list()
     assert "stopped before its first step" in item.problem
-    lab.run_queue()
+    lab.trainings.run_queue()
     until(lambda: states(lab) == {"mine-1": "finished"})
-    assert lab.queue.list() == []
+    assert lab.trainings.queue.list() == []
 
 
 def spoil(path):
@@ -298,38 +300,42 @@ SPOILED = {
 @pytest.mark.parametrize("spoiling", SPOILED.values(), ids=SPOILED)
 @pytest.mark.parametrize("kind", ["resume", "extended"])
 def test_what_waits_for_a_run_that_cannot_be_opened_says_so_and_stays(lab, kind, spoiling):
-    lab.start(ENDLESS, "one")
-    until(lambda: lab.current.status.step > 3)
-    lab.stop()
-    until(lambda: lab.current.ended)
-    run = lab.store.open("one-1")
-    item = resumption(lab.store, "one-1") if kind == "resume" else extension(lab.store, "one-1", 3)
+    lab.trainings.start(ENDLESS, "one")
+    until(lambda: lab.trainings.current.status.step > 3)
+    lab.trainings.stop()
+    until(lambda: lab.trainings.current.ended)
+    run = lab.runs.open("one-1")
+    item = (
+        resumption(lab.runs.store, "one-1")
+        if kind == "resume"
+        else extension(lab.runs.store, "one-1", 3)
+    )
     spoiling(run)
-    lab.add_to_queue(item)
-    lab.enqueue(SETUP, "next")
+    lab.trainings.add_to_queue(item)
+    lab.trainings.enqueue(SETUP, "next")
     until(lambda: states(lab).get("next-1") == "finished")
     (waits,) = Queue(lab.home).list()
     assert waits.id == item.id
     assert waits.problem.endswith(".")
-    until(lambda: not any(run.is_held() for run in lab.store.all()))
+    until(lambda: not any(run.is_held() for run in lab.runs.store.all()))
 
 
 def test_a_queue_that_cannot_be_written_starts_nothing_twice(lab, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    lab.start(ENDLESS, "first")
-    lab.enqueue(SETUP, "mine")
-    until(lambda: lab.current.status.step > 0)
+    lab.trainings.start(ENDLESS, "first")
+    lab.trainings.enqueue(SETUP, "mine")
+    until(lambda: lab.trainings.current.status.step > 0)
     with monkeypatch.context() as broke:
-        broke.setattr("transformer_lab.lab.queue.write_json", full)
+        broke.setattr("transformer_lab.lab.training.queue.write_json", full)
         with pytest.raises(LabError, match="No space left"):
-            lab.enqueue(SETUP, "other")
-        lab.stop()
+            lab.trainings.enqueue(SETUP, "other")
+        lab.trainings.stop()
         until(lambda: states(lab).get("mine-1") == "finished")
-        assert lab.wait(PATIENCE)
-        assert lab.queue.list() == []
-    lab.enqueue(SETUP, "other")
+        assert lab.trainings.wait(PATIENCE)
+        assert lab.trainings.queue.list() == []
+    lab.trainings.enqueue(SETUP, "other")
     until(lambda: states(lab).get("other-1") == "finished")
     assert list(states(lab)) == ["other-1", "mine-1", "first-1"]
     assert names(Queue(lab.home)) == []
@@ -364,7 +370,7 @@ def test_another_labs_change_is_seen_and_kept(tmp_path):
 ADDING = """
 import sys
 from pathlib import Path
-from transformer_lab.lab.queue import Queue, Waiting
+from transformer_lab.lab.training.queue import Queue, Waiting
 
 queue, name = Queue(Path(sys.argv[1])), sys.argv[2]
 print("ready", flush=True)
@@ -407,8 +413,8 @@ from transformer_lab.lab.lab import Lab
 lab = Lab(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
-lab.run_queue()
-while lab.queue.list() or lab._busy():
+lab.trainings.run_queue()
+while lab.trainings.queue.list() or lab.trainings.busy():
     time.sleep(0.02)
 lab.close()
 """
@@ -428,7 +434,7 @@ def test_two_labs_that_work_off_one_queue_train_each_item_once(tmp_path):
         for lab in labs:
             lab.stdin.write("go\n")
             lab.stdin.flush()
-        assert [lab.wait(PATIENCE) for lab in labs] == [0, 0]
+        assert [lab.trainings.wait(PATIENCE) for lab in labs] == [0, 0]
     finally:
         for lab in labs:
             lab.kill()

@@ -32,7 +32,7 @@ def lab(tmp_path):
 
 
 def losses(lab, run_id):
-    return [point.train_loss for point in lab.store.open(run_id).since()[0]]
+    return [point.train_loss for point in lab.runs.open(run_id).since()[0]]
 
 
 def test_every_lane_equals_the_same_training_alone(lab):
@@ -42,32 +42,37 @@ def test_every_lane_equals_the_same_training_alone(lab):
         "other seed": SETUP.with_values({"train.seed": 2}),
         "same again": SETUP,
     }
-    race = lab.race("quick", lanes)
+    race = lab.trainings.race("quick", lanes)
     assert race == "quick-1"
-    until(lambda: all(run.ended for run in lab.racing(race)))
-    lab.refresh()
-    runs = {run.lane: run.id for run in lab.runs()}
+    until(lambda: all(run.ended for run in lab.trainings.racing(race)))
+    lab.runs.refresh()
+    runs = {run.lane: run.id for run in lab.runs.all()}
     assert set(runs) == set(lanes)
-    assert {run.race for run in lab.runs()} == {race}
+    assert {run.race for run in lab.runs.all()} == {race}
     raced = {lane: losses(lab, run_id) for lane, run_id in runs.items()}
     assert raced["plain"] == raced["same again"]
     assert len({tuple(curve) for curve in raced.values()}) == 3
     for lane in ("plain", "dropout"):
-        lab.start(lanes[lane], "alone")
-        until(lambda: lab.current.status.run_id.startswith("alone") and lab.current.ended)
-        assert losses(lab, lab.current.status.run_id) == raced[lane]
+        lab.trainings.start(lanes[lane], "alone")
+        until(
+            lambda: (
+                lab.trainings.current.status.run_id.startswith("alone")
+                and lab.trainings.current.ended
+            )
+        )
+        assert losses(lab, lab.trainings.current.status.run_id) == raced[lane]
 
 
 def test_lanes_advance_in_turn_and_stop_together(lab):
     endless = SETUP.with_values({"train.steps": 100_000})
-    race = lab.race("long", {"a": endless, "b": endless, "c": endless})
-    until(lambda: all(run.status.step > 20 for run in lab.racing(race)))
-    steps = [run.status.step for run in lab.racing(race)]
+    race = lab.trainings.race("long", {"a": endless, "b": endless, "c": endless})
+    until(lambda: all(run.status.step > 20 for run in lab.trainings.racing(race)))
+    steps = [run.status.step for run in lab.trainings.racing(race)]
     assert max(steps) - min(steps) <= 5
     with pytest.raises(LabError, match="a race wants all the time"):
-        lab.race("other", {"a": SETUP})
-    lab.stop_race(race)
-    until(lambda: all(run.ended for run in lab.racing(race)))
-    lab.refresh()
-    assert {run.state for run in lab.runs()} == {"stopped"}
-    assert lab.race("long", {"a": SETUP}) == "long-2"
+        lab.trainings.race("other", {"a": SETUP})
+    lab.trainings.stop_race(race)
+    until(lambda: all(run.ended for run in lab.trainings.racing(race)))
+    lab.runs.refresh()
+    assert {run.state for run in lab.runs.all()} == {"stopped"}
+    assert lab.trainings.race("long", {"a": SETUP}) == "long-2"

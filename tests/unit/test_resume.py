@@ -12,23 +12,23 @@ from dataclasses import replace
 import pytest
 import torch
 
-from transformer_lab.lab import saves
 from transformer_lab.lab.lab import Lab, LabError
-from transformer_lab.lab.live_run import LiveRun
-from transformer_lab.lab.run import Run
-from transformer_lab.lab.runs import RunStore
+from transformer_lab.lab.training import saves
+from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.model import GPT
 from transformer_lab.recipes import Setup
-from transformer_lab.settings import ConfigError
-from transformer_lab.text.tokenizers import TOKENIZERS
-from transformer_lab.training import Change, LiveSettings
-from transformer_lab.training.batches import Batches
-from transformer_lab.training.checkpoint import (
+from transformer_lab.runs.checkpoint import (
     CheckpointError,
     load_checkpoint,
     load_training,
     save_checkpoint,
 )
+from transformer_lab.runs.run import Run
+from transformer_lab.runs.store import RunStore
+from transformer_lab.settings import ConfigError
+from transformer_lab.text.tokenizers import TOKENIZERS
+from transformer_lab.training import Change, LiveSettings
+from transformer_lab.training.batches import Batches
 from transformer_lab.training.optimizers import OPTIMIZERS
 from transformer_lab.training.schedule import SCHEDULES
 from waiting import until
@@ -62,8 +62,8 @@ def lab(tmp_path):
 
 
 def ended(lab):
-    until(lambda: lab.current.ended)
-    return lab.current.status
+    until(lambda: lab.trainings.current.ended)
+    return lab.trainings.current.status
 
 
 def numbers(points):
@@ -74,20 +74,20 @@ def numbers(points):
 
 
 def curve(lab, run_id):
-    return numbers(lab.store.open(run_id).since()[0])
+    return numbers(lab.runs.open(run_id).since()[0])
 
 
 def weights(lab, run_id):
-    return lab._models.read(*_newest(lab, run_id)).weights
+    return lab.models.stored.read(*_newest(lab, run_id)).weights
 
 
 def _newest(lab, run_id):
-    run = lab.store.open(run_id)
+    run = lab.runs.open(run_id)
     return run, run.checkpoints()[-1]
 
 
 def uninterrupted(lab, setup):
-    lab.start(setup, "whole")
+    lab.trainings.start(setup, "whole")
     status = ended(lab)
     assert (status.state, status.reason) == ("finished", "")
     return status.run_id
@@ -111,7 +111,7 @@ def after_step(monkeypatch, step, act):
 def cut_off(lab, setup, monkeypatch, at):
     """A run that is stopped right after a step."""
     with after_step(monkeypatch, at, LiveRun.stop):
-        lab.start(setup, "cut")
+        lab.trainings.start(setup, "cut")
         status = ended(lab)
     assert (status.state, status.step) == ("stopped", at)
     return status.run_id
@@ -119,7 +119,7 @@ def cut_off(lab, setup, monkeypatch, at):
 
 def crash_back_to(lab, run_id, step):
     """What is left of a run that was killed after `step` was saved and some more steps taken."""
-    run = lab.store.open(run_id)
+    run = lab.runs.open(run_id)
     for folder in run.checkpoints():
         if int(folder.name[5:]) > step:
             saves.shutil.rmtree(folder)
@@ -151,7 +151,7 @@ def test_a_run_stopped_and_resumed_equals_one_that_never_was(lab, monkeypatch, c
     setup = SETUP.with_values(changes)
     whole = uninterrupted(lab, setup)
     again = cut_off(lab, setup, monkeypatch, at=5)
-    lab.resume(again)
+    lab.trainings.resume(again)
     assert ended(lab).state == "finished"
     assert curve(lab, again) == curve(lab, whole)
     assert same_weights(weights(lab, whole), weights(lab, again))
@@ -167,18 +167,18 @@ def test_a_run_stopped_while_a_device_runs_ahead_is_saved_as_what_it_is(
 
     def stopping(self, step):
         if step == 5 and self.seed:
-            lab.current.live.stop = True
-            lab.stop()
+            lab.trainings.current.live.stop = True
+            lab.trainings.stop()
         return computed(self, step)
 
     with monkeypatch.context() as patched:
         patched.setattr("transformer_lab.training.ahead.runs_ahead", lambda device: True)
         patched.setattr("transformer_lab.training.ahead.READ_SECONDS", 60.0)
         patched.setattr(Batches, "__call__", stopping)
-        lab.start(setup, "ahead")
+        lab.trainings.start(setup, "ahead")
         status = ended(lab)
     assert (status.state, status.step) == ("stopped", 4)
-    lab.resume(status.run_id)
+    lab.trainings.resume(status.run_id)
     assert ended(lab).state == "finished"
     assert curve(lab, status.run_id) == curve(lab, whole)
     assert same_weights(weights(lab, whole), weights(lab, status.run_id))
@@ -190,8 +190,8 @@ def test_an_evaluation_that_stopping_cut_short_is_made_up_for(lab, monkeypatch):
     with monkeypatch.context() as short:
         short.setattr("transformer_lab.training.trainer.evaluate", lambda *_, **__: None)
         again = cut_off(lab, setup, monkeypatch, at=3)
-    assert lab.store.open(again).latest_validation_loss() is None
-    lab.resume(again)
+    assert lab.runs.open(again).latest_validation_loss() is None
+    lab.trainings.resume(again)
     assert ended(lab).state == "finished"
     assert curve(lab, again) == curve(lab, whole)
 
@@ -203,10 +203,10 @@ def test_steps_after_the_last_save_are_taken_again_and_come_out_the_same(lab, op
     again = uninterrupted(lab, setup)
     crash_back_to(lab, again, 8)
     forget_the_end(lab, again)
-    lab.resume(again)
+    lab.trainings.resume(again)
     assert ended(lab).state == "finished"
     assert curve(lab, again) == curve(lab, whole)
-    run = lab.store.open(again)
+    run = lab.runs.open(again)
     facts = json.loads(run.events("resumed")[0][1])
     assert facts["steps_taken_again"] == 4
     assert run.attempts() == 1
@@ -214,16 +214,16 @@ def test_steps_after_the_last_save_are_taken_again_and_come_out_the_same(lab, op
 
 def forget_the_end(lab, run_id):
     """Make a finished run one that was cut off."""
-    with lab.store.open(run_id).reading() as database, database:
+    with lab.runs.open(run_id).reading() as database, database:
         database.execute("UPDATE events SET detail = replace(detail, 'finished', 'interrupted')")
 
 
 def test_without_any_save_a_run_begins_again_and_comes_out_the_same(lab):
     whole = uninterrupted(lab, SETUP)
     again = uninterrupted(lab, SETUP)
-    saves.shutil.rmtree(lab.store.open(again).folder / "checkpoints")
+    saves.shutil.rmtree(lab.runs.open(again).folder / "checkpoints")
     forget_the_end(lab, again)
-    lab.resume(again)
+    lab.trainings.resume(again)
     assert ended(lab).state == "finished"
     assert curve(lab, again) == curve(lab, whole)
 
@@ -251,8 +251,8 @@ def test_the_comparison_sees_what_a_careless_resume_would_lose(lab, control):
     again = uninterrupted(lab, SETUP)
     crash_back_to(lab, again, 8)
     forget_the_end(lab, again)
-    control(lab.store.open(again).checkpoints()[-1])
-    lab.resume(again)
+    control(lab.runs.open(again).checkpoints()[-1])
+    lab.trainings.resume(again)
     assert ended(lab).state == "finished"
     assert curve(lab, again) != curve(lab, whole)
 
@@ -266,7 +266,7 @@ def test_the_comparison_sees_dropout_that_is_not_seeded_by_step(lab, monkeypatch
     monkeypatch.setattr(
         "transformer_lab.training.trainer.dropout_seed", lambda *wanted: next(seeds)
     )
-    lab.resume(again)
+    lab.trainings.resume(again)
     assert ended(lab).state == "finished"
     assert curve(lab, again) != curve(lab, whole)
 
@@ -284,15 +284,15 @@ def test_a_learning_rate_changed_by_hand_is_changed_again(lab, monkeypatch, save
     expected = curve(lab, run_id)
     assert [rate for _, _, _, rate, _ in expected] == [0.01] * 9 + [0.002] * 7
     if saved_at is None:
-        saves.shutil.rmtree(lab.store.open(run_id).folder / "checkpoints")
+        saves.shutil.rmtree(lab.runs.open(run_id).folder / "checkpoints")
     else:
-        for folder in lab.store.open(run_id).checkpoints():
+        for folder in lab.runs.open(run_id).checkpoints():
             saves.shutil.rmtree(folder)
         again = uninterrupted_until(lab, monkeypatch, setup, saved_at)
-        kept = lab.store.open(again).checkpoints()[-1]
-        kept.rename(lab.store.open(run_id).folder / "checkpoints" / kept.name)
+        kept = lab.runs.open(again).checkpoints()[-1]
+        kept.rename(lab.runs.open(run_id).folder / "checkpoints" / kept.name)
     forget_the_end(lab, run_id)
-    lab.resume(run_id)
+    lab.trainings.resume(run_id)
     assert ended(lab).state == "finished"
     assert curve(lab, run_id) == expected
 
@@ -300,7 +300,7 @@ def test_a_learning_rate_changed_by_hand_is_changed_again(lab, monkeypatch, save
 def uninterrupted_until(lab, monkeypatch, setup, step):
     """The same training, changed by hand in the same way, stopped at a step."""
     with after_step(monkeypatch, 9, with_rate(0.002)), after_step(monkeypatch, step, LiveRun.stop):
-        lab.start(setup, "partly")
+        lab.trainings.start(setup, "partly")
         return ended(lab).run_id
 
 
@@ -308,13 +308,13 @@ def test_a_change_made_after_resuming_replaces_those_recorded_for_later(lab, mon
     setup = SETUP.with_values({"train.steps": 16, "train.schedule": "constant"})
     with after_step(monkeypatch, 12, with_rate(0.002)):
         run_id = uninterrupted(lab, setup)
-    saves.shutil.rmtree(lab.store.open(run_id).folder / "checkpoints")
+    saves.shutil.rmtree(lab.runs.open(run_id).folder / "checkpoints")
     forget_the_end(lab, run_id)
     with after_step(monkeypatch, 2, with_rate(0.005)):
-        lab.resume(run_id)
+        lab.trainings.resume(run_id)
         assert ended(lab).state == "finished"
-    assert lab.store.open(run_id).since()[0][-1].learning_rate == 0.005
-    assert [value for _, value in lab.store.open(run_id).events("learning_rate")] == ["0.005"]
+    assert lab.runs.open(run_id).since()[0][-1].learning_rate == 0.005
+    assert [value for _, value in lab.runs.open(run_id).events("learning_rate")] == ["0.005"]
 
 
 def test_memory_that_ran_out_halves_the_batch_again_at_the_same_step(lab, monkeypatch):
@@ -331,20 +331,20 @@ def test_memory_that_ran_out_halves_the_batch_again_at_the_same_step(lab, monkey
     whole = uninterrupted_with_notes(lab, SETUP)
     expected = curve(lab, whole)
     monkeypatch.undo()
-    run = lab.store.open(whole)
+    run = lab.runs.open(whole)
     assert run.events("micro_batch") == [(6, "2")]
     crash_back_to(lab, whole, 8) if len(run.checkpoints()) > 1 else None
     saves.shutil.rmtree(run.folder / "checkpoints")
     forget_the_end(lab, whole)
-    lab.resume(whole)
+    lab.trainings.resume(whole)
     assert ended(lab).state == "finished"
     assert curve(lab, whole) == expected
 
 
 def uninterrupted_with_notes(lab, setup):
-    lab.start(setup, "whole")
+    lab.trainings.start(setup, "whole")
     assert ended(lab).state == "finished"
-    return lab.current.status.run_id
+    return lab.trainings.current.status.run_id
 
 
 def test_recorded_changes_are_made_at_their_step():
@@ -363,13 +363,13 @@ def test_recorded_changes_are_made_at_their_step():
 def test_a_damaged_save_is_named_set_aside_and_the_one_before_used(lab, damage):
     whole = uninterrupted(lab, SETUP)
     again = uninterrupted(lab, SETUP)
-    run = lab.store.open(again)
+    run = lab.runs.open(again)
     spoiled = run.checkpoints()[-1]
     data = bytearray((spoiled / damage).read_bytes())
     data[-1] ^= 1
     (spoiled / damage).write_bytes(data)
     forget_the_end(lab, again)
-    lab.resume(again)
+    lab.trainings.resume(again)
     status = ended(lab)
     assert status.state == "finished"
     assert damage in status.note
@@ -384,14 +384,14 @@ def test_the_best_weights_outlive_a_crash(lab):
     changes = {"data.corpus": entry.id, "train.keep_best": True, "sample.prompt": "ab"}
     setup = SETUP.with_values(changes | {"train.warmup_share": 0})
     whole, again = uninterrupted_with_notes(lab, setup), uninterrupted_with_notes(lab, setup)
-    best = lab.store.open(whole).best_checkpoints()[0].name
+    best = lab.runs.open(whole).best_checkpoints()[0].name
     assert best == "best-00000003"
     crash_back_to(lab, again, 8)
     forget_the_end(lab, again)
-    lab.resume(again)
+    lab.trainings.resume(again)
     assert ended(lab).state == "finished"
-    assert lab.store.open(again).best_checkpoints()[0].name == best
-    assert lab.snapshot(again).step == 3
+    assert lab.runs.open(again).best_checkpoints()[0].name == best
+    assert lab.models.snapshot(again).step == 3
 
 
 def test_a_text_that_changed_refuses_the_resume_and_leaves_the_run_as_it_was(lab, tmp_path):
@@ -403,76 +403,76 @@ def test_a_text_that_changed_refuses_the_resume_and_leaves_the_run_as_it_was(lab
     forget_the_end(lab, run_id)
     before = book.read_text()
     book.write_text("Call me Ishmael. Some years ago - never mind how long precisely.\n" * 40)
-    lab.resume(run_id)
+    lab.trainings.resume(run_id)
     status = ended(lab)
     assert (status.state, status.field) == ("failed", "data.corpus")
     assert "no longer the text this run began with" in status.reason
-    assert lab.store.open(run_id).state()[0] == "interrupted"
-    assert not lab.store.open(run_id).is_held()
+    assert lab.runs.open(run_id).state()[0] == "interrupted"
+    assert not lab.runs.open(run_id).is_held()
     book.write_text(before)
-    lab.resume(run_id)
+    lab.trainings.resume(run_id)
     assert ended(lab).state == "finished"
 
 
 def test_a_finished_run_is_extended_not_resumed(lab):
     first = uninterrupted(lab, SETUP)
     with pytest.raises(LabError, match="train it for more steps"):
-        lab.resume(first)
+        lab.trainings.resume(first)
     with pytest.raises(ConfigError, match="Steps is 'many'"):
-        lab.extend(first, "many")
-    lab.extend(first, "6")
+        lab.trainings.extend(first, "many")
+    lab.trainings.extend(first, "6")
     status = ended(lab)
     assert (status.run_id, status.state, status.step) == (f"{first}-more-1", "finished", 18)
-    longer = lab.store.open(status.run_id)
+    longer = lab.runs.open(status.run_id)
     assert curve(lab, first) == curve(lab, status.run_id)[:12]
     (seam,) = longer.seams
     assert (seam.run, seam.step, seam.kind) == (first, 12, "extended")
-    assert lab.view().seams == (seam,)
+    assert lab.runs.view().seams == (seam,)
     assert [p.step for p in longer.since()[0]] == list(range(1, 19))
-    assert lab.store.open(first).steps == 12
+    assert lab.runs.open(first).steps == 12
 
 
 def test_the_schedule_of_an_extension_runs_over_the_added_steps(lab):
     setup = SETUP.with_values({"train.schedule": "linear"})
     first = uninterrupted(lab, setup)
-    lab.extend(first, 10)
-    added = lab.store.open(ended(lab).run_id).since(12)[0]
+    lab.trainings.extend(first, 10)
+    added = lab.runs.open(ended(lab).run_id).since(12)[0]
     assert added[0].learning_rate == 0.01
     assert added[-1].learning_rate == pytest.approx(0.001)
 
 
 def test_an_extension_goes_on_with_the_optimizers_memory_and_is_itself_resumed_exactly(lab):
     first = uninterrupted(lab, SETUP)
-    lab.extend(first, 8)
+    lab.trainings.extend(first, 8)
     whole = ended(lab).run_id
-    lab.extend(first, 8)
+    lab.trainings.extend(first, 8)
     again = ended(lab).run_id
     assert curve(lab, whole) == curve(lab, again)
     crash_back_to(lab, again, 16)
     forget_the_end(lab, again)
-    lab.resume(again)
+    lab.trainings.resume(again)
     assert ended(lab).state == "finished"
     assert curve(lab, whole) == curve(lab, again)
-    without_memory(lab.store.open(first).checkpoints()[-1])
-    lab.extend(first, 8)
+    without_memory(lab.runs.open(first).checkpoints()[-1])
+    lab.trainings.extend(first, 8)
     assert curve(lab, ended(lab).run_id)[12:] != curve(lab, whole)[12:]
 
 
 def test_a_branch_takes_other_settings_from_any_checkpoint(lab):
     first = uninterrupted(lab, SETUP)
-    names = [folder.name for folder in lab.store.open(first).checkpoints()]
+    names = [folder.name for folder in lab.runs.open(first).checkpoints()]
     assert names == ["step-00000008", "step-00000012"]
     changed = SETUP.with_values(
         {"train.steps": 5, "train.optimizer": "muon", "model.dropout": 0.0, "train.seed": 7}
     )
-    lab.branch(first, names[0], changed)
+    lab.trainings.branch(first, names[0], changed)
     status = ended(lab)
     assert (status.run_id, status.step) == (f"{first}-branch-1", 13)
     assert "without a memory" in status.note
     assert curve(lab, status.run_id)[:8] == curve(lab, first)[:8]
     assert curve(lab, status.run_id)[8:12] != curve(lab, first)[8:]
     with pytest.raises(ConfigError, match="Of the model only Dropout can change") as caught:
-        lab.branch(first, names[0], SETUP.with_values({"model.layers": 2}))
+        lab.trainings.branch(first, names[0], SETUP.with_values({"model.layers": 2}))
     assert caught.value.field == "model.layers"
 
 
@@ -480,14 +480,14 @@ def test_a_branch_onto_another_text_keeps_the_tokens_the_model_knows(lab):
     first = uninterrupted(lab, SETUP)
     english = lab.texts.library.add(b"This is a plain text of plain letters. " * 40, "e", "pasted")
     russian = lab.texts.library.add("Это совсем другие буквы. ".encode() * 80, "r", "pasted")
-    checkpoint = lab.store.open(first).checkpoints()[-1].name
-    lab.branch(first, checkpoint, SETUP.with_values({"data.corpus": english.id}))
+    checkpoint = lab.runs.open(first).checkpoints()[-1].name
+    lab.trainings.branch(first, checkpoint, SETUP.with_values({"data.corpus": english.id}))
     status = ended(lab)
     assert status.state == "finished"
-    child = lab.store.open(status.run_id)
-    assert child.manifest["tokenizer"] == lab.store.open(first).manifest["tokenizer"]
+    child = lab.runs.open(status.run_id)
+    assert child.manifest["tokenizer"] == lab.runs.open(first).manifest["tokenizer"]
     assert child.manifest["corpus"]["sha256"] == english.sha256
-    lab.branch(first, checkpoint, SETUP.with_values({"data.corpus": russian.id}))
+    lab.trainings.branch(first, checkpoint, SETUP.with_values({"data.corpus": russian.id}))
     status = ended(lab)
     assert (status.state, status.field) == ("failed", "data.corpus")
     assert "no tokens for" in status.reason
@@ -496,7 +496,7 @@ def test_a_branch_onto_another_text_keeps_the_tokens_the_model_knows(lab):
 def test_a_moment_that_is_kept_is_never_swept_away(lab, monkeypatch):
     setup = SETUP.with_values({"train.steps": 40, "train.save_every": 2})
     with after_step(monkeypatch, 3, LiveRun.keep):
-        run = lab.store.open(uninterrupted(lab, setup))
+        run = lab.runs.open(uninterrupted(lab, setup))
     assert [folder.name for folder in run.kept_checkpoints()] == ["kept-00000003"]
     assert load_training(run.kept_checkpoints()[0])[1]["step"] == 3
     assert len(run.checkpoints()) == 2
@@ -518,13 +518,13 @@ def test_saves_come_by_steps_and_by_the_clock(lab):
 def test_the_last_step_is_saved_whatever_ends_a_training(tmp_path, ending):
     lab = Lab(tmp_path)
     setup = SETUP.with_values({"train.steps": 100_000, "train.save_every": 0})
-    lab.start(setup)
-    until(lambda: lab.current.status.step > 3)
-    run_id = lab.current.status.run_id
+    lab.trainings.start(setup)
+    until(lambda: lab.trainings.current.status.step > 3)
+    run_id = lab.trainings.current.status.run_id
     if ending != "close":
         getattr(lab, ending)()
-        until(lambda: lab.current.status.state in ("stopped", "paused"))
-        assert lab.store.open(run_id).checkpoints()
+        until(lambda: lab.trainings.current.status.state in ("stopped", "paused"))
+        assert lab.runs.open(run_id).checkpoints()
     lab.close()
     run = RunStore(tmp_path).open(run_id)
     newest = run.checkpoints()[-1]
@@ -534,19 +534,19 @@ def test_the_last_step_is_saved_whatever_ends_a_training(tmp_path, ending):
 
 def test_a_closed_lab_offers_its_run_to_the_next_one(tmp_path):
     lab = Lab(tmp_path)
-    lab.start(SETUP.with_values({"train.steps": 100_000}))
-    until(lambda: lab.current.status.step > 3)
+    lab.trainings.start(SETUP.with_values({"train.steps": 100_000}))
+    until(lambda: lab.trainings.current.status.step > 3)
     lab.close()
     lab = Lab(tmp_path)
     try:
-        (offered,) = lab.interrupted()
+        (offered,) = lab.trainings.interrupted()
         assert (offered.state, offered.reason) == ("interrupted", "The lab was closed.")
-        lab.resume(offered.id)
-        until(lambda: lab.current.status.step > offered.step)
-        assert lab.interrupted() == []
+        lab.trainings.resume(offered.id)
+        until(lambda: lab.trainings.current.status.step > offered.step)
+        assert lab.trainings.interrupted() == []
         with pytest.raises(LabError, match="is running"):
-            lab.resume(offered.id)
-        lab.stop()
+            lab.trainings.resume(offered.id)
+        lab.trainings.stop()
         ended(lab)
     finally:
         lab.close()

@@ -12,11 +12,7 @@ import time
 import pytest
 import torch
 
-from transformer_lab.lab.database import Sample
-from transformer_lab.lab.run import DamagedRunError, Run, RunNotFoundError
-from transformer_lab.lab.runs import RunBusyError, RunStore
-from transformer_lab.training import StepMetrics
-from transformer_lab.training.checkpoint import (
+from transformer_lab.runs.checkpoint import (
     META,
     STAGING,
     WEIGHTS,
@@ -24,6 +20,10 @@ from transformer_lab.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from transformer_lab.runs.database import Sample
+from transformer_lab.runs.run import DamagedRunError, Run, RunNotFoundError
+from transformer_lab.runs.store import RunBusyError, RunStore
+from transformer_lab.training import StepMetrics
 
 MANIFEST = {
     "recipe": "quick_start",
@@ -160,7 +160,7 @@ def test_a_process_that_is_killed_lets_go_of_its_run(store):
     code = (
         "import json, sys, time\n"
         "from pathlib import Path\n"
-        "from transformer_lab.lab.runs import RunStore\n"
+        "from transformer_lab.runs.store import RunStore\n"
         "writer = RunStore(Path(sys.argv[1])).create('mine', json.loads(sys.argv[2]))\n"
         "writer.state('running', 0)\n"
         "print('ready', flush=True)\n"

@@ -5,7 +5,7 @@ import pytest
 from transformer_lab.cli import main
 from transformer_lab.cli.serve import address, checked_base
 from transformer_lab.settings import ConfigError
-from transformer_lab.ui.guard import is_loopback
+from transformer_lab.ui.web.guard import is_loopback
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,9 @@ def lab(tmp_path):
 @pytest.mark.parametrize(("feedforward", "parts"), [("pc", 2), ("relu_squared", 0)])
 def test_settling_is_looked_at_where_there_is_any(lab, feedforward, parts):
     setup = Setup().with_values(PC_SETUP | {"model.feedforward": feedforward})
-    lab.start(setup)
-    until(lambda: lab.current is not None and lab.current.ended)
-    name = lab.current.status.run_id
+    lab.trainings.start(setup)
+    until(lambda: lab.trainings.current is not None and lab.trainings.current.ended)
+    name = lab.trainings.current.status.run_id
     if not parts:
         assert lab.settlings.look(name) is None
         return

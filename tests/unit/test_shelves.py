@@ -15,11 +15,11 @@ import torch
 
 from transformer_lab.generation import SampleConfig, entropy, shaped
 from transformer_lab.inspection.distribution import KEPT, Top, distribution
-from transformer_lab.lab import stored_models
 from transformer_lab.lab.jobs import Jobs
 from transformer_lab.lab.lab import Lab
+from transformer_lab.lab.looking import stored_models
+from transformer_lab.lab.looking.stored_models import StoredModels
 from transformer_lab.lab.shelves import Shelves, bytes_of, give_back
-from transformer_lab.lab.stored_models import StoredModels
 from transformer_lab.recipes import Setup
 from transformer_lab.settings import ConfigError
 
@@ -48,8 +48,8 @@ def room():
 def lab(tmp_path, monkeypatch, room):
     monkeypatch.setattr("transformer_lab.lab.lab.Shelves", lambda: Shelves(room))
     lab = Lab(tmp_path)
-    lab.initialize(SETUP)
-    assert lab.wait(60)
+    lab.trainings.initialize(SETUP)
+    assert lab.trainings.wait(60)
     yield lab
     lab.close()
 
@@ -159,9 +159,9 @@ def test_logits_that_are_no_numbers_are_borne():
 
 
 def test_probability_and_entropy_of_what_is_written_are_exact(lab):
-    writing = lab.writings.begin(lab.snapshot(), PROMPT)
+    writing = lab.writings.begin(lab.models.snapshot(), PROMPT)
     assert writing.job.wait(60)
-    exact = lab.snapshot().model()(torch.from_numpy(writing.prompt).long()[None])[0, -1]
+    exact = lab.models.snapshot().model()(torch.from_numpy(writing.prompt).long()[None])[0, -1]
     first = writing.at_place(0)
     assert first.probability == pytest.approx(float(exact.softmax(0)[first.token]), rel=1e-4)
     assert first.entropy == pytest.approx(entropy(exact.detach().softmax(0)), rel=1e-4)
@@ -171,7 +171,7 @@ def test_probability_and_entropy_of_what_is_written_are_exact(lab):
 def test_writings_beyond_the_bound_go_with_all_they_hold(lab):
     held, names = [], []
     for _ in range(12):
-        writing = lab.writings.begin(lab.snapshot(), replace(PROMPT, length=20))
+        writing = lab.writings.begin(lab.models.snapshot(), replace(PROMPT, length=20))
         assert writing.job.wait(60)
         held.append(weakref.ref(writing.job))
         names.append(writing.id)
@@ -186,15 +186,15 @@ def test_writings_beyond_the_bound_go_with_all_they_hold(lab):
 
 @pytest.mark.parametrize("room", [100_000])
 def test_a_writing_that_has_to_go_stops(lab):
-    first = lab.writings.begin(lab.snapshot(), replace(PROMPT, length=20_000))
-    lab.writings.begin(lab.snapshot(), PROMPT)
+    first = lab.writings.begin(lab.models.snapshot(), replace(PROMPT, length=20_000))
+    lab.writings.begin(lab.models.snapshot(), PROMPT)
     assert first.job.wait(60)
     assert first.job.stopped
 
 
 def test_weights_of_a_training_are_let_go_when_newer_ones_were_wanted(lab, monkeypatch):
     monkeypatch.setattr(stored_models, "LIVE", 2)
-    newest = lab.snapshot()
+    newest = lab.models.snapshot()
     seen, first = [], None
     for step in range(5):
         weights = {name: weight.clone() for name, weight in newest.weights.items()}
@@ -213,9 +213,9 @@ def test_weights_of_a_training_are_let_go_when_newer_ones_were_wanted(lab, monke
 
 
 def test_weights_read_from_disk_are_shared_and_let_go(lab):
-    lab.start(SETUP.with_values({"train.steps": 3}))
-    until(lambda: lab.current.ended)
-    run = lab.store.open(lab.current.status.run_id)
+    lab.trainings.start(SETUP.with_values({"train.steps": 3}))
+    until(lambda: lab.trainings.current.ended)
+    run = lab.runs.open(lab.trainings.current.status.run_id)
     models = StoredModels(Shelves(1))
     one = models.newest(run)
     assert models.newest(run) is one
@@ -240,15 +240,15 @@ def test_ended_jobs_are_found_within_the_bound():
 
 @pytest.mark.parametrize("stopped", [False, True])
 def test_a_training_that_has_ended_keeps_one_copy_of_its_weights(lab, stopped):
-    lab.start(
+    lab.trainings.start(
         SETUP.with_values({"train.steps": 10_000 if stopped else 12, "train.optimizer": "muon"})
     )
-    until(lambda: lab.current.ended or lab.current.status.step >= 3)
-    run = lab.current
+    until(lambda: lab.trainings.current.ended or lab.trainings.current.status.step >= 3)
+    run = lab.trainings.current
     if stopped:
-        lab.stop()
-    until(lambda: run.ended and lab.wait(60))
-    lab.writings.begin(lab.snapshot(), PROMPT).job.wait(60)
+        lab.trainings.stop()
+    until(lambda: run.ended and lab.trainings.wait(60))
+    lab.writings.begin(lab.models.snapshot(), PROMPT).job.wait(60)
     until(lambda: not lab.jobs._jobs)
     gc.collect()
     shape = run.snapshot.weights["embedding.weight"].shape
@@ -259,8 +259,8 @@ def test_a_training_that_has_ended_keeps_one_copy_of_its_weights(lab, stopped):
     ]
     wanted = [one for one in run.snapshot.weights.values() if one.shape == shape]
     assert {one.data_ptr() for one in held} == {one.data_ptr() for one in wanted}
-    assert lab.learned_from(run.status.run_id)[0].name == "python_docs"
-    assert lab.view(run.status.run_id).parameters == run.parameters
-    lab.extend(run.status.run_id, 2)
-    until(lambda: lab.current is not run and lab.current.ended)
-    assert lab.current.status.state == "finished"
+    assert lab.models.learned_from(run.status.run_id)[0].name == "python_docs"
+    assert lab.runs.view(run.status.run_id).parameters == run.parameters
+    lab.trainings.extend(run.status.run_id, 2)
+    until(lambda: lab.trainings.current is not run and lab.trainings.current.ended)
+    assert lab.trainings.current.status.state == "finished"

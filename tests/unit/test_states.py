@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from transformer_lab.exchange import write_archive
-from transformer_lab.lab import live_run
-from transformer_lab.lab.database import RunWriter
 from transformer_lab.lab.lab import Lab, LabError
-from transformer_lab.lab.origins import Offspring, Resumed
-from transformer_lab.lab.runs import RunStore
-from transformer_lab.lab.states import BUSY, ENDED, NEXT, Lifecycle
+from transformer_lab.lab.training import live_run
+from transformer_lab.lab.training.origins import Offspring, Resumed
+from transformer_lab.lab.training.states import BUSY, ENDED, NEXT, Lifecycle
 from transformer_lab.recipes import Setup
-from transformer_lab.training.checkpoint import load_checkpoint, load_training, save_checkpoint
+from transformer_lab.runs.checkpoint import load_checkpoint, load_training, save_checkpoint
+from transformer_lab.runs.database import RunWriter
+from transformer_lab.runs.store import RunStore
 
 SETUP = Setup().with_values(
     {
@@ -55,8 +55,8 @@ def until(condition, seconds=60):
 
 
 def ended(lab):
-    until(lambda: lab.current.ended)
-    return lab.current.status
+    until(lambda: lab.trainings.current.ended)
+    return lab.trainings.current.status
 
 
 class Gate:
@@ -116,111 +116,113 @@ def test_a_move_that_may_not_follow_changes_nothing():
 def test_a_training_that_is_about_to_begin_is_busy_and_can_be_stopped(lab, gate, where):
     """Its model is made, but not its folder: once it looked as if it were merely initialized."""
     opening = gate(*{"create": (RunStore, where), "begin": (live_run.LiveRun, where)}[where])
-    lab.start(ENDLESS, "mine")
+    lab.trainings.start(ENDLESS, "mine")
     opening.reached()
-    assert lab.current.busy
+    assert lab.trainings.current.busy
     with pytest.raises(LabError, match="stop it first"):
-        lab.start(SETUP, "other")
+        lab.trainings.start(SETUP, "other")
     with pytest.raises(LabError, match="stop it first"):
-        lab.initialize(SETUP)
-    lab.stop()
-    first = lab.current
+        lab.trainings.initialize(SETUP)
+    lab.trainings.stop()
+    first = lab.trainings.current
     opening.open()
     until(lambda: first.ended)
     assert first.status.state == "stopped"
     assert first.status.step == 0
-    assert not any(run.is_held() for run in lab.store.all())
+    assert not any(run.is_held() for run in lab.runs.store.all())
 
 
 def test_a_training_that_is_being_prepared_can_be_stopped_and_leaves_nothing(lab, gate):
     reading = gate(lab.texts, "fetched")
-    lab.start(ENDLESS, "mine")
+    lab.trainings.start(ENDLESS, "mine")
     reading.reached()
-    lab.stop()
-    assert lab.current.status.state == "stopping"
-    lab.start(SETUP, "next")  # what is about to end takes no room
+    lab.trainings.stop()
+    assert lab.trainings.current.status.state == "stopping"
+    lab.trainings.start(SETUP, "next")  # what is about to end takes no room
     reading.open()
     assert ended(lab).run_id == "next-1"
-    assert [run.id for run in lab.store.list()] == ["next-1"]
+    assert [run.id for run in lab.runs.store.list()] == ["next-1"]
 
 
 def test_two_starts_with_the_same_settings_are_two_trainings(lab, gate):
     """The second does not take the first for a model that was merely initialized."""
-    lab.set_at_once(2)
+    lab.trainings.set_at_once(2)
     reading = gate(lab.texts, "fetched")
-    lab.start(ENDLESS, "one")
+    lab.trainings.start(ENDLESS, "one")
     reading.reached()
-    lab.start(ENDLESS, "two")
+    lab.trainings.start(ENDLESS, "two")
     reading.open()
-    until(lambda: {run.id for run in lab.store.all() if run.is_held()} == {"one-1", "two-1"})
+    until(lambda: {run.id for run in lab.runs.store.all() if run.is_held()} == {"one-1", "two-1"})
     for name in ("one-1", "two-1"):
-        until(lambda name=name: lab.live(name) is not None)
-        lab.stop(run_id=name)
-        until(lambda name=name: lab.live(name) is None or lab.live(name).ended)
+        until(lambda name=name: lab.trainings.live(name) is not None)
+        lab.trainings.stop(run_id=name)
+        until(lambda name=name: lab.trainings.live(name) is None or lab.trainings.live(name).ended)
 
 
 def test_a_resume_that_is_stopped_while_it_is_prepared_leaves_the_run_as_it_was(lab, gate):
-    lab.start(ENDLESS, "mine")
-    until(lambda: lab.current.status.step > 2)
-    lab.stop()
-    name, step = ended(lab).run_id, lab.current.status.step
+    lab.trainings.start(ENDLESS, "mine")
+    until(lambda: lab.trainings.current.status.step > 2)
+    lab.trainings.stop()
+    name, step = ended(lab).run_id, lab.trainings.current.status.step
     reading = gate(lab.texts, "again")
-    lab.resume(name)
+    lab.trainings.resume(name)
     reading.reached()
     with pytest.raises(LabError, match="is preparing"):
-        lab.resume(name)
-    lab.stop(run_id=name)
+        lab.trainings.resume(name)
+    lab.trainings.stop(run_id=name)
     reading.open()
     assert ended(lab).state == "stopped"
-    assert not lab.store.open(name).is_held()
-    lab.resume(name)
-    until(lambda: lab.current.status.step > step)
-    lab.stop()
+    assert not lab.runs.open(name).is_held()
+    lab.trainings.resume(name)
+    until(lambda: lab.trainings.current.status.step > step)
+    lab.trainings.stop()
 
 
 def test_starting_over_at_once_from_many_pages_leaves_one_training(lab):
-    pages = [threading.Thread(target=lab.start_over, args=(ENDLESS, f"p{n}")) for n in range(4)]
-    lab.start(ENDLESS, "first")
+    pages = [
+        threading.Thread(target=lab.trainings.start_over, args=(ENDLESS, f"p{n}")) for n in range(4)
+    ]
+    lab.trainings.start(ENDLESS, "first")
     for page in pages:
         page.start()
     for page in pages:
         page.join()
-    until(lambda: lab.current.status.step > 0)
-    held = [run.id for run in lab.store.all() if run.is_held()]
-    assert held == [lab.current.status.run_id]
-    lab.stop()
+    until(lambda: lab.trainings.current.status.step > 0)
+    held = [run.id for run in lab.runs.store.all() if run.is_held()]
+    assert held == [lab.trainings.current.status.run_id]
+    lab.trainings.stop()
     ended(lab)
 
 
 def test_a_run_is_never_called_another_programs_while_it_opens(lab, gate):
     opening = gate(live_run.LiveRun, "_go_on")
-    lab.start(ENDLESS, "mine")
+    lab.trainings.start(ENDLESS, "mine")
     opening.reached()
-    lab.refresh()
-    assert lab.elsewhere() is None
-    assert [(run.id, run.elsewhere) for run in lab.runs()] == [("mine-1", False)]
+    lab.runs.refresh()
+    assert lab.trainings.elsewhere() is None
+    assert [(run.id, run.elsewhere) for run in lab.runs.all()] == [("mine-1", False)]
     opening.open()
-    lab.stop()
+    lab.trainings.stop()
     ended(lab)
 
 
 def test_a_run_that_ended_here_and_goes_on_elsewhere_is_seen(lab):
-    lab.start(SETUP, "mine")
+    lab.trainings.start(SETUP, "mine")
     name = ended(lab).run_id
-    with contextlib.closing(RunWriter(lab.store.folder / name)) as other:
+    with contextlib.closing(RunWriter(lab.runs.store.folder / name)) as other:
         other.state("running", 5)
-        lab.refresh()
-        assert lab.elsewhere().id == name
+        lab.runs.refresh()
+        assert lab.trainings.elsewhere().id == name
 
 
 # --- every end lets go ----------------------------------------------------------------------------
 
 
 def stopped_run(lab):
-    lab.start(ENDLESS.with_values({"train.save_every": 2}), "mine")
-    until(lambda: lab.current.status.step > 2)
-    lab.stop()
-    run = lab.store.open(ended(lab).run_id)
+    lab.trainings.start(ENDLESS.with_values({"train.save_every": 2}), "mine")
+    until(lambda: lab.trainings.current.status.step > 2)
+    lab.trainings.stop()
+    run = lab.runs.open(ended(lab).run_id)
     for folder in run.checkpoints()[:-1]:
         shutil.rmtree(folder)
     return run
@@ -249,17 +251,17 @@ def test_a_save_that_does_not_fit_fails_in_a_sentence_and_lets_go(lab, change):
     run = stopped_run(lab)
     resaved(run.checkpoints()[-1], change)
     steps = run.since()
-    for begin in (lab.resume, lambda name: lab.extend(name, 3)):
+    for begin in (lab.trainings.resume, lambda name: lab.trainings.extend(name, 3)):
         begin(run.id)
         status = ended(lab)
         assert status.state == "failed"
         assert "model" in status.reason
         assert "Error" not in status.reason
         assert run.since() == steps
-        assert not any(one.is_held() for one in lab.store.all())
-        lab.refresh()
-        assert lab.elsewhere() is None
-    lab.delete(run.id)
+        assert not any(one.is_held() for one in lab.runs.store.all())
+        lab.runs.refresh()
+        assert lab.trainings.elsewhere() is None
+    lab.runs.delete(run.id)
 
 
 def refusing(*args, **options):
@@ -287,13 +289,15 @@ def test_whatever_fails_on_the_way_in_or_out_lets_go_of_the_run(lab, monkeypatch
         with monkeypatch.context() as broke:
             broke.setattr(*broken, refusing)
             begin(lab, run, how)
-            until(lambda: lab.current.ended)
-            assert lab.wait(60)
-        assert not any(one.is_held() for one in lab.store.all()), name
-        folders = [path for path in lab.store.folder.iterdir() if not (path / "run.json").is_file()]
+            until(lambda: lab.trainings.current.ended)
+            assert lab.trainings.wait(60)
+        assert not any(one.is_held() for one in lab.runs.store.all()), name
+        folders = [
+            path for path in lab.runs.store.folder.iterdir() if not (path / "run.json").is_file()
+        ]
         assert folders == [], name
-    lab.delete(run.id)
-    lab.start(SETUP, "after")
+    lab.runs.delete(run.id)
+    lab.trainings.start(SETUP, "after")
     assert ended(lab).state == "finished"
 
 
@@ -301,20 +305,20 @@ def begin(lab, run, how):
     """Start, or go on with a run, which is stopped again if that should succeed."""
     with contextlib.suppress(LabError):
         if how == "start":
-            lab.start(SETUP, "new")
+            lab.trainings.start(SETUP, "new")
         elif how == "extend":
-            lab.extend(run.id, 3)
+            lab.trainings.extend(run.id, 3)
         else:
-            lab.resume(run.id)
-            assert lab.wait(60)
-            lab.stop()
+            lab.trainings.resume(run.id)
+            assert lab.trainings.wait(60)
+            lab.trainings.stop()
 
 
 def test_a_kept_moment_asked_for_too_late_harms_nothing(lab, gate):
-    lab.start(ENDLESS, "mine")
-    until(lambda: lab.current.status.step > 0)
-    run = lab.current
-    lab.stop()
+    lab.trainings.start(ENDLESS, "mine")
+    until(lambda: lab.trainings.current.status.step > 0)
+    run = lab.trainings.current
+    lab.trainings.stop()
     until(lambda: run.ended)
     run.keep()
     assert run.status.state == "stopped"
@@ -337,47 +341,52 @@ class Slow(io.BytesIO):
 
 
 def test_importing_keeps_nobody_waiting_and_its_name_is_taken_meanwhile(lab):
-    lab.start(SETUP, "mine")
+    lab.trainings.start(SETUP, "mine")
     packed = io.BytesIO()
-    write_archive(lab.store.open(ended(lab).run_id).folder, packed)
+    write_archive(lab.runs.open(ended(lab).run_id).folder, packed)
     files = [Slow(packed.getvalue()) for _ in range(2)]
     came = []
     imports = [
-        threading.Thread(target=lambda file=file: came.append(lab.bring_in(file, "Mine 1")))
+        threading.Thread(target=lambda file=file: came.append(lab.runs.bring_in(file, "Mine 1")))
         for file in files
     ]
     for thread, file in zip(imports, files, strict=True):
         thread.start()
         assert file.reached.wait(60)
     try:
-        lab.start(SETUP, "mine")
+        lab.trainings.start(SETUP, "mine")
         assert ended(lab).run_id == "mine-2"
-        lab.start(SETUP, "mine-1")
+        lab.trainings.start(SETUP, "mine-1")
         assert ended(lab).run_id == "mine-1-3"
-        lab.delete("mine-2")
+        lab.runs.delete("mine-2")
     finally:
         for file in files:
             file.go.set()
         for thread in imports:
             thread.join()
     assert sorted(came) == ["mine-1-1", "mine-1-2"]
-    assert {run.id for run in lab.store.list()} == {"mine-1", "mine-1-1", "mine-1-2", "mine-1-3"}
+    assert {run.id for run in lab.runs.store.list()} == {
+        "mine-1",
+        "mine-1-1",
+        "mine-1-2",
+        "mine-1-3",
+    }
 
 
 @pytest.mark.parametrize("slow", ["list", "facts"])
 def test_a_start_that_looks_for_long_keeps_no_other_command_waiting(lab, gate, slow):
-    lab.set_at_once(2)
-    lab.start(ENDLESS, "mine")
-    until(lambda: lab.current.status.step > 0)
-    lab.refresh()
-    looking = gate(*{"list": (lab.store, "list"), "facts": (lab.texts, "facts")}[slow])
-    start = threading.Thread(target=lab.start, args=(SETUP, "other"))
+    lab.trainings.set_at_once(2)
+    lab.trainings.start(ENDLESS, "mine")
+    until(lambda: lab.trainings.current.status.step > 0)
+    lab.runs.refresh()
+    looking = gate(*{"list": (lab.runs.store, "list"), "facts": (lab.texts, "facts")}[slow])
+    start = threading.Thread(target=lab.trainings.start, args=(SETUP, "other"))
     start.start()
     looking.reached()
-    lab.pause("mine-1")
-    until(lambda: lab.live("mine-1").status.state == "paused")
-    lab.stop(run_id="mine-1")
-    until(lambda: lab.live("mine-1").ended)
+    lab.trainings.pause("mine-1")
+    until(lambda: lab.trainings.live("mine-1").status.state == "paused")
+    lab.trainings.stop(run_id="mine-1")
+    until(lambda: lab.trainings.live("mine-1").ended)
     looking.open()
     start.join()
     assert ended(lab).run_id == "other-1"
@@ -385,40 +394,40 @@ def test_a_start_that_looks_for_long_keeps_no_other_command_waiting(lab, gate, s
 
 def test_a_run_that_is_being_deleted_is_not_taken_up(lab, gate):
     run = stopped_run(lab)
-    moving = gate(lab.store, "delete")
-    deletion = threading.Thread(target=lab.delete, args=(run.id,))
+    moving = gate(lab.runs.store, "delete")
+    deletion = threading.Thread(target=lab.runs.delete, args=(run.id,))
     deletion.start()
     moving.reached()
-    for command in (lab.resume, lab.delete):
+    for command in (lab.trainings.resume, lab.runs.delete):
         with pytest.raises(LabError, match="is being deleted"):
             command(run.id)
-    lab.start(SETUP, "other")
+    lab.trainings.start(SETUP, "other")
     assert ended(lab).state == "finished"
     moving.open()
     deletion.join()
-    assert [one.id for one in lab.store.all()] == ["other-1"]
+    assert [one.id for one in lab.runs.store.all()] == ["other-1"]
 
 
 def test_a_parent_is_not_deleted_while_its_child_begins(lab, gate):
     run = stopped_run(lab)
     reading = gate(lab.texts, "in_tokens_of")
-    lab.extend(run.id, 3)
+    lab.trainings.extend(run.id, 3)
     reading.reached()
     with pytest.raises(LabError, match="beginning from"):
-        lab.delete(run.id)
+        lab.runs.delete(run.id)
     reading.open()
     assert ended(lab).state == "finished"
-    lab.delete(run.id)
+    lab.runs.delete(run.id)
 
 
 def test_the_states_on_disk_are_those_that_are_documented(lab):
-    lab.start(ENDLESS, "mine")
-    until(lambda: lab.current.status.step > 0)
-    lab.pause()
-    until(lambda: lab.current.status.state == "paused")
-    lab.resume()
-    lab.stop("Enough.")
-    run = lab.store.open(ended(lab).run_id)
+    lab.trainings.start(ENDLESS, "mine")
+    until(lambda: lab.trainings.current.status.step > 0)
+    lab.trainings.pause()
+    until(lambda: lab.trainings.current.status.state == "paused")
+    lab.trainings.resume()
+    lab.trainings.stop("Enough.")
+    run = lab.runs.open(ended(lab).run_id)
     recorded = [json.loads(detail) for _, detail in run.events("state")]
     assert [one["state"] for one in recorded] in (
         ["running", "paused", "running", "stopped"],

@@ -13,13 +13,13 @@ from collections import Counter
 
 import pytest
 
-from transformer_lab.lab import live_run
-from transformer_lab.lab.continuing import LabError, branching, extension
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.live_run import LiveRun
-from transformer_lab.lab.run import RunNotFoundError
-from transformer_lab.lab.runs import RunStore
+from transformer_lab.lab.training import live_run
+from transformer_lab.lab.training.continuing import LabError, branching, extension
+from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.recipes import Setup
+from transformer_lab.runs.run import RunNotFoundError
+from transformer_lab.runs.store import RunStore
 from transformer_lab.settings import ConfigError
 
 TINY = {
@@ -72,7 +72,7 @@ class Client:
         return self.draw.choice((SHORT, ENDLESS))
 
     def any_run(self):
-        ids = sorted(run.id for run in self.lab.store.all())
+        ids = sorted(run.id for run in self.lab.runs.store.all())
         return self.draw.choice(ids) if ids else "none-1"
 
     def named(self):
@@ -81,92 +81,92 @@ class Client:
 
 
 def initialize(client, name):
-    client.lab.initialize(client.setup(), name)
+    client.lab.trainings.initialize(client.setup(), name)
 
 
 def start(client, name):
-    client.lab.start(client.setup(), name)
+    client.lab.trainings.start(client.setup(), name)
 
 
 def start_over(client, name):
-    client.lab.start_over(client.setup(), name)
+    client.lab.trainings.start_over(client.setup(), name)
 
 
 def pause(client, name):
-    client.lab.pause(client.named())
+    client.lab.trainings.pause(client.named())
 
 
 def resume(client, name):
-    client.lab.resume(client.named())
+    client.lab.trainings.resume(client.named())
 
 
 def toggle(client, name):
-    client.lab.pause_or_resume(client.named())
+    client.lab.trainings.pause_or_resume(client.named())
 
 
 def stop(client, name):
-    client.lab.stop(run_id=client.named())
+    client.lab.trainings.stop(run_id=client.named())
 
 
 def keep(client, name):
-    client.lab.keep(client.named())
+    client.lab.trainings.keep(client.named())
 
 
 def rate(client, name):
-    client.lab.set_learning_rate(client.draw.choice((1e-3, 1e-4)), client.named())
+    client.lab.trainings.set_learning_rate(client.draw.choice((1e-3, 1e-4)), client.named())
 
 
 def extend(client, name):
-    client.lab.extend(client.any_run(), 3)
+    client.lab.trainings.extend(client.any_run(), 3)
 
 
 def branch(client, name):
     parent = client.any_run()
-    point = client.lab.store.open(parent).resume_points()
+    point = client.lab.runs.open(parent).resume_points()
     if point:
-        client.lab.branch(parent, point[0].name, client.setup(), name)
+        client.lab.trainings.branch(parent, point[0].name, client.setup(), name)
 
 
 def enqueue(client, name):
-    client.lab.enqueue(SHORT, name)
+    client.lab.trainings.enqueue(SHORT, name)
     client.queued.append(name)
 
 
 def enqueue_more(client, name):
-    item = extension(client.lab.store, client.any_run(), 2)
-    client.lab.add_to_queue(item)
+    item = extension(client.lab.runs.store, client.any_run(), 2)
+    client.lab.trainings.add_to_queue(item)
 
 
 def enqueue_branch(client, name):
     parent = client.any_run()
-    point = client.lab.store.open(parent).resume_points()
+    point = client.lab.runs.open(parent).resume_points()
     if point:
-        item = branching(client.lab.store, parent, point[0].name, SHORT, name)
-        client.lab.add_to_queue(item)
+        item = branching(client.lab.runs.store, parent, point[0].name, SHORT, name)
+        client.lab.trainings.add_to_queue(item)
         client.queued.append(name)
 
 
 def run_queue(client, name):
-    client.lab.run_queue()
+    client.lab.trainings.run_queue()
 
 
 def at_once(client, name):
-    client.lab.set_at_once(client.draw.choice((1, 1, 2, 3)))
+    client.lab.trainings.set_at_once(client.draw.choice((1, 1, 2, 3)))
 
 
 def delete(client, name):
-    client.lab.delete(client.any_run())
+    client.lab.runs.delete(client.any_run())
 
 
 def race(client, name):
-    client.lab.stop_race(client.lab.race("race", {"a": ENDLESS, "b": SHORT}))
+    client.lab.trainings.stop_race(client.lab.trainings.race("race", {"a": ENDLESS, "b": SHORT}))
 
 
 def look(client, name):
-    client.lab.view()
-    client.lab.runs()
-    client.lab.has_room()
-    client.lab.interrupted()
+    client.lab.runs.view()
+    client.lab.runs.all()
+    client.lab.trainings.has_room()
+    client.lab.trainings.interrupted()
 
 
 COMMANDS = [
@@ -217,23 +217,23 @@ def storm(home, monkeypatch, seed, commands):
 
 
 def what_trains_is_what_is_listed(lab, made):
-    for item in lab.queue.list():  # so that nothing begins while it is looked at
-        lab.queue.set_problem(item.id, "The storm is over.")
-    assert lab.wait(120)
+    for item in lab.trainings.queue.list():  # so that nothing begins while it is looked at
+        lab.trainings.queue.set_problem(item.id, "The storm is over.")
+    assert lab.trainings.wait(120)
     until(lambda: all(rests(run) for run in made), "a training neither goes on nor ends")
-    assert lab.wait(120)
-    listed = {id(run) for run in lab._lanes}
+    assert lab.trainings.wait(120)
+    listed = {id(run) for run in lab.trainings._lanes}
     unlisted = [run.status for run in made if run.busy and id(run) not in listed]
     assert unlisted == [], "these train, and no page can stop them"
     busy = {run.status.run_id: run for run in made if run.busy}
-    assert {run.id for run in lab.store.all() if run.is_held()} == {*busy}
-    lab.refresh()
-    states = {run.id: run.state for run in lab.runs() if run.state in ("running", "paused")}
+    assert {run.id for run in lab.runs.store.all() if run.is_held()} == {*busy}
+    lab.runs.refresh()
+    states = {run.id: run.state for run in lab.runs.all() if run.state in ("running", "paused")}
     assert states == {run_id: run.status.state for run_id, run in busy.items()}
-    assert lab.elsewhere() is None
+    assert lab.trainings.elsewhere() is None
     for run_id, run in busy.items():
-        assert lab.live(run_id) is run
-        assert lab.view(run_id).here
+        assert lab.trainings.live(run_id) is run
+        assert lab.runs.view(run_id).here
 
 
 def rests(run):
@@ -245,7 +245,7 @@ def rests(run):
 def nothing_queued_is_lost(lab, clients):
     made = [json.loads(path.read_text()) for path in lab.home.glob("*/*/run.json")]
     began = [run["recipe"] for run in made if kind(run.get("seams", [])) != "extended"]
-    waits = [item.recipe for item in lab.queue.list() if item.kind != "extended"]
+    waits = [item.recipe for item in lab.trainings.queue.list() if item.kind != "extended"]
     for name in [name for one in clients for name in one.queued]:
         assert began.count(name) + waits.count(name) == 1, name
 
@@ -258,15 +258,20 @@ def kind(seams):
 def everything_can_be_stopped(lab, made):
     def stopped():
         with contextlib.suppress(LabError):
-            lab.stop("Enough.")
+            lab.trainings.stop("Enough.")
         return not any(run.busy for run in made)
 
     until(stopped, "a training cannot be stopped")
-    assert lab.wait(120)
-    assert [run.id for run in lab.store.all() if run.is_held()] == []
+    assert lab.trainings.wait(120)
+    assert [run.id for run in lab.runs.store.all() if run.is_held()] == []
     assert not any(run.active for run in made)
-    lab.refresh()
-    assert {run.state for run in lab.runs()} <= {"finished", "stopped", "failed", "interrupted"}
+    lab.runs.refresh()
+    assert {run.state for run in lab.runs.all()} <= {
+        "finished",
+        "stopped",
+        "failed",
+        "interrupted",
+    }
 
 
 def counts(clients, made):

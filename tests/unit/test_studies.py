@@ -8,7 +8,7 @@ import pytest
 
 from transformer_lab.experiments.catalogue import EXPERIMENTS
 from transformer_lab.experiments.experiment import Partial
-from transformer_lab.lab import studies
+from transformer_lab.lab.experiments import studies
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.settings import ConfigError
 from waiting import PATIENCE, until

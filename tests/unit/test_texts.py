@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from transformer_lab.cli import main
-from transformer_lab.lab.texts import Texts
+from transformer_lab.lab.text.texts import Texts
 from transformer_lab.recipes import Setup
 from transformer_lab.settings import ConfigError
 from transformer_lab.text import corpora, decoding
@@ -177,7 +177,7 @@ def test_without_a_connection_the_lab_says_so_and_learns_from_what_is_there(text
         port = free.getsockname()[1]
     monkeypatch.setattr(corpora, "TINY_SHAKESPEARE_URL", f"http://127.0.0.1:{port}/x")
     monkeypatch.setitem(sys.modules, "pip", None)
-    monkeypatch.setattr("transformer_lab.lab.texts.corpus_folders", lambda home: [])
+    monkeypatch.setattr("transformer_lab.lab.text.texts.corpus_folders", lambda home: [])
     assert "not on this computer" in texts.missing("tiny_shakespeare")
     corpus, encoded, note = texts.fetched(Setup())
     assert corpus.name == "python_docs"

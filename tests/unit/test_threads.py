@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from transformer_lab.lab import threads
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.live_run import LiveRun
-from transformer_lab.lab.threads import ThreadChoice, Trial
-from transformer_lab.lab.views import stored_threads
+from transformer_lab.lab.training import threads
+from transformer_lab.lab.training.live_run import LiveRun
+from transformer_lab.lab.training.threads import ThreadChoice, Trial
+from transformer_lab.lab.training.views import stored_threads
 from transformer_lab.recipes import Setup
 from transformer_lab.training import Change, LiveSettings
 
@@ -45,11 +45,13 @@ def lab(tmp_path):
 
 def ended(lab):
     deadline = time.monotonic() + 60
-    while not lab.current.ended:
+    while not lab.trainings.current.ended:
         assert time.monotonic() < deadline, "it did not end in time"
         time.sleep(0.005)
-    assert lab.current.status.state in ("finished", "stopped"), lab.current.status.reason
-    return lab.store.open(lab.current.status.run_id)
+    assert lab.trainings.current.status.state in ("finished", "stopped"), (
+        lab.trainings.current.status.reason
+    )
+    return lab.runs.open(lab.trainings.current.status.run_id)
 
 
 class Computer:
@@ -172,7 +174,7 @@ def numbers(run):
 def test_every_change_is_recorded_and_made_again_when_resumed(lab, monkeypatch):
     monkeypatch.setattr(threads, "physical_cores", lambda: 2)
     monkeypatch.setattr(threads, "ThreadChoice", ChangingChoice)
-    lab.start(SETUP, "whole")
+    lab.trainings.start(SETUP, "whole")
     whole = ended(lab)
     assert whole.manifest["threads"] == 2
     assert whole.events("threads")[:3] == [(2, "1"), (4, "2"), (6, "1")]
@@ -184,11 +186,11 @@ def test_every_change_is_recorded_and_made_again_when_resumed(lab, monkeypatch):
             shutil.rmtree(folder)
 
     monkeypatch.undo()  # what is taken again is so whatever this computer is like by now
-    lab.resume(whole.id)
+    lab.trainings.resume(whole.id)
     again = ended(lab)
     assert numbers(again) == expected
     assert again.events("threads")[:3] == [(2, "1"), (4, "2"), (6, "1")]
-    lab.start(SETUP.with_values({"train.threads": 1}), "control")
+    lab.trainings.start(SETUP.with_values({"train.threads": 1}), "control")
     assert numbers(ended(lab)) != expected  # or the comparison would see nothing
 
 
@@ -201,12 +203,12 @@ def test_what_was_measured_is_recorded_said_and_kept_on_resume(lab, monkeypatch)
         if (
             self.active
             and self.writer.folder
-            and lab.store.open(self.status.run_id).events(threads.MEASURED)
+            and lab.runs.open(self.status.run_id).events(threads.MEASURED)
         ):
             self.stop()
 
     monkeypatch.setattr(LiveRun, "advance", until_measured)
-    lab.start(SETUP.with_values({"train.steps": 1000}), "measured")
+    lab.trainings.start(SETUP.with_values({"train.steps": 1000}), "measured")
     run = ended(lab)
     monkeypatch.setattr(LiveRun, "advance", advance)
     facts = json.loads(run.events(threads.MEASURED)[0][1])
@@ -214,16 +216,16 @@ def test_what_was_measured_is_recorded_said_and_kept_on_resume(lab, monkeypatch)
     words = stored_threads(run)
     assert words.startswith(f"{facts['threads']} of ")
     assert words.endswith("threads, measured")
-    assert lab.view(run.id).threads == words
+    assert lab.runs.view(run.id).threads == words
 
     def at_once(self):
         advance(self)
         self.stop()
 
     monkeypatch.setattr(LiveRun, "advance", at_once)
-    lab.resume(run.id)
+    lab.trainings.resume(run.id)
     run = ended(lab)
-    assert lab.current.threads == facts["threads"] == run.threads()
+    assert lab.trainings.current.threads == facts["threads"] == run.threads()
 
 
 @pytest.mark.parametrize("changes", [{"train.threads": 1}, {"train.deterministic": True}])
@@ -232,7 +234,7 @@ def test_a_number_that_was_asked_for_and_a_repeatable_run_are_never_measured(
 ):
     monkeypatch.setattr(threads, "physical_cores", lambda: 2)
     monkeypatch.setattr(threads, "ThreadChoice", None)
-    lab.start(SETUP.with_values(changes), "fixed")
+    lab.trainings.start(SETUP.with_values(changes), "fixed")
     run = ended(lab)
     assert run.manifest["threads"] == run.threads() == changes.get("train.threads", 2)
     assert run.events("threads") == run.events(threads.MEASURED) == []
@@ -250,7 +252,7 @@ def test_a_run_from_a_computer_with_more_cores_is_measured_anew(lab, monkeypatch
             self.stop()
 
     monkeypatch.setattr(LiveRun, "advance", after_three)
-    lab.start(SETUP, "elsewhere")
+    lab.trainings.start(SETUP, "elsewhere")
     run = ended(lab)
     monkeypatch.undo()
     path = run.folder / "run.json"
@@ -258,7 +260,7 @@ def test_a_run_from_a_computer_with_more_cores_is_measured_anew(lab, monkeypatch
     with run.reading() as database, database:
         database.execute("DELETE FROM events WHERE kind = 'threads'")
     monkeypatch.setattr(threads, "physical_cores", lambda: 1)
-    lab.resume(run.id)
+    lab.trainings.resume(run.id)
     assert ended(lab).threads() == 1
 
 
@@ -281,15 +283,15 @@ CHANGED_AFTER_INITIALIZE = {
 
 
 def test_what_is_set_after_initialize_is_what_start_trains_with_and_records(lab):
-    lab.initialize(SETUP.with_values({"train.threads": 1}), "late")
-    lab.wait(60)
-    ready = lab.current
+    lab.trainings.initialize(SETUP.with_values({"train.threads": 1}), "late")
+    lab.trainings.wait(60)
+    ready = lab.trainings.current
     setup = SETUP.with_values(CHANGED_AFTER_INITIALIZE)
-    lab.start(setup, "late")
+    lab.trainings.start(setup, "late")
     late = ended(lab)
-    assert lab.current is ready
-    assert lab.current.threads == late.manifest["threads"] == 2
-    lab.start(setup, "direct")
+    assert lab.trainings.current is ready
+    assert lab.trainings.current.threads == late.manifest["threads"] == 2
+    lab.trainings.start(setup, "direct")
     direct = ended(lab)
     assert numbers(late) == numbers(direct)
     differing = ("id", "created", "recipe", "environment")

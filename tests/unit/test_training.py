@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from transformer_lab.model import ModelConfig, build_model
 from transformer_lab.model.architectures import ARCHITECTURES
 from transformer_lab.model.feedforward import FEEDFORWARDS
+from transformer_lab.runs.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from transformer_lab.training import LiveSettings, NonFiniteLossError, TrainConfig, train
 from transformer_lab.training.batches import Batches
-from transformer_lab.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from transformer_lab.training.optimizers import OPTIMIZERS, orthogonalized, stacked_matrices
 from transformer_lab.training.schedule import SCHEDULES, rate_factor
 

@@ -16,8 +16,8 @@ from transformer_lab.experiments.transformer_variants import (
 )
 from transformer_lab.experiments.transformers import EXPERIMENT, run
 from transformer_lab.experiments.transformers_result import Lane, TransformerRace
+from transformer_lab.lab.experiments.transformer_race import NAME
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.transformer_race import NAME
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.corpora import corpus_folders
 from transformer_lab.training import NonFiniteLossError
@@ -149,8 +149,8 @@ def test_the_lab_races_the_same_as_runs_that_stay(lab, everybody):
     trial = lab.studies.start("transformers", EVERYBODY)
     assert trial.job.wait(PATIENCE)
     assert trial.state == "done", trial.error
-    lab.refresh()
-    runs = {run.lane: run for run in lab.runs()}
+    lab.runs.refresh()
+    runs = {run.lane: run for run in lab.runs.all()}
     assert set(runs) == set(VARIANTS)
     assert {run.race for run in runs.values()} == {f"{NAME}-1"}
     assert {run.state for run in runs.values()} == {"finished"}
@@ -159,7 +159,7 @@ def test_the_lab_races_the_same_as_runs_that_stay(lab, everybody):
         assert ours.variant == theirs.variant
         assert ours.steps == theirs.steps
         assert ours.losses == pytest.approx(theirs.losses, rel=1e-3)
-    assert lab.writers()[runs["pc_learning"].id].endswith("(pc_learning) · finished")
+    assert lab.models.writers()[runs["pc_learning"].id].endswith("(pc_learning) · finished")
     assert trial.latest.result.identical() == [True]
     assert all(lane.text for lane in trial.latest.result.lanes)
 
@@ -170,26 +170,26 @@ def test_stop_ends_all_lanes_and_keeps_what_was_measured(lab):
     until(lambda: trial.latest and trial.latest.progress > 0)
     lab.studies.stop("transformers")
     assert trial.job.wait(PATIENCE)
-    assert lab.wait(PATIENCE)
+    assert lab.trainings.wait(PATIENCE)
     assert trial.state == "stopped"
     assert EXPERIMENT.verdict(trial.latest.result).startswith("Not yet enough")
-    assert {run.status.state for run in lab.racing(f"{NAME}-1")} == {"stopped"}
+    assert {run.status.state for run in lab.trainings.racing(f"{NAME}-1")} == {"stopped"}
 
 
 def test_it_waits_while_something_else_is_training(lab):
     busy = EVERYBODY.setups("python_docs", 0)[STANDARD].with_values({"train.steps": 100_000})
-    lab.start(busy, "busy")
+    lab.trainings.start(busy, "busy")
     trial = lab.studies.start("transformers", TransformerSettings(**SMALL, pc_learning=False))
     until(lambda: trial.latest and "waiting" in trial.latest.words)
     assert trial.latest.words == "waiting until nothing else is training"
-    lab.stop()
+    lab.trainings.stop()
     assert trial.job.wait(PATIENCE)
     assert trial.state == "done", trial.error
 
 
 def test_its_time_is_known_beforehand(lab):
     lab.studies.estimated_seconds("transformers", TransformerSettings(seeds=1))
-    assert lab.wait(PATIENCE)  # the speed of this computer is measured first
+    assert lab.trainings.wait(PATIENCE)  # the speed of this computer is measured first
     one = lab.studies.estimated_seconds("transformers", TransformerSettings(seeds=1))
     three = lab.studies.estimated_seconds("transformers", TransformerSettings(seeds=3))
     more = lab.studies.estimated_seconds(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from transformer_lab.lab.jobs import Jobs
-from transformer_lab.lab.worker import Worker
+from transformer_lab.lab.training.worker import Worker
 from waiting import PATIENCE, until
 
 

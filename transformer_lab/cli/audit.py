@@ -18,7 +18,7 @@ def audit(arguments: argparse.Namespace) -> int:
     """Prove on a model that it predicts tokens without having seen them."""
     lab = Lab(home_folder(arguments))
     try:
-        snapshot, job = lab.audit(arguments.name)
+        snapshot, job = lab.models.audit(arguments.name)
         if not arguments.json:
             mention(f"{snapshot.run_id} after step {snapshot.step:,}")
         cursor, outcome = 0, ""

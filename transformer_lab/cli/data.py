@@ -8,8 +8,8 @@ from typing import Any
 
 from transformer_lab.cli.common import FAILED, home_folder
 from transformer_lab.cli.output import mention, say
-from transformer_lab.lab.study import verify
-from transformer_lab.lab.texts import Texts
+from transformer_lab.lab.text.study import verify
+from transformer_lab.lab.text.texts import Texts
 from transformer_lab.settings import ConfigError, from_mapping
 from transformer_lab.text import DataConfig
 from transformer_lab.text.corpora import TITLES, corpus_folders, fetch_missing

@@ -14,10 +14,10 @@ from transformer_lab.cli.common import FAILED, home_folder
 from transformer_lab.cli.output import mention, say
 from transformer_lab.exchange import ExportRefusedError, ImportRefusedError
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.run import RunNotFoundError
-from transformer_lab.lab.runs import RunStore
+from transformer_lab.runs.run import RunNotFoundError
+from transformer_lab.runs.store import RunStore
 from transformer_lab.settings import ConfigError
-from transformer_lab.ui.downloads import DOWNLOADS
+from transformer_lab.ui.web.downloads import DOWNLOADS
 
 
 def export(arguments: argparse.Namespace) -> int:
@@ -79,7 +79,7 @@ def bring_in(arguments: argparse.Namespace) -> int:
     lab = Lab(home_folder(arguments))
     try:
         with arguments.file.open("rb") as file:
-            say(lab.bring_in(file, arguments.file.stem))
+            say(lab.runs.bring_in(file, arguments.file.stem))
     except OSError as error:
         raise ConfigError("file", f"{arguments.file} cannot be read: {error.strerror}.") from None
     except ImportRefusedError as error:

@@ -22,10 +22,10 @@ def generate(arguments: argparse.Namespace) -> int:
     lab = Lab(home_folder(arguments))
     try:
         if arguments.prompt is None:
-            config = replace(config, prompt=lab.prompt(arguments.name))
+            config = replace(config, prompt=lab.models.prompt(arguments.name))
         if arguments.drop_unknown:
-            config = lab.without_unknown(arguments.name, config)
-        job, snapshot = lab.generate(arguments.name, config)
+            config = lab.models.without_unknown(arguments.name, config)
+        job, snapshot = lab.models.generate(arguments.name, config)
         text = _print_job(job, config.prompt, as_json=arguments.json)
         if arguments.json:
             about = {"run": snapshot.run_id, "step": snapshot.step, "sample": asdict(config)}

@@ -8,8 +8,8 @@ from dataclasses import asdict
 
 from transformer_lab.cli.common import home_folder
 from transformer_lab.cli.output import say
-from transformer_lab.lab.runs import RunStore
-from transformer_lab.lab.summaries import RunSummary
+from transformer_lab.runs.store import RunStore
+from transformer_lab.runs.summaries import RunSummary
 
 
 def runs(arguments: argparse.Namespace) -> int:

@@ -12,8 +12,8 @@ from transformer_lab.cli.output import mention
 from transformer_lab.lab.home import writing_problem
 from transformer_lab.lab.lab import Lab
 from transformer_lab.settings import ConfigError
-from transformer_lab.ui.guard import is_loopback
 from transformer_lab.ui.server import create_app
+from transformer_lab.ui.web.guard import is_loopback
 
 
 def serve(arguments: argparse.Namespace) -> int:

@@ -16,10 +16,10 @@ from typing import Any
 from transformer_lab.cli.common import FAILED, INTERRUPTED, home_folder
 from transformer_lab.cli.output import mention
 from transformer_lab.lab.lab import Lab, LabError
-from transformer_lab.lab.live_run import LiveRun
-from transformer_lab.lab.run import RunNotFoundError
-from transformer_lab.lab.views import SPEED_STEPS, live_threads, time_left
+from transformer_lab.lab.training.live_run import LiveRun
+from transformer_lab.lab.training.views import SPEED_STEPS, live_threads, time_left
 from transformer_lab.recipes import find_recipe
+from transformer_lab.runs.run import RunNotFoundError
 from transformer_lab.settings import ConfigError
 from transformer_lab.ui.words import clock
 
@@ -28,18 +28,19 @@ def train(arguments: argparse.Namespace) -> int:
     """Train in this terminal; a page on the same home shows it live."""
     recipe = find_recipe(arguments.recipe)
     setup = recipe.setup.with_values(_changes(arguments))
-    return _run(arguments, lambda lab: lab.start(setup, recipe.slug))
+    return _run(arguments, lambda lab: lab.trainings.start(setup, recipe.slug))
 
 
 def resume(arguments: argparse.Namespace) -> int:
     """Go on with a run that was stopped or cut off, exactly where its newest save left it."""
-    return _run(arguments, lambda lab: lab.resume(lab.store.open(arguments.name).id))
+    return _run(arguments, lambda lab: lab.trainings.resume(lab.runs.open(arguments.name).id))
 
 
 def extend(arguments: argparse.Namespace) -> int:
     """Train a run for more steps, as a new run that begins as it ended."""
     return _run(
-        arguments, lambda lab: lab.extend(lab.store.open(arguments.name).id, arguments.steps)
+        arguments,
+        lambda lab: lab.trainings.extend(lab.runs.open(arguments.name).id, arguments.steps),
     )
 
 
@@ -72,7 +73,7 @@ def _changes(arguments: argparse.Namespace) -> dict[str, str]:
 
 def _follow(lab: Lab, *, as_json: bool) -> int:
     """Print the steps of the run that has just been started, until it ends."""
-    run = lab.current
+    run = lab.trainings.current
     assert run is not None
     printer = _Printer(as_json=as_json)
     asked, named, stopping, room = _signals(), False, False, _Room(lab)
@@ -81,7 +82,7 @@ def _follow(lab: Lab, *, as_json: bool) -> int:
         if asked.is_set() and not stopping:
             stopping = True
             with contextlib.suppress(LabError):  # it has just ended
-                lab.stop("Interrupted.")
+                lab.trainings.stop("Interrupted.")
         if not named and run.made and run.active:
             named = True
             words = f"{run.status.run_id}: {run.recipe}, {run.parameters:,} parameters, "
@@ -116,12 +117,12 @@ class _Room:
 
     def _take_away(self, run_id: str) -> None:
         places = [Path.cwd(), *_temporary()]
-        archive = self._lab.rescue(run_id, places)
+        archive = self._lab.trainings.rescue(run_id, places)
         if archive:
             _say(f"All of {run_id} is in {archive}: transformer-lab import brings it in again.")
         else:
             _say(f"There was no room in {' or '.join(map(str, places))} either.")
-        self._lab.abandon(run_id, archive)
+        self._lab.trainings.abandon(run_id, archive)
 
 
 def _temporary() -> list[Path]:
@@ -195,12 +196,12 @@ def _line(point: Any, run: LiveRun) -> str:
 
 
 def _summary(lab: Lab, *, as_json: bool, interrupted: bool) -> int:
-    run = lab.current
+    run = lab.trainings.current
     assert run is not None
     status = run.status
     if status.state == "failed" and status.field:
         raise ConfigError(status.field, status.reason)
-    view = lab.view(status.run_id)
+    view = lab.runs.view(status.run_id)
     if as_json:
         summary = {
             "summary": True,

@@ -37,7 +37,7 @@ from transformer_lab.exchange.run_folder import (
     open_moments,
     read_manifest,
 )
-from transformer_lab.training.checkpoint import META
+from transformer_lab.runs.checkpoint import META
 
 FORMAT = 1
 INDEX, ABOUT = "archive.json", "about.json"

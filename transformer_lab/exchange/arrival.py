@@ -36,10 +36,10 @@ from transformer_lab.exchange.errors import ImportRefusedError
 from transformer_lab.exchange.limits import Limits
 from transformer_lab.exchange.package import Package
 from transformer_lab.exchange.run_folder import CHECKPOINTS, MANIFEST, MOMENTS
-from transformer_lab.records.files import AboutRecord
-from transformer_lab.records.record import checked
+from transformer_lab.runs.checkpoint import STAGING, flush_folder
+from transformer_lab.runs.files import AboutRecord
+from transformer_lab.runs.record import checked
 from transformer_lab.settings import shown
-from transformer_lab.training.checkpoint import STAGING, flush_folder
 
 RUN_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 MADE_FROM_OTHERS = (README, TABLE, SAMPLES)  # checked, but not kept

@@ -16,10 +16,10 @@ from transformer_lab.exchange.run_folder import (
     MOMENTS,
     READABLE,
 )
-from transformer_lab.records.files import Meta, read_progress
-from transformer_lab.records.record import checked
+from transformer_lab.runs.checkpoint import META, OPTIMIZER, PROGRESS, TOKENIZER, WEIGHTS
+from transformer_lab.runs.files import Meta, read_progress
+from transformer_lab.runs.record import checked
 from transformer_lab.settings import shown
-from transformer_lab.training.checkpoint import META, OPTIMIZER, PROGRESS, TOKENIZER, WEIGHTS
 
 BYTES = {"F32": 4, "F16": 2}  # of a number, by the names of types in such a file
 KINDS = tuple(BYTES)  # those of weights and memories first, then what moments may be besides

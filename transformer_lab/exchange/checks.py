@@ -16,8 +16,8 @@ from transformer_lab.exchange.limits import Limits
 from transformer_lab.exchange.run_folder import MANIFEST, flush_file
 from transformer_lab.model.weights import count_parameters, outline
 from transformer_lab.recipes import Setup, setup_from
-from transformer_lab.records.files import Manifest, stored_tokenizer
-from transformer_lab.records.record import LONGEST_TEXT, RecordError, checked
+from transformer_lab.runs.files import Manifest, stored_tokenizer
+from transformer_lab.runs.record import LONGEST_TEXT, RecordError, checked
 from transformer_lab.settings import shown
 from transformer_lab.text.tokenizers import Tokenizer
 

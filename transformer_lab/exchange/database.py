@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from transformer_lab.exchange.errors import ExportRefusedError, ImportRefusedError
-from transformer_lab.exchange.opening import opened_to_read
 from transformer_lab.exchange.run_folder import flush_file
-from transformer_lab.records.events import is_sound
-from transformer_lab.records.tables import STEPS, TABLES, sound, sound_rows
+from transformer_lab.runs.events import is_sound
+from transformer_lab.runs.opening import opened_to_read
+from transformer_lab.runs.tables import STEPS, TABLES, sound, sound_rows
 
 DATABASE = "metrics.sqlite"
 LONGEST = 16_000_000  # bytes of one value or row

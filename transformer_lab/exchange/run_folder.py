@@ -18,10 +18,8 @@ from typing import Any, BinaryIO
 from torch import Tensor
 
 from transformer_lab.exchange.errors import ExportRefusedError
-from transformer_lab.records import files as records
-from transformer_lab.records.record import RecordError, checked, parsed
-from transformer_lab.settings import shown
-from transformer_lab.training.checkpoint import (
+from transformer_lab.runs import files as records
+from transformer_lab.runs.checkpoint import (
     META,
     TOKENIZER,
     WEIGHTS,
@@ -29,6 +27,8 @@ from transformer_lab.training.checkpoint import (
     can_go_on,
     load_checkpoint,
 )
+from transformer_lab.runs.record import RecordError, checked, parsed
+from transformer_lab.settings import shown
 
 MANIFEST = "run.json"
 CHECKPOINTS = "checkpoints"

@@ -18,7 +18,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-from transformer_lab.lab.run import Run
+from transformer_lab.runs.run import Run
 
 LOCK = ".lock"
 PATIENCE = 5.0  # seconds to wait for another lab that is sweeping

@@ -11,9 +11,9 @@ import numpy as np
 from transformer_lab.generation import SampleConfig, Step, encode_prompt, entropy, steps
 from transformer_lab.inspection.distribution import KEPT, Top
 from transformer_lab.lab.jobs import Job, Jobs
+from transformer_lab.lab.looking.stored_models import StoredModels
 from transformer_lab.lab.shelves import Shelf, Shelves
-from transformer_lab.lab.snapshot import Snapshot
-from transformer_lab.lab.stored_models import StoredModels
+from transformer_lab.lab.training.snapshot import Snapshot
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.pieces import Tokens
 from transformer_lab.text.tokenizers import Tokenizer

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from dash import Dash
 
-from transformer_lab.ui.guard import Body
+from transformer_lab.ui.web.guard import Body
 
 # The theme before anything is drawn; and a word when the rest of the page cannot be loaded.
 FIRST_SCRIPT = """

@@ -97,8 +97,8 @@ def register(app: Dash, lab: Lab) -> None:
         if hidden:
             raise PreventUpdate
         try:
-            run = lab.writer_named(name if isinstance(name, str) else NEWEST)
-            fresh: dict[str, Any] = {"run": run, "steps": lab.moments(run)}
+            run = lab.models.writer_named(name if isinstance(name, str) else NEWEST)
+            fresh: dict[str, Any] = {"run": run, "steps": lab.models.moments(run)}
         except LabError as error:
             fresh = {"run": "", "steps": [], "problem": str(error)}
         return no_update if fresh == known else fresh
@@ -135,7 +135,7 @@ def register(app: Dash, lab: Lab) -> None:
 
 
 def _writers(lab: Lab) -> list[dict[str, str]]:
-    named = [{"value": key, "label": words} for key, words in lab.writers().items()]
+    named = [{"value": key, "label": words} for key, words in lab.models.writers().items()]
     return [{"value": NEWEST, "label": "Newest model"}, *named]
 
 

@@ -13,9 +13,17 @@ from flask import Flask, Response, abort, send_from_directory
 
 from transformer_lab.lab.lab import Lab
 from transformer_lab.packaged import packaged
-from transformer_lab.ui import downloads, ids, moment_bar, upload
+from transformer_lab.ui import ids, moment_bar
+from transformer_lab.ui.data import callbacks as data
+from transformer_lab.ui.experiments import callbacks as pcn
 from transformer_lab.ui.frame import frame, headers_of
-from transformer_lab.ui.guard import (
+from transformer_lab.ui.generate import callbacks as generate
+from transformer_lab.ui.learn import callbacks as learn
+from transformer_lab.ui.look import callbacks as look
+from transformer_lab.ui.runs import callbacks as runs
+from transformer_lab.ui.train import callbacks as train
+from transformer_lab.ui.web import downloads, upload
+from transformer_lab.ui.web.guard import (
     CALLBACKS,
     LARGEST_CALLBACK,
     LENGTHY,
@@ -24,8 +32,7 @@ from transformer_lab.ui.guard import (
     Guard,
     install,
 )
-from transformer_lab.ui.requests import check_requests
-from transformer_lab.ui.tabs import data, generate, learn, look, pcn, runs, train
+from transformer_lab.ui.web.requests import check_requests
 
 log = logging.getLogger(__name__)
 

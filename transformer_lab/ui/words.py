@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
-from transformer_lab.lab.run import Seam
-from transformer_lab.lab.views import View
+from transformer_lab.lab.training.views import View
+from transformer_lab.runs.run import Seam
 from transformer_lab.settings import Setting, plain
 
 STATES = {

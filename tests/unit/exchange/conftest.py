@@ -7,16 +7,16 @@ import time
 import pytest
 import torch
 
-from transformer_lab.lab.database import Sample
-from transformer_lab.lab.run import Run
-from transformer_lab.lab.runs import RunStore
 from transformer_lab.model import build_model
 from transformer_lab.model.weights import count_parameters
 from transformer_lab.recipes import Setup
+from transformer_lab.runs.checkpoint import save_checkpoint
+from transformer_lab.runs.database import Sample
+from transformer_lab.runs.run import Run
+from transformer_lab.runs.store import RunStore
 from transformer_lab.text.corpora import load_corpus
 from transformer_lab.text.tokenizers import TOKENIZERS
 from transformer_lab.training import StepMetrics
-from transformer_lab.training.checkpoint import save_checkpoint
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: nothing here needs a network
 

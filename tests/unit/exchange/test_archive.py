@@ -32,17 +32,17 @@ from transformer_lab.exchange import (
 from transformer_lab.exchange.database import SCHEMA
 from transformer_lab.exchange.package import Package
 from transformer_lab.exchange.run_folder import preferred_checkpoint
-from transformer_lab.lab.database import COLUMNS, RunWriter
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.run import Run
-from transformer_lab.lab.runs import RunStore
-from transformer_lab.lab.saves import Progress
-from transformer_lab.lab.views import stored_view
+from transformer_lab.lab.training.saves import Progress
+from transformer_lab.lab.training.views import stored_view
 from transformer_lab.recipes import Setup
-from transformer_lab.records.tables import TABLES
+from transformer_lab.runs.checkpoint import META, WEIGHTS, load_checkpoint, load_training
+from transformer_lab.runs.database import COLUMNS, RunWriter
+from transformer_lab.runs.moments import Moments
+from transformer_lab.runs.run import Run
+from transformer_lab.runs.store import RunStore
+from transformer_lab.runs.tables import TABLES
 from transformer_lab.training import StepMetrics
-from transformer_lab.training.checkpoint import META, WEIGHTS, load_checkpoint, load_training
-from transformer_lab.training.moments import Moments
 from waiting import until
 
 WHERE = "checkpoints/step-00000012"
@@ -188,31 +188,37 @@ def test_every_tokenizer_comes_along(make_run, tmp_path, kind):
 
 def test_a_run_the_lab_really_trained_comes_back(tmp_path):
     lab = Lab(tmp_path)
-    lab.start(TRAINED, "small")
-    until(lambda: lab.current.ended and lab.view().sample and lab.view().sample.step == 6)
+    lab.trainings.start(TRAINED, "small")
+    until(
+        lambda: (
+            lab.trainings.current.ended
+            and lab.runs.view().sample
+            and lab.runs.view().sample.step == 6
+        )
+    )
     lab.close()
     read_archive(io.BytesIO(packed(tmp_path / "runs/small-1")), tmp_path / "runs", "came-1")
     lab = Lab(tmp_path)
-    ours, theirs = lab.snapshot("small-1"), lab.snapshot("came-1")
+    ours, theirs = lab.models.snapshot("small-1"), lab.models.snapshot("came-1")
     assert theirs.step == 6
     assert all(torch.equal(theirs.weights[name], ours.weights[name]) for name in ours.weights)
-    assert lab.view("came-1").state == "finished"
-    assert lab.view("came-1").corpus == lab.view("small-1").corpus
+    assert lab.runs.view("came-1").state == "finished"
+    assert lab.runs.view("came-1").corpus == lab.runs.view("small-1").corpus
     lab.close()
 
 
 def test_a_run_that_came_in_goes_on_exactly_as_it_would_have_at_home(tmp_path):
     lab = Lab(tmp_path)
-    lab.start(TRAINED.with_values({"train.steps": 100_000}), "small")
-    until(lambda: lab.current.status.step >= 3)
-    lab.stop()
-    until(lambda: lab.current.ended)
-    step = lab.current.status.step
+    lab.trainings.start(TRAINED.with_values({"train.steps": 100_000}), "small")
+    until(lambda: lab.trainings.current.status.step >= 3)
+    lab.trainings.stop()
+    until(lambda: lab.trainings.current.ended)
+    step = lab.trainings.current.status.step
     read_archive(io.BytesIO(packed(tmp_path / "runs/small-1")), tmp_path / "runs", "came-1")
     for name in ("small-1", "came-1"):
-        lab.extend(name, 4)
-        until(lambda: lab.current.ended)
-        assert lab.current.status.state == "finished"
+        lab.trainings.extend(name, 4)
+        until(lambda: lab.trainings.current.ended)
+        assert lab.trainings.current.status.state == "finished"
     lab.close()
     ends = [Run(tmp_path / f"runs/{name}-more-1") for name in ("small-1", "came-1")]
     losses = [[point.train_loss for point in run.since()[0]] for run in ends]

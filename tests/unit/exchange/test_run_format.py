@@ -11,9 +11,9 @@ import pytest
 from transformer_lab.exchange import read_archive, script_text, write_archive
 from transformer_lab.exchange.run_folder import read_manifest
 from transformer_lab.generation import SampleConfig, write
-from transformer_lab.lab.database import CHANGES, COLUMNS
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.saves import Progress, newest_save
+from transformer_lab.lab.training.saves import Progress, newest_save
+from transformer_lab.runs.database import CHANGES, COLUMNS
 from transformer_lab.text.tokenizers import TOKENIZERS
 
 FORMAT_1 = Path(__file__).parents[1] / "fixtures" / "format_1"
@@ -30,26 +30,26 @@ def lab(tmp_path):
 
 
 def test_a_run_of_format_1_opens_as_it_always_did(lab):
-    (summary,) = lab.runs()
+    (summary,) = lab.runs.all()
     assert (summary.id, summary.title, summary.pinned) == ("kept-1", "A small one", True)
     assert (summary.state, summary.step, summary.steps) == ("finished", 24, 24)
-    view = lab.view("kept-1")
+    view = lab.runs.view("kept-1")
     assert view.setup.model.embedding_dim == 8
     assert view.corpus.startswith("Python documentation")
     assert view.sample.prompt == "The "
-    points, _ = lab.since("kept-1")
+    points, _ = lab.runs.since("kept-1")
     assert [point.step for point in points] == list(range(1, 25))
     assert [point.step for point in points if point.validation_loss] == [8, 16, 24]
     assert 3 < points[-1].train_loss < 4
 
 
 def test_the_model_of_format_1_still_writes_and_can_go_on(lab):
-    snapshot = lab.snapshot("kept-1")
+    snapshot = lab.models.snapshot("kept-1")
     assert snapshot.step == 24
     sample = SampleConfig(prompt="The ", length=12, temperature=0.0)
     text = "".join(write(snapshot.model(), snapshot.tokenizer, sample))
     assert len(text) == 12
-    saved, damaged = newest_save(lab.store.open("kept-1"))
+    saved, damaged = newest_save(lab.runs.open("kept-1"))
     assert not damaged
     assert saved.progress == Progress(
         step=24,
@@ -67,15 +67,15 @@ def test_a_run_of_format_1_can_still_leave(lab, tmp_path):
     stream = io.BytesIO()
     write_archive(folder, stream)
     read_archive(stream, tmp_path / "runs", "came-1")
-    assert lab.snapshot("came-1").step == 24
+    assert lab.models.snapshot("came-1").step == 24
 
 
 def test_an_archive_of_format_1_still_comes_in(lab, tmp_path):
     with (FORMAT_1 / "archive.zip").open("rb") as file:
         read_archive(file, tmp_path / "runs", "came-1")
-    assert lab.since("came-1")[0] == lab.since("kept-1")[0]
-    assert lab.view("came-1").sample == lab.view("kept-1").sample
-    assert lab.store.open("came-1").about == lab.store.open("kept-1").about
+    assert lab.runs.since("came-1")[0] == lab.runs.since("kept-1")[0]
+    assert lab.runs.view("came-1").sample == lab.runs.view("kept-1").sample
+    assert lab.runs.open("came-1").about == lab.runs.open("kept-1").about
 
 
 def test_everything_on_disk_is_described():

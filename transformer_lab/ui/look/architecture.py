@@ -8,8 +8,8 @@ from dash.exceptions import PreventUpdate
 
 from transformer_lab.inspection.architecture import Part, Source
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.looks import TensorLook
-from transformer_lab.lab.subjects import Open
+from transformer_lab.lab.looking.looks import TensorLook
+from transformer_lab.lab.looking.subjects import Open
 from transformer_lab.ui import ids
 from transformer_lab.ui.charts.attention import matrix_figure
 from transformer_lab.ui.charts.training import blank

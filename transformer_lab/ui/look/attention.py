@@ -6,7 +6,7 @@ from dash import Dash, Input, Output, Patch, State, ctx, html, no_update
 from dash.exceptions import PreventUpdate
 
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.looks import AttentionLook, HeadLook
+from transformer_lab.lab.looking.looks import AttentionLook, HeadLook
 from transformer_lab.ui import ids
 from transformer_lab.ui.charts import attention as charts
 from transformer_lab.ui.look import measures, stepper

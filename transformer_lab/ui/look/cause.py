@@ -7,10 +7,10 @@ from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.exceptions import PreventUpdate
 
 from transformer_lab.inspection.ablation import Site
-from transformer_lab.lab.causes import WRITTEN, Effect, is_stream
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.subjects import Open
-from transformer_lab.lab.trials import Trial
+from transformer_lab.lab.looking.causes import WRITTEN, Effect, is_stream
+from transformer_lab.lab.looking.subjects import Open
+from transformer_lab.lab.looking.trials import Trial
 from transformer_lab.ui import ids
 from transformer_lab.ui.charts.predictions import next_token_figure
 from transformer_lab.ui.look import importance, induction

@@ -5,8 +5,8 @@ from typing import Any
 from dash import Dash, Input, Output, State, html, no_update
 from dash.exceptions import PreventUpdate
 
-from transformer_lab.lab.checkups import EmbeddingLook
 from transformer_lab.lab.lab import Lab
+from transformer_lab.lab.looking.checkups import EmbeddingLook
 from transformer_lab.ui import ids
 from transformer_lab.ui.charts import health as charts
 from transformer_lab.ui.charts.training import blank

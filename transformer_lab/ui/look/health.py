@@ -7,8 +7,8 @@ from dash import Dash, Input, Output, State, dcc, html, no_update
 from dash.exceptions import PreventUpdate
 
 from transformer_lab.inspection.health import COLLAPSED
-from transformer_lab.lab.checkups import HealthLook
 from transformer_lab.lab.lab import Lab
+from transformer_lab.lab.looking.checkups import HealthLook
 from transformer_lab.ui import ids
 from transformer_lab.ui.charts import health as charts
 from transformer_lab.ui.charts.training import blank
@@ -77,7 +77,7 @@ def register(app: Dash, lab: Lab) -> None:
     def examine(data: Any, sub_tab: Any, theme: Any, seen: Any) -> tuple[Any, ...]:
         """How the model is at this moment; one that trains is examined at each of its moments."""
         what = opened(data, sub_tab, NAME)
-        moments, problem = tried(lambda: lab.moments(what.run))
+        moments, problem = tried(lambda: lab.models.moments(what.run))
         if moments is None:
             return *([no_update] * 9), problem, None
         fresh = [what.run, moments[:-1] if what.step is None else what.step, theme]

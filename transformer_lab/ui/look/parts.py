@@ -8,11 +8,11 @@ from dash import dcc, html
 from dash.exceptions import PreventUpdate
 
 from transformer_lab.lab.lab import LabError
-from transformer_lab.lab.subjects import Open
+from transformer_lab.lab.looking.subjects import Open
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.tokenizers import UnknownTextError
 from transformer_lab.ui.charts.training import blank
-from transformer_lab.ui.data_layout import visible
+from transformer_lab.ui.data.layout import visible
 
 TITLE = "Look inside"
 TROUBLE = (ConfigError, LabError, UnknownTextError)  # whose sentence is for the learner

@@ -10,8 +10,8 @@ from dash.exceptions import PreventUpdate
 from transformer_lab.inspection.attribution import Attribution
 from transformer_lab.inspection.taps import layer_of
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.looks import LensLook
-from transformer_lab.lab.subjects import Open
+from transformer_lab.lab.looking.looks import LensLook
+from transformer_lab.lab.looking.subjects import Open
 from transformer_lab.ui import ids
 from transformer_lab.ui.charts import predictions as charts
 from transformer_lab.ui.look.parts import (

@@ -6,8 +6,8 @@ import dash_bootstrap_components as dbc
 from dash import ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.exceptions import PreventUpdate
 
-from transformer_lab.lab.inspector import Reading
 from transformer_lab.lab.lab import Lab, LabError
+from transformer_lab.lab.looking.inspector import Reading
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.tokenizers import UnknownTextError
 from transformer_lab.ui import ids, moment_bar
@@ -117,7 +117,7 @@ def register(app: Dash, lab: Lab) -> None:
         run, step = moment_bar.chosen(at)
         shown: Any = no_update
         try:
-            run = lab.writer_named(run)
+            run = lab.models.writer_named(run)
             text, given, shown = _text(lab, run, text, given)
             reading = lab.inspector.read(run, step, text)
         except UnknownTextError as error:

@@ -1,0 +1,91 @@
+"""The race of transformers as trainings of the lab: each lane is a run that can be opened later."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+
+from transformer_lab.experiments.experiment import Partial
+from transformer_lab.experiments.language_model_leak import text_of
+from transformer_lab.experiments.transformer_variants import TransformerSettings
+from transformer_lab.experiments.transformers import Seen, race, written
+from transformer_lab.experiments.transformers_result import TransformerRace
+from transformer_lab.lab.training.continuing import LabError
+from transformer_lab.lab.training.live_run import LiveRun
+from transformer_lab.lab.training.pace import Pace
+from transformer_lab.lab.training.trainings import Trainings
+from transformer_lab.recipes import Setup
+from transformer_lab.text.corpora import corpus_folders
+
+NAME = "pc-race"
+LOOK_SECONDS = 0.1
+
+
+def race_transformers(
+    trainings: Trainings, settings: TransformerSettings
+) -> Iterator[Partial[TransformerRace]]:
+    """Race on the worker's thread; waits while something else is training there."""
+    return race(
+        settings,
+        text_of(corpus_folders(trainings.store.folder.parent)),
+        partial(on_the_worker, trainings),
+    )
+
+
+def on_the_worker(
+    trainings: Trainings, setups: Mapping[str, Setup]
+) -> Iterator[Mapping[str, Seen]]:
+    """One race of the lab; it is stopped when whoever looks on stops looking."""
+    while not (name := begun(trainings, setups)):
+        yield {}
+        time.sleep(LOOK_SECONDS)
+    try:
+        lanes = {run.lane: run for run in trainings.racing(name)}
+        while not all(run.ended for run in lanes.values()):
+            yield {lane: seen(run) for lane, run in lanes.items()}
+            time.sleep(LOOK_SECONDS)
+        yield {lane: replace(seen(run), text=text_by(run)) for lane, run in lanes.items()}
+    finally:
+        trainings.stop_race(name)
+
+
+def begun(trainings: Trainings, setups: Mapping[str, Setup]) -> str:
+    """The name of the race; empty while something else is training."""
+    try:
+        return trainings.race(NAME, setups)
+    except LabError:
+        return ""
+
+
+def seen(run: LiveRun) -> Seen:
+    """How a lane stands."""
+    failed = run.ended and run.status.state != "finished"
+    return Seen(
+        metrics=run.stream.since()[0],
+        parameters=run.parameters,
+        failed=run.status.reason or "it was stopped" if failed else "",
+    )
+
+
+def text_by(run: LiveRun) -> str:
+    """What a lane writes in the end; nothing when it did not come to its last step."""
+    if run.status.state != "finished" or run.snapshot is None:
+        return ""
+    return written(run.snapshot.model(), run.snapshot.tokenizer, run.setup)
+
+
+def estimated_seconds(
+    trainings: Trainings, costs: Pace, settings: TransformerSettings
+) -> float | None:
+    """How long all of it will take here; None while nothing is known of this computer's speed.
+
+    Raises ConfigError when a model cannot fit.
+    """
+    corpus = text_of(corpus_folders(trainings.store.folder.parent))
+    total = 0.0
+    for setup in settings.setups(corpus.name, 0).values():
+        expected = costs.estimate(setup, trainings.texts.facts(setup).vocabulary_size).seconds
+        if expected is None:
+            return None
+        total += expected
+    return total * settings.seeds

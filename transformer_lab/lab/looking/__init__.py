@@ -1,0 +1,1 @@
+"""Models to write with and to look into."""

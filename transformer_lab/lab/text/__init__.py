@@ -1,0 +1,1 @@
+"""Texts on offer, encoded; a look at how they become tokens."""

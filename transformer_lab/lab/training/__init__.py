@@ -1,0 +1,1 @@
+"""Trainings: starting and steering them, the queue, the worker, what they cost."""

@@ -1,0 +1,116 @@
+"""The runs of a lab: what a page shows of them, and what may be done to those that have ended."""
+
+from typing import Any, BinaryIO
+
+from transformer_lab.exchange import ImportRefusedError, read_archive
+from transformer_lab.lab.home import writing_problem
+from transformer_lab.lab.training.continuing import LabError
+from transformer_lab.lab.training.sampling import Sampling
+from transformer_lab.lab.training.trainings import Trainings
+from transformer_lab.lab.training.views import View, live_view, stored_view
+from transformer_lab.runs.run import Run, RunNotFoundError
+from transformer_lab.runs.store import RunBusyError
+from transformer_lab.runs.summaries import RunSummary
+from transformer_lab.training import StepMetrics
+
+
+class Runs:
+    """All runs of a home, live or stored. Methods may be called from any thread."""
+
+    def __init__(self, trainings: Trainings, sampling: Sampling) -> None:
+        self._trainings = trainings
+        self._sampling = sampling
+        self.store = trainings.store
+
+    def all(self) -> list[RunSummary]:
+        """All runs, newest first; at most a second old."""
+        return self._trainings.runs()
+
+    def refresh(self) -> None:
+        """Have the next list made anew."""
+        self._trainings.refresh()
+
+    def open(self, run_id: str) -> Run:
+        """A stored run. Raises RunNotFoundError."""
+        return self.store.open(run_id)
+
+    def shown(self) -> str:
+        """The id of the run to show when none is asked for: the one under way, or the newest."""
+        run, elsewhere = self._trainings.current, self._trainings.elsewhere()
+        if elsewhere and (run is None or run.ended):
+            return elsewhere.id
+        if run and (run.status.run_id or not run.ended):
+            return run.status.run_id
+        whole = (summary for summary in self.all() if summary.state != "damaged")
+        newest = None if run else next(whole, None)
+        return newest.id if newest else ""
+
+    def since(self, run_id: str, cursor: int = 0) -> tuple[list[StepMetrics], int]:
+        """Steps of a run after `cursor`, and the cursor to pass next; none of a damaged one."""
+        if run := self._trainings.live(run_id):
+            return run.stream.since(cursor)
+        try:
+            return self.store.open(run_id).since(cursor)
+        except RunNotFoundError:
+            return [], cursor
+
+    def thinned(self, run_id: str, most: int) -> tuple[list[StepMetrics], list[StepMetrics], int]:
+        """The course of a run in about so many steps and as many evaluated ones, and a cursor."""
+        if run := self._trainings.live(run_id):
+            points, cursor = run.stream.since()
+            return points, [p for p in points if p.validation_loss is not None], cursor
+        try:
+            points, evaluated = self.store.open(run_id).thinned(most)
+        except RunNotFoundError:
+            return [], [], 0
+        return points, evaluated, points[-1].step if points else 0
+
+    def view(self, run_id: str | None = None) -> View:
+        """How a run stands; without an id, the one a page should show."""
+        run_id = self.shown() if run_id is None else run_id
+        run = self._trainings.live(run_id) if run_id else self._trainings.current
+        if run is not None:
+            samples = self._sampling
+            return live_view(run, samples.samples.get(run_id), samples.accuracies.get(run_id))
+        return stored_view(self.store.open(run_id)) if run_id else View()
+
+    def describe(self, run_id: str, **changes: Any) -> None:
+        """Change a run's title, notes or pin. Raises LabError and RunNotFoundError."""
+        try:
+            self.store.open(run_id).describe(**changes)
+        except OSError as error:
+            raise LabError(f"That could not be written: {error.strerror}.") from error
+        self.refresh()
+
+    def delete(self, run_id: str) -> None:
+        """Move a run to the trash. Raises LabError and RunNotFoundError."""
+        self._trainings.abandon(run_id)
+        with self._trainings.leaving(run_id):
+            try:
+                self.store.delete(run_id)
+            except RunBusyError as error:
+                raise LabError(str(error)) from error
+            except OSError as error:
+                raise LabError(f"{run_id} could not be deleted: {error.strerror}.") from error
+        self.refresh()
+
+    def restore(self, run_id: str) -> None:
+        """Bring a deleted run back. Raises LabError."""
+        try:
+            self.store.restore(run_id)
+        except (RunNotFoundError, RunBusyError) as error:
+            raise LabError(str(error)) from error
+        except OSError as error:
+            raise LabError(f"{run_id} could not be brought back: {error.strerror}.") from error
+        self.refresh()
+
+    def bring_in(self, file: BinaryIO, name: str) -> str:
+        """Take a run in that another lab exported; gives its id. Raises ImportRefusedError."""
+        if problem := writing_problem(self.store.folder.parent):
+            raise ImportRefusedError(problem)
+        self.store.folder.mkdir(exist_ok=True)
+        with self.store.reserved(name) as run_id:
+            order = self.store.next_order()
+            folder = read_archive(file, self.store.folder, run_id, order=order)
+        self.refresh()
+        return folder.name

@@ -1,0 +1,1 @@
+"""The PCN Experiments tab."""

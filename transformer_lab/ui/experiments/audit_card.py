@@ -1,0 +1,171 @@
+"""The leak audit on the page: any model of the lab, six proofs, and the lines that would leak."""
+
+import inspect
+from typing import Any
+
+import dash_bootstrap_components as dbc
+from dash import Dash, Input, Output, State, dcc, html, no_update
+
+from transformer_lab.inspection import clamped
+from transformer_lab.inspection.audit import Proof, Verdict
+from transformer_lab.lab.lab import Lab, LabError
+from transformer_lab.ui import ids, words
+
+MARKS = {
+    True: ("check-circle-fill", "passed", "good"),
+    False: ("x-octagon-fill", "failed", "warn"),
+    None: ("question-circle", "not informative yet", "quiet"),
+}
+PROOFS = 6
+ABOUT = (
+    "A model that predicts the next token must not have seen it. Six proofs are run on the model "
+    "itself; the fifth is a cheat that the audit has to catch, or it is reported broken."
+)
+
+
+def layout(lab: Lab) -> html.Section:
+    """Choose a model, press, and watch the proofs come in."""
+    return html.Section(
+        [
+            dcc.Store(id=ids.AUDIT_JOB),
+            dcc.Interval(id=ids.AUDIT_TICK, interval=300, disabled=True),
+            html.H2("Leak audit"),
+            html.P(ABOUT, className="quiet"),
+            html.Div(
+                [
+                    html.Label(
+                        [
+                            html.Span("Model", className="field-label"),
+                            dbc.Select(id=ids.AUDIT_MODEL, options=_options(lab), size="sm"),
+                        ],
+                        className="audit-model",
+                    ),
+                    html.Button(
+                        "Audit this model", id=ids.AUDIT_START, className="btn btn-primary btn-sm"
+                    ),
+                    html.Span(id=ids.AUDIT_CAPTION, className="quiet", role="status"),
+                ],
+                className="audit-choice",
+            ),
+            html.Div(id=ids.AUDIT_PROOFS),
+            html.Details(
+                [
+                    html.Summary("The lines that leak"),
+                    html.P(
+                        "Honest and clamped evaluation are one function; they differ in the "
+                        "argument `targets`. Here is the code that runs.",
+                        className="quiet",
+                    ),
+                    html.Pre(_source(), className="sample code", tabIndex=0),
+                ]
+            ),
+        ],
+        className="card audit-card",
+        **{"aria-label": "Leak audit"},
+    )
+
+
+def _options(lab: Lab) -> list[dict[str, str]]:
+    return [{"value": key, "label": label} for key, label in lab.models.writers().items()]
+
+
+def _source() -> str:
+    functions = (clamped.settled_losses, clamped.honest_loss, clamped.clamped_target_loss)
+    return "\n\n".join(inspect.getsource(function) for function in functions)
+
+
+def register(app: Dash, lab: Lab) -> None:
+    """What the card answers to."""
+
+    @app.callback(
+        Output(ids.AUDIT_MODEL, "options"),
+        Output(ids.AUDIT_MODEL, "value"),
+        Input(ids.TABS, "active_tab"),
+        Input(ids.EXPERIMENT_TICK, "n_intervals"),
+        State(ids.AUDIT_MODEL, "options"),
+        State(ids.AUDIT_MODEL, "value"),
+    )
+    def models(tab: Any, tick: Any, known: Any, value: Any) -> tuple[Any, Any]:
+        """The models there are now; the first one if none is chosen."""
+        if tab != "PCN Experiments":
+            return no_update, no_update
+        fresh = _options(lab)
+        kept = any(option["value"] == value for option in fresh)
+        chosen = no_update if kept else (fresh[0]["value"] if fresh else None)
+        return no_update if fresh == known else fresh, chosen
+
+    @app.callback(
+        Output(ids.AUDIT_JOB, "data"),
+        Output(ids.AUDIT_TICK, "disabled"),
+        Output(ids.AUDIT_START, "disabled"),
+        Output(ids.AUDIT_CAPTION, "children"),
+        Output(ids.AUDIT_PROOFS, "children"),
+        Input(ids.AUDIT_START, "n_clicks"),
+        State(ids.AUDIT_MODEL, "value"),
+        prevent_initial_call=True,
+    )
+    def start(pressed: Any, name: Any) -> tuple[Any, bool, bool, str, Any]:
+        """Begin the audit, or say why not."""
+        try:
+            snapshot, job = lab.models.audit(str(name) if name else "latest")
+        except LabError as error:
+            return no_update, True, False, str(error), []
+        who = f"{snapshot.run_id or 'the untrained model'} after step {snapshot.step:,}"
+        return {"job": job.id, "who": who}, False, True, f"{who} · auditing", []
+
+    @app.callback(
+        Output(ids.AUDIT_PROOFS, "children", allow_duplicate=True),
+        Output(ids.AUDIT_CAPTION, "children", allow_duplicate=True),
+        Output(ids.AUDIT_TICK, "disabled", allow_duplicate=True),
+        Output(ids.AUDIT_START, "disabled", allow_duplicate=True),
+        Input(ids.AUDIT_TICK, "n_intervals"),
+        State(ids.AUDIT_JOB, "data"),
+        prevent_initial_call=True,
+    )
+    def follow(tick: Any, data: Any) -> tuple[Any, Any, bool, bool]:
+        """The proofs so far."""
+        job = lab.jobs.find(data["job"]) if isinstance(data, dict) and "job" in data else None
+        if job is None:
+            return no_update, no_update, True, False
+        over = job.done  # before what it has found is read, or the last could be missed
+        found, _ = job.since()
+        proofs = [one for one in found if isinstance(one, Proof)]
+        verdicts = [one for one in found if isinstance(one, Verdict)]
+        state = job.error or (
+            "" if over else f" · proof {min(len(proofs) + 1, PROOFS)} of {PROOFS}"
+        )
+        shown = [*map(_verdict, verdicts), html.Ol([_proof(proof) for proof in proofs])]
+        lab.runs.refresh()
+        return shown, f"{data['who']}{state}", over, not over
+
+
+def _verdict(verdict: Verdict) -> html.Div:
+    passed = {"passed": True, "failed": False, "broken": False}.get(verdict.outcome)
+    icon, _, kind = MARKS[passed]
+    return html.Div(
+        [
+            html.I(className=f"bi bi-{icon}", **{"aria-hidden": "true"}),
+            html.Strong(f" {verdict.outcome.capitalize()}. "),
+            verdict.sentence,
+        ],
+        className=f"audit-verdict {kind}",
+        role="status",
+    )
+
+
+def _proof(proof: Proof) -> html.Li:
+    icon, word, kind = MARKS[proof.passed]
+    numbers = ", ".join(
+        f"{name.replace('_', ' ')} {words.value(value)}" for name, value in proof.numbers.items()
+    )
+    return html.Li(
+        [
+            html.Span(
+                [html.I(className=f"bi bi-{icon}", **{"aria-hidden": "true"}), f" {word}"],
+                className=f"audit-mark {kind}",
+            ),
+            html.Strong(f" {proof.title}. "),
+            proof.sentence,
+            html.Div(numbers, className="quiet"),
+        ]
+    )

@@ -1,0 +1,150 @@
+"""How the Generate tab is laid out: controls, the text or two of them, and the token picked."""
+
+from typing import Any
+
+import dash_bootstrap_components as dbc
+from dash import dcc, html
+
+from transformer_lab.lab.lab import Lab
+from transformer_lab.recipes import SETTINGS, load_recipes
+from transformer_lab.ui import form, ids
+from transformer_lab.ui.generate.xray import LEVELS
+from transformer_lab.ui.train.layout import opening
+
+EMPTY = "Press Generate: the text appears here as it is made."
+NOTHING = "none"
+
+
+def layout(lab: Lab) -> html.Div:
+    """Controls on the left, the text in the middle, what is known of a token on the right."""
+    values = opening(lab, load_recipes())[1].values()
+    sample = [setting for setting in SETTINGS.values() if setting.group == "sample"]
+    return html.Div(
+        [
+            dcc.Store(id=ids.WRITING, data={}),
+            dcc.Store(id=ids.WRITTEN, data={}),
+            dcc.Store(id=ids.WRITINGS, data=[]),
+            dcc.Store(id=ids.PICKED),
+            dcc.Store(id=ids.PROMPT_GIVEN),
+            dcc.Interval(id=ids.GENERATE_TICK, interval=150, disabled=True),
+            html.Section(
+                [
+                    html.Div(
+                        [form.control(setting, values[setting.key]) for setting in sample],
+                        className="fields",
+                    ),
+                    _against(),
+                    html.Div(id=ids.GENERATE_MESSAGE, className="message", role="alert"),
+                    html.Button(
+                        "Drop them and generate",
+                        id=ids.DROP_UNKNOWN,
+                        className="btn btn-outline-primary",
+                        hidden=True,
+                    ),
+                    html.Button(
+                        "Generate",
+                        id=ids.GENERATE,
+                        className="btn btn-primary",
+                        title="Ctrl+Enter in the prompt does the same",
+                    ),
+                    html.Button(
+                        "Stop",
+                        id=ids.GENERATE_STOP,
+                        className="btn btn-outline-secondary",
+                        disabled=True,
+                    ),
+                ],
+                className="column controls card",
+            ),
+            html.Section(
+                [_legend(), html.Div(_texts(), className="texts")],
+                className="card output-card",
+                **{"aria-label": "Generated text"},
+            ),
+            html.Section(_token(), className="column token-column", **{"aria-label": "One token"}),
+        ],
+        className="pane generate",
+    )
+
+
+def _against() -> html.Details:
+    nothing = [{"value": NOTHING, "label": "nothing"}]
+    return html.Details(
+        [
+            html.Summary("Side by side"),
+            html.Div(
+                [
+                    html.Label(
+                        [
+                            html.Span("Compare with", className="field-label"),
+                            dbc.Select(id=ids.AGAINST, options=nothing, value=NOTHING, size="sm"),
+                        ],
+                        title="Another model, or another moment of the same, answers beside it: "
+                        "the same prompt and seed",
+                    ),
+                    html.Label(
+                        [
+                            html.Span("at the moment", className="field-label"),
+                            dbc.Select(id=ids.AGAINST_STEP, options=[], size="sm"),
+                        ]
+                    ),
+                ],
+                className="fields",
+            ),
+        ]
+    )
+
+
+def _legend() -> html.Div:
+    """What the colours and lines mean, in words and probabilities."""
+    samples = [
+        html.Span([html.Span("abc", className=f"tok s{k}"), f" {level.words}"])
+        for k, level in enumerate(LEVELS)
+    ]
+    head = html.Span("How likely the model itself found each token:", className="quiet")
+    return html.Div([head, *samples], className="surprise-legend")
+
+
+def _texts() -> list[Any]:
+    def box(caption: str, output: str, **more: Any) -> html.Div:
+        return html.Div(
+            [
+                html.Div(id=caption, className="quiet", role="status"),
+                html.Pre(id=output, className="output", tabIndex=0),
+            ],
+            className="one-text",
+            **more,
+        )
+
+    first = box(ids.GENERATE_CAPTION, ids.OUTPUT)
+    first.children[0].children = EMPTY
+    return [first, box(ids.CAPTION_2, ids.OUTPUT_2, id=ids.OUTPUT_2_BOX, hidden=True)]
+
+
+def _token() -> list[Any]:
+    return [
+        html.Div(
+            [
+                html.Div(
+                    [
+                        html.H2("What else could have come"),
+                        html.Span(id=ids.PICKED_HEAD, className="quiet"),
+                    ],
+                    className="card-head",
+                ),
+                html.Div(
+                    "Click a token of the text, or move to one with Tab and the arrow keys.",
+                    id=ids.PICKED_BODY,
+                    className="quiet",
+                ),
+            ],
+            className="card token-card",
+        ),
+        html.Div(
+            [
+                html.H2("Branches"),
+                html.Div("Every text you make stays here.", id=ids.BRANCHES, className="quiet"),
+            ],
+            className="card",
+        ),
+    ]

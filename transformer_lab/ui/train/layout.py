@@ -1,0 +1,265 @@
+"""How the Train tab is laid out: settings and buttons, charts, sample and status."""
+
+from typing import Any
+
+import dash_bootstrap_components as dbc
+from dash import dcc, html
+
+from transformer_lab.lab.device import has_gpu
+from transformer_lab.lab.lab import Lab
+from transformer_lab.recipes import SETTINGS, Recipe, Setup, load_recipes
+from transformer_lab.ui import form, ids
+from transformer_lab.ui.charts.training import blank
+from transformer_lab.ui.train import live, settling_card
+
+GRAPH = {"displaylogo": False, "displayModeBar": False, "responsive": True}
+
+
+def opening(lab: Lab, recipes: dict[str, Recipe]) -> tuple[Recipe, Setup]:
+    """What the form opens on: the run under way, else the recipe for this computer."""
+    run = lab.trainings.current
+    if run is not None:
+        return recipes.get(run.recipe, recipes["quick_start"]), run.setup
+    recipe = recipes["tiny_shakespeare" if has_gpu() else "quick_start"]
+    return recipe, recipe.setup
+
+
+def layout(lab: Lab) -> html.Div:
+    """Three columns: settings and buttons, charts, sample and status."""
+    recipes = load_recipes()
+    recipe, setup = opening(lab, recipes)
+    return html.Div(
+        [
+            dcc.Store(id=ids.CURSOR, data={}),
+            dcc.Store(id=ids.REFRESH, data=0),
+            dcc.Store(id=ids.PLAN),
+            dcc.Store(id=ids.BRANCH),
+            dcc.Store(id=ids.RESUME_DISMISSED, data=""),
+            html.Section(_settings(lab, recipes, recipe, setup), className="column settings"),
+            html.Section(_charts(lab), className="column charts", **{"aria-label": "Charts"}),
+            html.Section(_aside(), className="column aside", **{"aria-label": "Model and status"}),
+        ],
+        className="pane train",
+    )
+
+
+def _settings(lab: Lab, recipes: dict[str, Recipe], recipe: Recipe, setup: Setup) -> list[Any]:
+    values = setup.values()
+    controls = {
+        item.key: form.control(
+            item,
+            values[item.key],
+            choices=_corpora(lab, setup) if item.key == "data.corpus" else None,
+        )
+        for item in form.FORM
+    }
+    main = [key for key in controls if not SETTINGS[key].advanced and key != "data.tokenizer"]
+    advanced = [key for key in controls if key not in main]
+    return [
+        html.Div(
+            [
+                html.Div(_recipe(recipes, recipe), className="field wide"),
+                html.Div([controls.pop("data.corpus")], className="wide"),
+                html.Div(id=ids.CORPUS_NOTE, className="note wide", role="status"),
+                html.Div(
+                    [
+                        html.Span(id=ids.BRANCH_LINE),
+                        html.Button("cancel", id=ids.BRANCH_CANCEL, className="link", hidden=True),
+                    ],
+                    className="note wide",
+                    role="status",
+                ),
+                *[controls[key] for key in main if key != "data.corpus"],
+                html.Details(
+                    [
+                        html.Summary("Advanced"),
+                        html.Div([controls[key] for key in advanced], className="fields"),
+                    ],
+                    className="wide advanced",
+                ),
+            ],
+            className="fields scroll",
+        ),
+        _actions(),
+    ]
+
+
+def _corpora(lab: Lab, setup: Setup) -> dict[str, str]:
+    found = lab.texts.titles()
+    return found | ({} if setup.data.corpus in found else {setup.data.corpus: setup.data.corpus})
+
+
+def _recipe(recipes: dict[str, Recipe], recipe: Recipe) -> list[Any]:
+    options = [
+        {"value": slug, "label": f"{item.group} · {item.title}" if item.group else item.title}
+        for slug, item in recipes.items()
+    ]
+    return [
+        html.Div(
+            [
+                html.Label("Recipe", htmlFor=ids.RECIPE, className="field-label"),
+                html.Span(
+                    [
+                        html.Span(id=ids.MODIFIED),
+                        html.Button("undo", id=ids.UNDO, className="link", hidden=True),
+                    ],
+                    className="modified",
+                ),
+            ],
+            className="label-line",
+        ),
+        dbc.Select(id=ids.RECIPE, options=options, value=recipe.slug, size="sm"),
+        html.P(recipe.summary, id=ids.RECIPE_SUMMARY, className="summary"),
+    ]
+
+
+def _actions() -> html.Div:
+    def button(name: str, button_id: str, kind: str) -> html.Button:
+        return html.Button(name, id=button_id, className=f"btn btn-{kind}")
+
+    return html.Div(
+        [
+            html.Div(
+                [
+                    html.Div(id=ids.PREFLIGHT),
+                    html.Button(
+                        "Use Quick start instead", id=ids.OFFER, className="link", hidden=True
+                    ),
+                ],
+                className="preflight",
+                role="status",
+            ),
+            html.Div(id=ids.MESSAGE, className="message", role="alert"),
+            button("Initialize Model", ids.INITIALIZE, "outline-primary"),
+            button("Start Training", ids.START, "primary"),
+            html.Button(
+                "Add to queue",
+                id=ids.ENQUEUE,
+                className="btn btn-outline-primary",
+                hidden=True,
+                title="Train this when its turn comes; the queue is on the Runs tab",
+            ),
+            html.Div(
+                [
+                    button("Pause", ids.PAUSE, "outline-secondary"),
+                    button("Stop", ids.STOP, "outline-secondary"),
+                    button("Start over", ids.START_OVER, "outline-secondary"),
+                ],
+                className="three",
+            ),
+            html.Div(
+                [
+                    html.Button(
+                        "Apply Learning Rate",
+                        className="btn btn-outline-primary btn-sm",
+                        id=ids.APPLY_RATE,
+                        title="From the next step on, for the run under way",
+                    ),
+                    html.Button(
+                        "Keep this moment",
+                        id=ids.KEEP,
+                        className="btn btn-outline-primary btn-sm",
+                        title="Save it for good, to write with or to branch from later",
+                    ),
+                ],
+                id=ids.LIVE_ACTIONS,
+                className="two-buttons",
+                hidden=True,
+            ),
+            html.Div(id=ids.WHY, className="why"),
+        ],
+        className="actions",
+    )
+
+
+def _charts(lab: Lab) -> list[Any]:
+    return [
+        html.Div(
+            [
+                html.Span(id=ids.RESUME_WORDS),
+                html.Button("Resume", id=ids.RESUME_NOW, className="btn btn-primary btn-sm"),
+                html.Button(
+                    "Later",
+                    id=ids.RESUME_LATER,
+                    className="btn btn-outline-secondary btn-sm",
+                    title="It stays on the Runs tab",
+                ),
+            ],
+            id=ids.RESUME_OFFER,
+            className="card resume-offer",
+            role="status",
+            hidden=True,
+        ),
+        html.Div(
+            [
+                html.Div(id=ids.STATE, className="state-line", role="status"),
+                html.Label(
+                    [
+                        html.Span("Run shown", className="visually-hidden"),
+                        dbc.Select(
+                            id=ids.RUN,
+                            options=live.run_options(lab.runs.all()),
+                            value=live.LATEST,
+                            size="sm",
+                        ),
+                    ],
+                    className="run-choice",
+                ),
+            ],
+            className="state-row",
+        ),
+        dcc.Graph(
+            id=ids.LOSS,
+            figure=blank("Loss, nats per token"),
+            config=GRAPH,
+            className="card chart chart-loss",
+        ),
+        html.Div(
+            [
+                dcc.Graph(
+                    id=ids.PERPLEXITY,
+                    figure=blank("Perplexity, tokens"),
+                    config=GRAPH,
+                    className="card chart",
+                ),
+                dcc.Graph(
+                    id=ids.RATE,
+                    figure=blank("Learning rate"),
+                    config=GRAPH,
+                    className="card chart",
+                ),
+            ],
+            className="two",
+        ),
+    ]
+
+
+def _aside() -> list[Any]:
+    return [
+        html.Div(
+            [
+                html.Div(
+                    [html.H2("What it writes"), html.Span(id=ids.SAMPLE_STEP, className="quiet")],
+                    className="card-head",
+                ),
+                html.Pre(id=ids.SAMPLE, className="sample", tabIndex=0),
+            ],
+            className="card sample-card",
+        ),
+        settling_card.layout(),
+        html.Div(
+            [
+                html.H2("Status"),
+                html.Dl(id=ids.PANEL, className="pairs"),
+                html.Dl(
+                    html.Div([html.Dt("Memory"), html.Dd(id="memory")], className="row-pair"),
+                    className="pairs",
+                ),
+                html.Details(
+                    [html.Summary("Parameters by part"), html.Dl(id="breakdown")],
+                    className="breakdown",
+                ),
+            ],
+            className="card status-card",
+        ),
+    ]

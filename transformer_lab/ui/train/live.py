@@ -1,0 +1,307 @@
+"""What one poll of the page brings back: only what changed since the last one.
+
+The page holds a cursor: which curve it shows, up to which step, and a digest of every other part.
+"""
+
+import json
+import zlib
+from typing import Any
+
+from dash import html, no_update
+from plotly.utils import PlotlyJSONEncoder
+
+from transformer_lab.lab.device import memory_free, memory_used
+from transformer_lab.lab.lab import Lab
+from transformer_lab.lab.training.estimate import Estimate
+from transformer_lab.lab.training.states import BUSY, STEPPING
+from transformer_lab.lab.training.threads import planned as planned_threads
+from transformer_lab.lab.training.views import View
+from transformer_lab.recipes import Setup, load_recipes, setup_from
+from transformer_lab.runs.run import RESUMABLE, step_of
+from transformer_lab.runs.summaries import RunSummary
+from transformer_lab.settings import ConfigError
+from transformer_lab.ui import words
+from transformer_lab.ui.charts import training as charts
+
+REDRAW_AFTER = 1000  # points on the page; then it gets a thinned whole figure
+FAST, SLOW = 200, 1000  # milliseconds between polls, while something runs and while nothing does
+BEFORE_CURVES = (None, "preparing", "ready")
+PREPARING = "The text and the model are being prepared."
+WAITS = {  # why what is busy cannot be paused
+    "preparing": PREPARING,
+    "starting": PREPARING,
+    "pausing": "It pauses after this step.",
+    "stopping": "It is saved and ends.",
+}
+LATEST = "latest"
+QUICK_START = "quick_start"  # the recipe that is offered where another takes long
+TOO_MANY = 20  # parameters for each token of the text, from which a model learns it by heart
+MOST_RUNS = 50  # in the list to choose from
+
+
+def digest(part: Any) -> int:
+    """A short number that changes when a part of the page does."""
+    return zlib.crc32(json.dumps(part, cls=PlotlyJSONEncoder, sort_keys=True).encode())
+
+
+def curves(
+    lab: Lab, view: View, plan: dict[str, Any] | None, cursor: dict[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Figure and extendData of loss, perplexity and rate, and the new place in the curve."""
+    drawn = "" if view.state in BEFORE_CURVES and not view.step else view.run_id
+    key = f"{drawn} {view.attempt}" if drawn else f"plan-{digest(plan)}"
+    if not drawn and plan is None and "curve" in cursor:  # a value is wrong: keep what is drawn
+        return [no_update] * 6, {name: cursor[name] for name in ("curve", "n", "shown")}
+    if cursor.get("curve") != key:
+        return _whole(lab, view, plan, drawn, key)
+    points, n = lab.runs.since(drawn, cursor["n"]) if drawn else ([], 0)
+    if not points:
+        return [no_update] * 6, {name: cursor[name] for name in ("curve", "n", "shown")}
+    if not cursor["shown"] or cursor["shown"] + len(points) > REDRAW_AFTER:
+        return _whole(lab, view, plan, drawn, key)
+    curve = charts.curve_of(points)
+    added = [
+        no_update,
+        charts.loss_extension(curve),
+        no_update,
+        charts.perplexity_extension(curve),
+        no_update,
+        charts.rate_extension(curve),
+    ]
+    return added, {"curve": key, "n": n, "shown": cursor["shown"] + len(points)}
+
+
+def _whole(
+    lab: Lab, view: View, plan: dict[str, Any] | None, drawn: str, key: str
+) -> tuple[list[Any], dict[str, Any]]:
+    most = charts.MOST_POINTS
+    points, evaluated, n = lab.runs.thinned(drawn, most) if drawn else ([], [], 0)
+    curve = charts.curve_of(points, most, evaluated)
+    setup = view.setup if drawn else planned(plan)
+    vocabulary_size = view.vocabulary_size if drawn else (plan or {}).get("vocabulary_size", 0)
+    train = (setup or Setup()).train
+    seam = view.seams[-1].step if view.seams else 0
+    characters = setup is None or setup.data.tokenizer == "characters"
+    figures = [
+        charts.loss_figure(
+            curve, key, vocabulary_size, characters=characters, seams=words.seams(view.seams)
+        ),
+        charts.perplexity_figure(curve, key),
+        charts.rate_figure(curve, key, train.phases(seam), train.learning_rate),
+    ]
+    outputs = [part for figure in figures for part in (figure, no_update)]
+    return outputs, {"curve": key, "n": n, "shown": len(curve.steps)}
+
+
+def planned(plan: dict[str, Any] | None) -> Setup | None:
+    """The setup the form holds, when it is a valid one."""
+    return setup_from(plan["setup"]) if plan else None
+
+
+def state_line(view: View) -> list[Any]:
+    """The run's name and state, how far it is, and why it ended or what to know about it."""
+    share = view.step / view.steps if view.steps else 0.0
+    facts = []
+    if view.step:
+        facts.append(f"step {view.step:,} / {view.steps:,}")
+        if view.state in STEPPING:
+            facts.append(f"{words.compact(view.speed or 0)} tokens/s")
+            if view.remaining is not None:
+                facts.append(f"{words.clock(view.remaining)} left")
+        else:
+            facts.append(f"{words.clock(view.seconds)} of training")
+    if view.validation_loss is not None:
+        facts.append(f"validation {view.validation_loss:.3f}")
+    if view.accuracy is not None:
+        facts.append(f"{view.accuracy:.0%} of held-out problems solved")
+    state = view.doing or words.STATES[view.state]
+    return [
+        html.Div(
+            [
+                html.Span(view.run_id or "New model", className="run-name") if view.state else None,
+                html.Span(state, className=f"state state-{view.state or 'none'}"),
+                *[html.Span(fact, className="fact") for fact in facts],
+            ],
+            className="facts",
+        ),
+        html.Div(
+            html.Div(style={"width": f"{100 * share:.1f}%"}),
+            className="progress-line",
+            role="progressbar",
+            **{
+                "aria-label": "Steps done",
+                "aria-valuenow": f"{100 * share:.0f}",
+                "aria-valuemin": "0",
+                "aria-valuemax": "100",
+            },
+        ),
+        html.Div(view.reason, className="reason") if view.reason else None,
+        html.Div(view.note, className="note") if view.note else None,
+    ]
+
+
+def panel(view: View, plan: dict[str, Any] | None) -> list[Any]:
+    """Device, model, text and milestones of what is shown, or of what the form would make."""
+    shows_run = view.setup is not None and view.parameters > 0
+    setup = view.setup if shows_run else planned(plan)
+    corpus = view.corpus if shows_run else (plan or {}).get("corpus", "")
+    if setup is None:
+        return [_row("Model", "Correct the marked settings first.")]
+    parameters = view.parameters if shows_run else sum((plan or {})["breakdown"].values())
+    threads = view.threads if shows_run else ""
+    device = view.device or (plan or {}).get("device", "")
+    rows = [
+        _row("Model", f"{parameters:,} parameters"),
+        _row("Text", corpus),
+        _row(
+            "Device",
+            f"{device}, {threads or planned_threads(setup.train, device)}",
+        ),
+        _row("GPU", view.device_reason or (plan or {}).get("device_reason", "")),
+    ]
+    if view.bits_per_byte is not None:
+        nats, bits = f"{view.validation_loss:.3f}", f"{view.bits_per_byte:.3f}"
+        rows.append(_row("Validation", f"{nats} nats per token, {bits} bits per byte"))
+    if setup.data.tokenizer == "characters":
+        rows.append(_row("Milestones", _milestones(view.validation_loss)))
+    return rows
+
+
+def preflight(lab: Lab, view: View, plan: dict[str, Any] | None) -> tuple[list[Any], bool]:
+    """What pressing Start will cost, and whether to offer a recipe that takes less."""
+    setup = planned(plan)
+    if setup is None or view.state in BUSY:
+        return [], False
+    try:
+        cost = lab.costs.estimate(setup, (plan or {})["vocabulary_size"])
+    except ConfigError:
+        return [], False  # said at its control
+    facts = [f"{words.flops(cost.flops)} a step"]
+    if cost.memory is not None and cost.free is not None:
+        facts.append(f"{words.size(cost.memory)} of {words.size(round(cost.free, -9))} memory")
+    on_cpu = cost.memory is not None
+    time = "time is being measured" if on_cpu else "time not known before the first steps"
+    if cost.seconds is not None and cost.step_seconds is not None:
+        about = "" if cost.measured else "roughly "
+        time = f"{about}{words.duration(cost.seconds)}, {words.duration(cost.step_seconds)} a step"
+    lines = [
+        html.Div([html.Span("Before you start: ", className="quiet"), html.Strong(time)]),
+        html.Div(" · ".join(facts), className="quiet"),
+    ]
+    tokens = (plan or {})["tokens"]
+    if cost.parameters > TOO_MANY * tokens:
+        lines.append(
+            html.Div(
+                f"About {words.compact(tokens)} tokens are few for "
+                f"{words.compact(cost.parameters)} parameters: it will overfit.",
+                className="warn",
+            )
+        )
+    if cost.long:
+        lines.append(html.Div("That is long for this computer.", className="warn"))
+    return lines, cost.long and _takes_less(lab, cost, plan)
+
+
+def _takes_less(lab: Lab, cost: Estimate, plan: dict[str, Any] | None) -> bool:
+    """Whether Quick start, on the same kind of text, would be done much sooner."""
+    quick = load_recipes()[QUICK_START].setup
+    try:
+        seconds = lab.costs.estimate(quick, (plan or {})["vocabulary_size"]).seconds
+    except ConfigError:
+        return False
+    return seconds is None or cost.seconds is None or seconds < cost.seconds / 2
+
+
+def _row(name: str, value: Any) -> html.Div:
+    return html.Div([html.Dt(name), html.Dd(value)], className="row-pair")
+
+
+def _milestones(loss: float | None) -> list[Any]:
+    reached = [(limit, loss is not None and loss < limit) for limit in charts.MILESTONES]
+    return [
+        html.Span(
+            [
+                html.I(
+                    className="bi bi-check-circle-fill" if done else "bi bi-circle",
+                    **{"aria-hidden": "true"},
+                ),
+                f" {limit:.1f}",
+                html.Span(" reached" if done else " not yet", className="visually-hidden"),
+            ],
+            className="milestone" + (" reached" if done else ""),
+            title=charts.MILESTONES[limit],
+        )
+        for limit, done in reached
+    ]
+
+
+def memory() -> str:
+    """Memory of this process and what is left, coarse enough not to change at every poll."""
+    return (
+        f"{words.size(round(memory_used(), -7))} used, {words.size(round(memory_free(), -8))} free"
+    )
+
+
+def buttons(lab: Lab, view: View) -> dict[str, str]:
+    """Why each button cannot be pressed now; an empty reason means that it can.
+
+    `view` is the run that is shown; what runs is meant when that one does not.
+    """
+    run = lab.trainings.live(view.run_id) if view.run_id else lab.trainings.current
+    run = run if run and run.busy else lab.trainings.current
+    state = run.status.state if run and run.busy else None
+    full = _full(lab)
+    idle = "Nothing is running."
+    stopping = "It is saved and ends." if state == "stopping" else idle
+    reasons = {
+        "initialize": full,
+        "start": full,
+        "pause": "" if state in ("running", "paused") else WAITS.get(str(state), idle),
+        "stop": "" if state in BUSY and state != "stopping" else stopping,
+        "start_over": "" if state in BUSY and state != "stopping" else stopping,
+    }
+    if state is None and view.state in RESUMABLE and view.step and not view.field:
+        reasons["pause"] = full
+    return reasons
+
+
+def _full(lab: Lab) -> str:
+    """Why nothing more can start now; empty when it can."""
+    if lab.trainings.has_room():
+        return ""
+    elsewhere, run = lab.trainings.elsewhere(), lab.trainings.current
+    if elsewhere and not (run and run.busy):
+        return (
+            f"{elsewhere.id} is being trained by another program on this folder; "
+            "it can only be ended there (Ctrl-C)."
+        )
+    name = (run.status.run_id if run else "") or "A training"
+    state = run.status.state if run else "running"
+    if state in ("preparing", "starting"):
+        return PREPARING
+    way = "resume or stop it" if state == "paused" else "stop it first"
+    return f"{name} is {state}: {way}, or add to the queue."
+
+
+def offer(lab: Lab, dismissed: Any) -> str:
+    """What to say of runs that were cut off; empty when there is nothing to offer."""
+    cut_off = lab.trainings.interrupted()
+    if not cut_off or not lab.trainings.has_room() or cut_off[0].id == dismissed:
+        return ""
+    first, rest = cut_off[0], len(cut_off) - 1
+    more = f" {rest} more on the Runs tab." if rest else ""
+    at = f"at step {first.step:,} of {first.steps:,}"
+    points = lab.runs.open(first.id).resume_points()
+    begins = f"after step {step_of(points[0]):,}, its newest save" if points else "from its start"
+    return f"{first.name} was interrupted {at}. It goes on {begins}.{more}"
+
+
+def run_options(runs: list[RunSummary]) -> list[dict[str, str]]:
+    """The runs to choose from."""
+    options = [{"value": LATEST, "label": "Latest run"}]
+    for run in runs[:MOST_RUNS]:
+        loss = "" if run.validation_loss is None else f" · {run.validation_loss:.3f}"
+        if run.bits_per_byte is not None:  # the one number that compares across tokenizers
+            loss += f" ({run.bits_per_byte:.2f} bits/byte)"
+        options.append({"value": run.id, "label": f"{run.name} · {run.state}{loss}"})
+    return options
