@@ -15,18 +15,20 @@ from transformer_lab.exchange.errors import ExportRefusedError, ImportRefusedErr
 from transformer_lab.exchange.run_folder import flush_file
 from transformer_lab.runs.events import is_sound
 from transformer_lab.runs.opening import opened_to_read
-from transformer_lab.runs.tables import STEPS, TABLES, sound, sound_rows
+from transformer_lab.runs.tables import (
+    INDEX,
+    METRICS,
+    SCHEMA,
+    TABLES,
+    TABLES_ONLY,
+    VERSION,
+    sound,
+    sound_rows,
+    version_of,
+)
 
-DATABASE = "metrics.sqlite"
+DATABASE = METRICS
 LONGEST = 16_000_000  # bytes of one value or row
-INDEX = """CREATE INDEX evaluations ON steps (step, validation_loss)
-    WHERE validation_loss IS NOT NULL"""
-TABLES_ONLY = f"""
-CREATE TABLE steps ({next(iter(STEPS))} INTEGER PRIMARY KEY, {", ".join(list(STEPS)[1:])});
-CREATE TABLE samples (step INTEGER, time REAL, prompt TEXT, text TEXT);
-CREATE TABLE events (time REAL, step INTEGER, kind TEXT, detail TEXT);
-"""
-SCHEMA = f"{TABLES_ONLY}{INDEX};"
 ORDERS = {"steps": "step", "samples": "rowid", "events": "rowid"}
 # A table as the lab makes them: names and plain types. No checks, defaults or computed columns.
 COLUMN = r"\w+(?: (?:INTEGER|REAL|TEXT))?(?: PRIMARY KEY)?"
@@ -87,7 +89,7 @@ def salvage_database(run_folder: Path, target: Path) -> str:
         reason = str(error).rstrip(".")
     target.unlink(missing_ok=True)
     with contextlib.closing(sqlite3.connect(target)) as new, new:
-        new.executescript(f"BEGIN; {SCHEMA}")
+        new.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION};")
         counts = [f"{_salvaged(run_folder / DATABASE, new, name):,} {name}" for name in TABLES]
     return f"Of {DATABASE} only what can be read is here ({', '.join(counts)}): {reason}."
 
@@ -118,6 +120,7 @@ def rebuild_database(source: Path, target: Path) -> None:
     """A new database with the rows of a foreign one. Raises ImportRefusedError."""
     try:
         with reading(source, foreign=True) as old:
+            version_of(old)
             columns = _checked_schema(old)
             for table, names in columns.items():
                 _check_rows(old, table, names)
@@ -129,6 +132,7 @@ def rebuild_database(source: Path, target: Path) -> None:
                     for table, names in columns.items():
                         _copy_rows(old, new, table, names)
                     new.execute(INDEX)
+                    new.execute(f"PRAGMA user_version = {VERSION}")
     except sqlite3.Error as error:
         raise ImportRefusedError(f"{DATABASE} is damaged: {error}.") from error
     flush_file(target)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from transformer_lab.exchange.database import DATABASE, copy_database, reading
+from transformer_lab.runs.tables import STEPS
 
 
 def write_metrics_csv(run_folder: Path, stream: BinaryIO) -> None:
@@ -25,9 +26,8 @@ def write_metrics_csv(run_folder: Path, stream: BinaryIO) -> None:
 def csv_lines(database: Path) -> Iterator[bytes]:
     """The lines of the table, one step after another; what was not measured is empty."""
     with reading(database) as connection:
-        rows = connection.execute("SELECT * FROM steps ORDER BY step")
-        yield _line([column[0] for column in rows.description])
-        for row in rows:
+        yield _line(STEPS)
+        for row in connection.execute(f"SELECT {', '.join(STEPS)} FROM steps ORDER BY step"):
             yield _line(row)
 
 

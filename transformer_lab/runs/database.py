@@ -11,12 +11,13 @@ import logging
 import sqlite3
 import time
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock
 
+from transformer_lab.runs.tables import METRICS, STEPS, insertion, migrate
 from transformer_lab.training import Change, StepMetrics
 
 log = logging.getLogger(__name__)
@@ -39,20 +40,12 @@ RECORDED: tuple[State, ...] = (
     "running", "paused", "finished", "stopped", "failed", "interrupted"
 )  # fmt: skip
 UNFINISHED = ("running", "paused")
-METRICS = "metrics.sqlite"
 # Kinds of events that are made again.
 CHANGES = ("learning_rate", "micro_batch", "uncompiled", "threads")
-COLUMNS = [item.name for item in fields(StepMetrics)]
-SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS steps ({COLUMNS[0]} INTEGER PRIMARY KEY, {", ".join(COLUMNS[1:])});
-CREATE TABLE IF NOT EXISTS samples (step INTEGER, time REAL, prompt TEXT, text TEXT);
-CREATE TABLE IF NOT EXISTS events (time REAL, step INTEGER, kind TEXT, detail TEXT);
-CREATE INDEX IF NOT EXISTS evaluations ON steps (step, validation_loss)
-    WHERE validation_loss IS NOT NULL;
-"""
-INSERT_STEP = f"INSERT OR REPLACE INTO steps VALUES ({', '.join('?' * len(COLUMNS))})"
-INSERT_SAMPLE = "INSERT INTO samples VALUES (?, ?, ?, ?)"
-INSERT_EVENT = "INSERT INTO events VALUES (?, ?, ?, ?)"
+COLUMNS = [*STEPS]
+INSERT_STEP = insertion("steps", replace=True)
+INSERT_SAMPLE = insertion("samples")
+INSERT_EVENT = insertion("events")
 COMMIT_SECONDS = 0.25
 COMMIT_STEPS = 50
 
@@ -81,7 +74,7 @@ def connect(folder: Path, *, new: bool = False) -> sqlite3.Connection:
 
 
 class RunWriter:
-    """The pen of a run: holds its lock until `close`. For one thread only.
+    """Writes the metrics of a run, and holds its lock until `close`. For one thread only.
 
     Raises filelock.Timeout when another process holds it.
     """
@@ -95,7 +88,7 @@ class RunWriter:
         try:
             self._database = connect(folder, new=new)
             try:
-                self._database.executescript(SCHEMA)
+                migrate(self._database)
             except BaseException:
                 self._database.close()
                 raise

@@ -12,6 +12,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from transformer_lab.runs.tables import version_of
+
 PATIENCE = 5.0  # seconds to wait for another process that is writing
 # What sqlite answers where it may not write beside a database.
 UNWRITABLE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
@@ -19,7 +21,9 @@ UNWRITABLE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 
 @contextlib.contextmanager
 def opened_to_read(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that makes no new database. Raises sqlite3.Error, OSError for a full disk.
+    """A connection that makes no new database.
+
+    Raises sqlite3.Error, NewerVersionError among them, and OSError for a full disk.
 
     The last reader to leave tidies up the files beside it, so it may write where it can.
     """
@@ -53,4 +57,5 @@ def _connected(path: Path, wishes: str) -> Iterator[sqlite3.Connection]:
     database = sqlite3.connect(f"{path.absolute().as_uri()}?{wishes}", uri=True, timeout=PATIENCE)
     with contextlib.closing(database):
         database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        version_of(database)
         yield database

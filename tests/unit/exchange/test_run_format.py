@@ -1,19 +1,23 @@
 """The format of a run: what was written once must stay readable, and be described."""
 
+import contextlib
 import io
 import json
 import re
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
 
+import transformer_lab
 from transformer_lab.exchange import read_archive, script_text, write_archive
 from transformer_lab.exchange.run_folder import read_manifest
 from transformer_lab.generation import SampleConfig, write
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.training.saves import Progress, newest_save
-from transformer_lab.runs.database import CHANGES, COLUMNS
+from transformer_lab.runs.database import CHANGES, COLUMNS, RunWriter
+from transformer_lab.runs.tables import VERSION, insertion
 from transformer_lab.text.tokenizers import TOKENIZERS
 
 FORMAT_1 = Path(__file__).parents[1] / "fixtures" / "format_1"
@@ -76,6 +80,46 @@ def test_an_archive_of_format_1_still_comes_in(lab, tmp_path):
     assert lab.runs.since("came-1")[0] == lab.runs.since("kept-1")[0]
     assert lab.runs.view("came-1").sample == lab.runs.view("kept-1").sample
     assert lab.runs.open("came-1").about == lab.runs.open("kept-1").about
+
+
+def version_of(folder):
+    with contextlib.closing(sqlite3.connect(folder / "metrics.sqlite")) as database:
+        return database.execute("PRAGMA user_version").fetchone()[0]
+
+
+def test_a_database_says_its_version_and_an_old_one_is_brought_up_to_date(lab, tmp_path):
+    old = tmp_path / "runs" / "kept-1"
+    assert version_of(old) == 0
+    before = lab.runs.since("kept-1")[0]
+    RunWriter(old).close()
+    assert version_of(old) == VERSION
+    assert lab.runs.since("kept-1")[0] == before
+    stream = io.BytesIO()
+    write_archive(old, stream)
+    read_archive(stream, tmp_path / "runs", "came-1")
+    assert version_of(tmp_path / "runs" / "came-1") == VERSION
+
+
+def test_a_database_of_a_newer_lab_is_refused_in_a_sentence_and_left_as_it_is(lab, tmp_path):
+    folder = tmp_path / "runs" / "kept-1"
+    with contextlib.closing(sqlite3.connect(folder / "metrics.sqlite")) as database:
+        database.execute(f"PRAGMA user_version = {VERSION + 1}")
+    (summary,) = lab.runs.store.list()
+    assert summary.state == "damaged"
+    assert "update Transformer Lab" in summary.reason
+    with pytest.raises(sqlite3.DatabaseError, match="update Transformer Lab"):
+        RunWriter(folder)
+    assert version_of(folder) == VERSION + 1
+
+
+def test_every_statement_names_its_columns():
+    assert insertion("samples") == (
+        "INSERT INTO samples (step, time, prompt, text) VALUES (?, ?, ?, ?)"
+    )
+    for path in Path(transformer_lab.__file__).parent.rglob("*.py"):
+        code = path.read_text(encoding="utf-8")
+        if path.name not in ("script.py", "notebook.py"):
+            assert not re.search(r"INSERT [\w ]*INTO \w+ VALUES|SELECT \*", code), path
 
 
 def test_everything_on_disk_is_described():
