@@ -35,7 +35,6 @@ from transformer_lab.runs.database import (
     CHANGES,
     INSERT_EVENT,
     INSERT_SAMPLE,
-    METRICS,
     UNFINISHED,
     Sample,
     State,
@@ -45,7 +44,7 @@ from transformer_lab.runs.events import StateEvent, event_value, is_sound
 from transformer_lab.runs.files import AboutRecord, read_manifest, stored_tokenizer
 from transformer_lab.runs.opening import opened_to_read
 from transformer_lab.runs.record import RecordError, mended, parsed
-from transformer_lab.runs.tables import STEPS, sound, sound_rows
+from transformer_lab.runs.tables import METRICS, STEPS, sound, sound_rows
 from transformer_lab.settings import shown
 from transformer_lab.text.library import printable
 from transformer_lab.text.tokenizers import Tokenizer

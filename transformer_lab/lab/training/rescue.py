@@ -8,8 +8,9 @@ from pathlib import Path
 
 from transformer_lab.exchange import write_archive
 from transformer_lab.exchange.database import copy_database
-from transformer_lab.runs.database import METRICS, RunWriter
+from transformer_lab.runs.database import RunWriter
 from transformer_lab.runs.run import Run
+from transformer_lab.runs.tables import METRICS
 
 
 @contextlib.contextmanager
