@@ -40,6 +40,21 @@ class Setup:
     train: TrainConfig = field(default_factory=TrainConfig)
     sample: SampleConfig = field(default_factory=SampleConfig)
 
+    def __post_init__(self) -> None:
+        """Check what groups ask of one another. Raises ConfigError."""
+        piece, length = self.train.piece, self.model.sequence_length
+        if piece % length:
+            raise ConfigError(
+                "train.piece",
+                f"Piece Length {piece:,} cannot be cut into sequences of {length:,} tokens: choose "
+                f"a multiple of {length:,}, or 0.",
+            )
+
+    @property
+    def longest_piece(self) -> int:
+        """How many tokens are taken from the text at once."""
+        return max(self.model.sequence_length, self.train.piece)
+
     def to_mapping(self) -> dict[str, dict[str, Any]]:
         """Plain values by group and name, as a recipe writes them."""
         return asdict(self)

@@ -147,6 +147,12 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--steps", required=True, help="how many more")
     sub.add_argument("--json", action="store_true", help="one JSON object a line")
 
+    sub = command("compare", "compare", "Race models on one question and say what can be told.")
+    sub.add_argument("question", metavar="QUESTION", help="a ready question's name or a .toml file")
+    sub.add_argument("--quick", action="store_true", help="with its quick preset: minutes")
+    sub.add_argument("--seeds", help="how many, instead of the question's")
+    sub.add_argument("--json", action="store_true", help="one JSON object a line")
+
     sub = command("export", "exchange", "Write a run to a file, to keep or to use elsewhere.")
     sub.add_argument("name", metavar="RUN", help="a run's name, or latest")
     sub.add_argument("--as", dest="form", choices=FORMS, default="run.zip", help="(%(default)s)")

@@ -76,7 +76,7 @@ def _follow(lab: Lab, *, as_json: bool) -> int:
     run = lab.trainings.current
     assert run is not None
     printer = _Printer(as_json=as_json)
-    asked, named, stopping, room = _signals(), False, False, _Room(lab)
+    asked, named, stopping, room = signals(), False, False, _Room(lab)
     while not run.ended:
         time.sleep(0.1)
         if asked.is_set() and not stopping:
@@ -136,7 +136,7 @@ def _say(words: str) -> None:
     print(f"transformer-lab: {words}", file=sys.stderr)
 
 
-def _signals() -> threading.Event:
+def signals() -> threading.Event:
     """Set by the first Ctrl-C or SIGTERM; a second one ends the program as usual."""
     asked = threading.Event()
 

@@ -55,11 +55,13 @@ class Picture:
 class Plot:
     """Everything a chart needs; the page adds only colours. Pictures stand in rows by `columns`.
 
+    `points` are series of one point each, with their ranges.
+
     `x_log` is for numbers that are spread over orders of magnitude.
     """
 
     title: str
-    kind: Literal["line", "bar", "image"]
+    kind: Literal["line", "points", "bar", "image"]
     x_label: str = ""
     y_label: str = ""
     x_log: bool = False

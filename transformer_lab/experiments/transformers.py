@@ -48,13 +48,17 @@ from transformer_lab.training.optimizers import OPTIMIZERS
 class Seen:
     """How one racer stands: its metrics so far; once it has ended, what it writes, or what failed.
 
-    `parameters` counts its weights, 0 while it is not made yet.
+    `parameters` counts its weights, 0 while it is not made yet; `bytes_per_token` is how much text
+    a token of its validation text stands for, 0 where that is not known yet; `stopped` says that a
+    person ended it.
     """
 
     metrics: Sequence[StepMetrics]
     parameters: int
     text: str = ""
     failed: str = ""
+    bytes_per_token: float = 0.0
+    stopped: bool = False
 
 
 # Trains models with these setups in turn, and yields often how each of them stands; nothing while
@@ -143,11 +147,14 @@ def in_turn(setups: Mapping[str, Setup], encoded: EncodedCorpus) -> Iterator[Map
                 if point is not None:
                     metrics[name].append(point)
                     continue
-                end = {"text": written(models[name], encoded.tokenizer, setups[name])}
+                text, failed = written(models[name], encoded.tokenizer, setups[name]), ""
             except NonFiniteLossError as error:
-                end = {"failed": str(error)}
+                text, failed = "", str(error)
             ended[name] = Seen(
-                metrics=metrics[name], parameters=count_parameters(models[name]), **end
+                metrics=metrics[name],
+                parameters=count_parameters(models[name]),
+                text=text,
+                failed=failed,
             )
         yield standing()
 
@@ -157,7 +164,7 @@ def training(model: GPT, setup: Setup, encoded: EncodedCorpus) -> Iterator[StepM
     config, length = setup.train, setup.model.sequence_length
     texts = [torch.from_numpy(text) for text in (encoded.training, encoded.validation)]
     batches, validation = (
-        Batches(text, config.batch_size, length, seed)
+        Batches(text, config.batch_size, length, seed, config.piece)
         for text, seed in zip(texts, (config.seed, 0), strict=True)
     )
     return train(model, OPTIMIZERS[config.optimizer](model, config), batches, validation, config)

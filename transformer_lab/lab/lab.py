@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from transformer_lab.lab.experiments.comparisons import Comparisons
 from transformer_lab.lab.experiments.settlings import Settlings
 from transformer_lab.lab.experiments.studies import Studies
 from transformer_lab.lab.home import writing_problem
@@ -36,7 +37,7 @@ class Lab:
 
     `trainings` starts and steers, `runs` are those there are, `models` what they made, `texts` what
     they learn from, `inspector` looks inside, `writings` writes, `studies` are experiments under
-    way, `costs` says beforehand what a training takes.
+    way, `comparisons` races on one question, `costs` says beforehand what a training takes.
 
     In a folder that cannot be written to, what is there can be read, and nothing can be started.
     Raises ConfigError("home") when there is no such folder and none can be made.
@@ -63,6 +64,7 @@ class Lab:
         self.writings = Writings(self.jobs, self.models.stored, self.shelves)
         self.studies = Studies(self.jobs, self.trainings, self.costs, home)
         self.settlings = Settlings(self.jobs, self.runs, self.models)
+        self.comparisons = Comparisons(self.jobs, self.trainings, self.costs, home)
 
     def close(self) -> None:
         """Save what runs, to be resumed later, and end all threads."""

@@ -39,7 +39,7 @@ class Trial:
     failed.
     """
 
-    def __init__(self, key: str, settings: Config) -> None:
+    def __init__(self, key: str, settings: Any) -> None:
         self.id = uuid.uuid4().hex[:12]
         self.key = key
         self.settings = settings

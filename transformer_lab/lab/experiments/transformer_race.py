@@ -1,7 +1,7 @@
 """The race of transformers as trainings of the lab: each lane is a run that can be opened later."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -33,10 +33,10 @@ def race_transformers(
 
 
 def on_the_worker(
-    trainings: Trainings, setups: Mapping[str, Setup]
-) -> Iterator[Mapping[str, Seen]]:
+    trainings: Trainings, setups: Mapping[str, Setup], called: str = NAME, *, numbered: bool = True
+) -> Generator[Mapping[str, Seen], None, None]:
     """One race of the lab; it is stopped when whoever looks on stops looking."""
-    while not (name := begun(trainings, setups)):
+    while not (name := begun(trainings, setups, called, numbered=numbered)):
         yield {}
         time.sleep(LOOK_SECONDS)
     try:
@@ -49,10 +49,12 @@ def on_the_worker(
         trainings.stop_race(name)
 
 
-def begun(trainings: Trainings, setups: Mapping[str, Setup]) -> str:
+def begun(
+    trainings: Trainings, setups: Mapping[str, Setup], called: str = NAME, *, numbered: bool = True
+) -> str:
     """The name of the race; empty while something else is training."""
     try:
-        return trainings.race(NAME, setups)
+        return trainings.race(called, setups, numbered=numbered)
     except LabError:
         return ""
 
@@ -64,6 +66,8 @@ def seen(run: LiveRun) -> Seen:
         metrics=run.stream.since()[0],
         parameters=run.parameters,
         failed=run.status.reason or "it was stopped" if failed else "",
+        stopped=failed and run.status.state != "failed",
+        bytes_per_token=run.made.encoded.bytes_per_token if run.made else 0.0,
     )
 
 

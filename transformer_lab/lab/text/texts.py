@@ -176,7 +176,7 @@ class Texts:
         )
         if config.tokenizer == "characters":  # for others it shows once there are tokens
             halves = parts(corpus, config.validation_share)
-            check_length(*halves, corpus.title, setup.model.sequence_length, SHORTEST)
+            check_length(*halves, corpus.title, setup.longest_piece, SHORTEST)
         tokens = corpus.characters / CHARACTERS_PER_TOKEN[config.tokenizer]
         return TextFacts(corpus, size, tokens)
 
@@ -332,8 +332,7 @@ def learned_from(setup: Setup, manifest: Mapping[str, Any]) -> str:
 
 
 def _long_enough(corpus: Corpus, encoded: EncodedCorpus, setup: Setup) -> Corpus:
-    length = setup.model.sequence_length
-    check_length(encoded.training, encoded.validation, corpus.title, length, SHORTEST)
+    check_length(encoded.training, encoded.validation, corpus.title, setup.longest_piece, SHORTEST)
     return corpus
 
 

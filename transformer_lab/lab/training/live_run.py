@@ -586,6 +586,7 @@ class LiveRun(Lifecycle):
             self.setup.train.batch_size,
             self.setup.model.sequence_length,
             seed,
+            self.setup.train.piece,
         )
 
     def _manifest(self, made: Made) -> dict[str, Any]:

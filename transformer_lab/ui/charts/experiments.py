@@ -32,7 +32,7 @@ BAND = 0.16  # opacity
 
 def figure(plot: Any, name: str = "none") -> go.Figure:
     """The chart of a plot; `name` keeps its zoom while the same plot is shown."""
-    draw = {"line": _lines, "bar": _bars, "image": put_pictures}[plot.kind]
+    draw = {"line": _lines, "points": _points, "bar": _bars, "image": put_pictures}[plot.kind]
     title = _wrapped(plot.title, TITLE_WIDTH)
     made = figure_with_title(title, name)
     made.update_layout(
@@ -92,6 +92,31 @@ def _under(made: go.Figure, plot: Any, drawn: int) -> None:
 def _lines(made: go.Figure, plot: Any) -> None:
     for place, series in enumerate(plot.series):
         _line(made, series, place)
+    _dress(made, plot)
+
+
+def _points(made: go.Figure, plot: Any) -> None:
+    """One mark for each series, with its range."""
+    for place, series in enumerate(plot.series):
+        made.add_scatter(
+            x=_short(series.x),
+            y=_short(series.y),
+            error_y=_errors(series),
+            name=_wrapped(series.name, LEGEND_WIDTH),
+            mode="markers",
+            marker={
+                "size": 9,
+                "symbol": MARKS[place % len(MARKS)],
+                "color": PALETTE[place % len(PALETTE)],
+            },
+            hovertemplate="%{y:.4~g} at %{x:.4~s}<extra>%{fullData.name}</extra>",
+        )
+    _dress(made, plot)
+    made.update_layout(hovermode="closest")
+
+
+def _dress(made: go.Figure, plot: Any) -> None:
+    """The axes, the levels to compare with and the legend of lines and points."""
     made.update_xaxes(title={"text": plot.x_label, "standoff": 4, "font": {"size": 11}})
     if plot.x_log:
         made.update_xaxes(type="log", dtick="D2", tickformat="~g")

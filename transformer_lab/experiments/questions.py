@@ -1,0 +1,43 @@
+"""Ready questions: TOML files in recipes/questions/. To add one, drop a file there."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformer_lab.experiments.comparison import Comparison, comparison_from
+from transformer_lab.packaged import packaged
+from transformer_lab.settings import ConfigError
+
+
+def load_question(path: Path, *, quick: bool = False) -> Comparison:
+    """Read one question. Raises ConfigError that names the file, the key and the value."""
+    try:
+        content: Mapping[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError("question", f"There is no question file {path}.") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError("question", f"{path} is not a readable TOML file: {error}.") from error
+    try:
+        return comparison_from(content, path.stem, quick=quick)
+    except ConfigError as error:
+        raise ConfigError(error.field, f"{path.name}: {error}") from error
+
+
+def load_questions(*, quick: bool = True) -> dict[str, Comparison]:
+    """All questions that come with the lab, in their order."""
+    paths = (packaged("recipes") / "questions").glob("*.toml")
+    found = [load_question(path, quick=quick) for path in paths]
+    return {one.slug: one for one in sorted(found, key=lambda one: (one.order, one.title))}
+
+
+def find_question(name: str, *, quick: bool = False) -> Comparison:
+    """A question by its name or by the path of a file. Raises ConfigError."""
+    ready = {path.stem: path for path in sorted((packaged("recipes") / "questions").glob("*.toml"))}
+    if name in ready:
+        return load_question(ready[name], quick=quick)
+    if name.endswith(".toml"):
+        return load_question(Path(name), quick=quick)
+    raise ConfigError(
+        "question", f"There is no question {name!r}: choose {', '.join(ready)}, or a .toml file."
+    )

@@ -1,0 +1,307 @@
+"""Comparisons under way: their lanes race on the worker, and what was measured is kept on disk."""
+
+import contextlib
+import json
+import logging
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from transformer_lab.experiments.comparing import compare, whole_seeds
+from transformer_lab.experiments.comparison import Comparison, comparison_from
+from transformer_lab.experiments.comparison_result import Cell, Outcome
+from transformer_lab.experiments.experiment import Partial
+from transformer_lab.experiments.transformers import Seen
+from transformer_lab.lab.experiments.studies import Trial, TrialState
+from transformer_lab.lab.experiments.transformer_race import on_the_worker
+from transformer_lab.lab.jobs import Jobs
+from transformer_lab.lab.training.continuing import LabError
+from transformer_lab.lab.training.estimate import MARGIN, PER_PARAMETER
+from transformer_lab.lab.training.live_run import LiveRun
+from transformer_lab.lab.training.pace import Pace
+from transformer_lab.lab.training.trainings import Trainings
+from transformer_lab.recipes import Setup
+from transformer_lab.runs.comparison import ComparisonRecord
+from transformer_lab.runs.record import RecordError, checked
+from transformer_lab.settings import ConfigError
+
+log = logging.getLogger(__name__)
+FORMAT = 1
+FOLDER = "comparisons"
+LARGEST = 20_000_000  # bytes of a file that is read
+NAME = re.compile(r"(.+)-(\d+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a comparison will take: seconds in all, None while unknown.
+
+    And the bytes of memory beside those that are `free`, both None on a GPU.
+    """
+
+    seconds: float | None
+    memory: float | None
+    free: float | None
+
+
+class Asked(Trial):
+    """A comparison that was started, here or before the lab was opened."""
+
+    def __init__(self, name: str, comparison: Comparison) -> None:
+        super().__init__(name, comparison)
+        self.paused = False
+        self.stored = False
+
+    @property
+    def comparison(self) -> Comparison:
+        """The question."""
+        return self.settings
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What was measured so far."""
+        return self.latest.result if self.latest else None
+
+    @property
+    def whole(self) -> bool:
+        """Whether every seed has been raced to its end."""
+        found = self.outcome
+        if found is None:
+            return False
+        return len(whole_seeds(found)) == self.comparison.seeds * len(self.comparison.lanes)
+
+    @property
+    def state(self) -> TrialState:
+        """Whether it still measures, or how it ended."""
+        if self.stored:
+            return "done" if self.whole else "stopped"
+        return super().state
+
+    @property
+    def busy(self) -> bool:
+        """Whether more may come."""
+        return not self.stored and super().busy
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been measuring."""
+        return 0.0 if self.stored else super().seconds
+
+
+class Comparisons:
+    """Starts, pauses and stops comparisons, one at a time, and keeps their results."""
+
+    def __init__(self, jobs: Jobs, trainings: Trainings, costs: Pace, home: Path) -> None:
+        self._jobs, self._trainings, self._costs = jobs, trainings, costs
+        self._texts = trainings.texts
+        self._folder = home / FOLDER
+        self._lock = threading.Lock()
+        self._asked: dict[str, Asked] = {}
+        for path in sorted(self._folder.glob("*.json"), key=_changed):
+            with contextlib.suppress(RecordError, ConfigError, OSError, ValueError):
+                self._asked[path.stem] = _read(path)
+
+    def start(self, comparison: Comparison) -> Asked:
+        """Race its lanes. Raises ConfigError, and LabError while another one is under way."""
+        self.check(comparison)
+        with self._lock:
+            self._refuse_if_busy()
+            return self._begin(Asked(self._free_name(comparison.slug), comparison), [])
+
+    def go_on(self, name: str) -> Asked:
+        """Measure what is missing of one that was stopped. Raises ConfigError and LabError."""
+        before = self.find(name)
+        if before is None or before.whole:
+            raise LabError("There is nothing left to measure in this comparison.")
+        self.check(before.comparison)
+        kept = whole_seeds(before.outcome) if before.outcome else []
+        with self._lock:
+            self._refuse_if_busy()
+            return self._begin(Asked(before.key, before.comparison), kept)
+
+    def _begin(self, asked: Asked, kept: Sequence[Cell]) -> Asked:
+        partials = compare(asked.comparison, lambda setups: self._race(asked, setups), kept)
+        measuring = asked.measure(self._keeping(asked, partials))
+        asked.job = self._jobs.start(f"Comparison {asked.key}", measuring)
+        self._asked.pop(asked.key, None)
+        self._asked[asked.key] = asked  # the one started last is the last of them
+        return asked
+
+    def _refuse_if_busy(self) -> None:
+        if busy := next((one for one in self._asked.values() if one.busy), None):
+            raise LabError(f"“{busy.comparison.title}” is being compared: stop it first, or wait.")
+
+    def _race(self, asked: Asked, setups: Mapping[str, Setup]) -> Iterator[Mapping[str, Seen]]:
+        """One seed's race, which is held while the comparison is paused."""
+        seed = next(iter(setups.values())).train.seed
+        standing = on_the_worker(
+            self._trainings, self._at_hand(setups), f"{asked.key}.{seed}", numbered=False
+        )
+        with contextlib.closing(standing):
+            for seen in standing:
+                self._hold(asked)
+                yield seen
+
+    def _keeping(
+        self, asked: Asked, partials: Iterator[Partial[Outcome]]
+    ) -> Iterator[Partial[Outcome]]:
+        """Write down what was measured whenever a seed is whole, and at the end."""
+        seeds = 0
+        try:
+            for partial in partials:
+                yield partial
+                if (whole := len(whole_seeds(partial.result))) != seeds:
+                    seeds = whole
+                    self._write(asked.key, partial.result)
+        finally:
+            if asked.latest:
+                self._write(asked.key, asked.latest.result)
+
+    def _at_hand(self, setups: Mapping[str, Setup]) -> dict[str, Setup]:
+        """The same, each with a text that can be used now: all of a race read the same one."""
+        texts = self._texts
+        return {
+            name: replace(setup, data=replace(setup.data, corpus=texts.at_hand(setup.data.corpus)))
+            for name, setup in setups.items()
+        }
+
+    # --- steering it --------------------------------------------------------------------------
+
+    def pause(self, name: str) -> None:
+        """Let its lanes rest; they go on with `resume`."""
+        if asked := self._busy(name):
+            asked.paused = True
+            self._hold(asked)
+
+    def resume(self, name: str) -> None:
+        """Let its lanes go on."""
+        if asked := self._busy(name):
+            asked.paused = False
+            for run in self._lanes(asked):
+                if run.status.state in ("paused", "pausing"):
+                    with contextlib.suppress(LabError):
+                        self._trainings.resume(run.status.run_id)
+
+    def stop(self, name: str) -> None:
+        """End it; what it has measured stays."""
+        asked = self._busy(name)
+        if asked and asked.job:
+            asked.job.stop()
+
+    def _hold(self, asked: Asked) -> None:
+        for run in self._lanes(asked) if asked.paused else []:
+            if run.status.state == "running":
+                with contextlib.suppress(LabError):  # it has just ended
+                    self._trainings.pause(run.status.run_id)
+
+    def _lanes(self, asked: Asked) -> list[LiveRun]:
+        """Its lanes in the worker's hands."""
+        names = [f"{asked.key}.{seed + 1}" for seed in range(asked.comparison.seeds)]
+        return [run for name in names for run in self._trainings.racing(name)]
+
+    def _busy(self, name: str) -> Asked | None:
+        asked = self.find(name)
+        return asked if asked and asked.busy else None
+
+    # --- what there is ------------------------------------------------------------------------
+
+    def find(self, name: object) -> Asked | None:
+        """A comparison by its name."""
+        return self._asked.get(name) if isinstance(name, str) else None
+
+    def newest(self, slug: object = None) -> Asked | None:
+        """The one that runs or was started last, of all or of one question."""
+        found = [one for one in self._asked.values() if slug in (None, one.comparison.slug)]
+        return next((one for one in found if one.busy), found[-1] if found else None)
+
+    def delete(self, name: str) -> None:
+        """Forget what was measured; its runs are deleted by themselves. Raises LabError."""
+        if self._busy(name):
+            raise LabError(f"{name} is being compared: stop it first.")
+        with self._lock:
+            self._asked.pop(name, None)
+        with contextlib.suppress(OSError):
+            (self._folder / f"{name}.json").unlink(missing_ok=True)
+
+    # --- before it starts ---------------------------------------------------------------------
+
+    def check(self, comparison: Comparison) -> None:
+        """What can be known at once to be wrong. Raises ConfigError."""
+        cost = self.cost(comparison)
+        if cost.memory is not None and cost.free is not None and cost.memory > cost.free:
+            raise ConfigError(
+                "lanes",
+                f"All lanes together need about {cost.memory / 1e9:.1f} GB of memory and "
+                f"{cost.free / 1e9:.1f} GB are free: race fewer lanes, or smaller models.",
+            )
+
+    def cost(self, comparison: Comparison) -> Cost:
+        """How long all of it takes here, and how much memory. Raises ConfigError."""
+        found = [
+            self._costs.estimate(setup, self._texts.facts(setup).vocabulary_size)
+            for setup in self._at_hand(comparison.lanes).values()
+        ]
+        seconds = [one.seconds for one in found if one.seconds is not None]
+        whole = sum(seconds) * comparison.seeds if len(seconds) == len(found) else None
+        # Lanes are advanced in turn: one computes while the others only keep what they have.
+        kept = [MARGIN * PER_PARAMETER * one.parameters for one in found]
+        needed = [one.memory for one in found if one.memory is not None]
+        if len(needed) < len(found):
+            return Cost(seconds=whole, memory=None, free=None)
+        most = max(need - own for need, own in zip(needed, kept, strict=True))
+        return Cost(seconds=whole, memory=sum(kept) + most, free=found[0].free)
+
+    # --- on disk ------------------------------------------------------------------------------
+
+    def _free_name(self, slug: str) -> str:
+        slug = re.sub(r"[^A-Za-z0-9_]+", "-", slug).strip("-") or "comparison"
+        races = {run.race.rpartition(".")[0] for run in self._trainings.runs()}
+        taken = races | set(self._asked)
+        numbers = [int(m[2]) for name in taken if (m := NAME.fullmatch(name)) and m[1] == slug]
+        return f"{slug}-{max(numbers, default=0) + 1}"
+
+    def _write(self, name: str, outcome: Outcome) -> None:
+        one = outcome.comparison
+        content: dict[str, Any] = {
+            "format": FORMAT,
+            "slug": one.slug,
+            "quick": one.quick,
+            "content": one.content,
+            "cells": [asdict(cell) for cell in outcome.cells],
+        }
+        try:
+            self._folder.mkdir(exist_ok=True)
+            staged = self._folder / f".{name}.part"
+            staged.write_text(json.dumps(content, default=str), encoding="utf-8")
+            staged.replace(self._folder / f"{name}.json")
+        except OSError as error:
+            log.warning("comparison %s could not be written: %s", name, error)
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _read(path: Path) -> Asked:
+    """A comparison from disk. Raises RecordError, ConfigError, OSError and ValueError."""
+    if path.stat().st_size > LARGEST:
+        raise RecordError(f"{path.name} is too large.")
+    record = checked(ComparisonRecord, json.loads(path.read_text(encoding="utf-8")), path.name)
+    comparison = comparison_from(record.content, record.slug, quick=record.quick)
+    cells = [Cell(**cell.plain()) for cell in record.cells]
+    for cell in cells:
+        lengths = {len(cell.steps), len(cell.losses), len(cell.seconds)}
+        if cell.variant not in comparison.lanes or len(lengths) != 1:
+            raise RecordError(f"{path.name} has a cell that is no lane of it.")
+    asked = Asked(path.stem, comparison)
+    asked.stored = True
+    asked.latest = Partial(
+        progress=1.0, words="", result=Outcome(comparison=comparison, cells=cells)
+    )
+    return asked
