@@ -17,12 +17,12 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from transformer_lab.cli import main
+from transformer_lab.exchange.forms import FORMS
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.training.queue import Queue, Waiting
 from transformer_lab.recipes import Setup
 from transformer_lab.ui import ids
 from transformer_lab.ui.server import CALLBACKS, LATE, TABS, create_app
-from transformer_lab.ui.web.downloads import DOWNLOADS
 from waiting import until
 
 TINY = {
@@ -355,7 +355,7 @@ class Everything:
 
     def _downloads(self, page: Page, lab: Lab, suspect: str) -> None:
         for run in lab.runs.store.list():
-            for form in DOWNLOADS if run.id == suspect else ("run.zip",):
+            for form in FORMS if run.id == suspect else ("run.zip",):
                 path = f"/download/{quote(run.id)}/{form}"
                 answer = self.tried(path, lambda p=path: page.client.get(p))
                 if answer is not None and answer.status_code not in (200, 409):

@@ -9,7 +9,8 @@ import zipfile
 import pytest
 
 from transformer_lab.exchange import write_archive
-from transformer_lab.ui.web.downloads import BRING_IN, DOWNLOADS
+from transformer_lab.exchange.forms import FORMS
+from transformer_lab.ui.web.downloads import BRING_IN
 
 GPT2_SHAPED = {
     "model.feedforward": "gelu",
@@ -43,7 +44,7 @@ def brought_in(page, data, name="mine.zip", **headers):
     )
 
 
-@pytest.mark.parametrize("name", DOWNLOADS)
+@pytest.mark.parametrize("name", FORMS)
 def test_a_run_is_taken_away_in_every_form(gpt2, lab, name):
     run_id = lab.trainings.current.status.run_id
     answer = fetched(gpt2, run_id, name)
@@ -122,13 +123,13 @@ def test_only_runs_and_only_their_forms_are_served(visited, path):
 def test_a_run_that_is_deleted_while_it_is_written_is_told_so(gpt2, lab, monkeypatch):
     run_id = lab.trainings.current.status.run_id
 
-    def slow(run, stream):
-        write_archive(run.folder, stream)
-        lab.runs.delete(run.id)
-        write_archive(run.folder, stream)
+    def slow(folder, stream):
+        write_archive(folder, stream)
+        lab.runs.delete(folder.name)
+        write_archive(folder, stream)
 
-    for write in (slow, lambda run, stream: (run.folder / "run.json").read_bytes()):
-        monkeypatch.setitem(DOWNLOADS, "run.zip", write)
+    for write in (slow, lambda folder, stream: (folder / "run.json").read_bytes()):
+        monkeypatch.setitem(FORMS, "run.zip", write)
         answer = fetched(gpt2, run_id, "run.zip")
         assert answer.status_code in (404, 409)
         assert run_id in answer.get_data(as_text=True)

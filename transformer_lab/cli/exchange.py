@@ -13,11 +13,11 @@ from typing import BinaryIO
 from transformer_lab.cli.common import FAILED, home_folder
 from transformer_lab.cli.output import mention, say
 from transformer_lab.exchange import ExportRefusedError, ImportRefusedError
+from transformer_lab.exchange.forms import FORMS, file_name
 from transformer_lab.lab.lab import Lab
 from transformer_lab.runs.run import RunNotFoundError
 from transformer_lab.runs.store import RunStore
 from transformer_lab.settings import ConfigError
-from transformer_lab.ui.web.downloads import DOWNLOADS
 
 
 def export(arguments: argparse.Namespace) -> int:
@@ -25,9 +25,9 @@ def export(arguments: argparse.Namespace) -> int:
     name = arguments.form
     try:
         run = RunStore(home_folder(arguments)).open(arguments.name)
-        target = arguments.out or Path(f"{run.id}.zip" if name == "run.zip" else f"{run.id}-{name}")
+        target = arguments.out or Path(file_name(run.id, name))
         with _writing(target) as stream:
-            lost = DOWNLOADS[name](run, stream)
+            lost = FORMS[name](run.folder, stream)
     except (RunNotFoundError, ExportRefusedError) as error:
         mention(f"transformer-lab: {error}", to=sys.stderr)
         return FAILED

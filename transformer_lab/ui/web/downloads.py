@@ -4,23 +4,13 @@ import io
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from flask import Flask, Response, abort, jsonify, request, send_file
 
-from transformer_lab.exchange import (
-    ExportRefusedError,
-    ImportRefusedError,
-    notebook_text,
-    read_manifest,
-    script_text,
-    write_archive,
-    write_bundle,
-    write_huggingface,
-    write_metrics_csv,
-)
+from transformer_lab.exchange import ExportRefusedError, ImportRefusedError
+from transformer_lab.exchange.forms import ARCHIVE, FORMS, Writer, file_name
 from transformer_lab.experiments.catalogue import EXPERIMENTS
 from transformer_lab.experiments.report import csv_text
 from transformer_lab.lab.lab import Lab
@@ -41,29 +31,6 @@ IN_MEMORY = 16_000_000  # bytes of a download; a larger one goes through a file
 PIECE = 2**20
 
 log = logging.getLogger(__name__)
-# Gives sentences on what of the run is lost, where it can leave nevertheless.
-Writer = Callable[[Run, BinaryIO], Sequence[str] | None]
-
-
-def _text(made: Callable[[Run], str]) -> Writer:
-    def write(run: Run, stream: BinaryIO) -> None:
-        stream.write(made(run).encode())
-
-    return write
-
-
-# By the name of the file, after the run's own name where it would be the same for every run.
-DOWNLOADS: dict[str, Writer] = {
-    "run.zip": lambda run, stream: write_archive(run.folder, stream),
-    "weights.zip": lambda run, stream: write_archive(
-        run.folder, stream, training_state=False, moments=False
-    ),
-    "huggingface.zip": lambda run, stream: write_huggingface(run.folder, stream),
-    "standalone.zip": lambda run, stream: write_bundle(run.folder, stream),
-    "generate.py": _text(lambda run: script_text(read_manifest(run.folder))),
-    "notebook.ipynb": _text(lambda run: notebook_text(run.folder)),
-    "metrics.csv": lambda run, stream: write_metrics_csv(run.folder, stream),
-}
 
 
 def serve_downloads(server: Flask, lab: Lab) -> None:
@@ -106,11 +73,11 @@ def _answer_full_disks(server: Flask, lab: Lab) -> None:
 
 
 def _download(lab: Lab, run_id: str, name: str) -> Response:
-    if name not in DOWNLOADS:
+    if name not in FORMS:
         abort(404, "A run cannot be taken away in this form.")
     try:
-        rescued = _rescued(lab, run_id) if name == "run.zip" else None
-        stream = rescued or _written(lab.runs.open(run_id), DOWNLOADS[name])
+        rescued = _rescued(lab, run_id) if name == ARCHIVE else None
+        stream = rescued or _written(lab.runs.open(run_id), FORMS[name])
     except (ExportRefusedError, ConfigError, DamagedRunError) as error:
         abort(409, str(error))
     except RunNotFoundError as error:
@@ -123,7 +90,7 @@ def _download(lab: Lab, run_id: str, name: str) -> Response:
         stream,
         mimetype="application/octet-stream",
         as_attachment=True,
-        download_name=f"{run_id}.zip" if name == "run.zip" else f"{run_id}-{name}",
+        download_name=file_name(run_id, name),
     )
 
 
@@ -171,6 +138,6 @@ def _rescued(lab: Lab, run_id: str) -> BinaryIO | None:
 def _written(run: Run, write: Writer) -> BinaryIO:
     """What a writer writes, from its beginning; whoever sends it closes it."""
     stream = cast(BinaryIO, tempfile.SpooledTemporaryFile(IN_MEMORY))  # noqa: SIM115
-    write(run, stream)
+    write(run.folder, stream)
     stream.seek(0)
     return stream
