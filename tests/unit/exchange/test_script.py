@@ -2,6 +2,7 @@
 
 import array
 import ast
+import copy
 import importlib.util
 import io
 import itertools
@@ -273,11 +274,16 @@ def test_a_tokenizer_that_scripts_do_not_know_is_refused(monkeypatch):
 
 
 def test_the_name_of_a_run_cannot_become_code(make_run, tmp_path):
-    manifest = read_manifest(make_run(tmp_path).folder) | {"id": '"""\nimport os\n"""'}
-    manifest["setup"]["sample"]["prompt"] = '\'); import os #\n"""'
-    tree = ast.parse(script_text(manifest))
-    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import)]
-    assert "os" not in [name.name for node in imports for name in node.names]
+    plain = read_manifest(make_run(tmp_path).folder)
+    manifest = copy.deepcopy(plain) | {"id": '"""\nimport pdb\n"""'}
+    manifest["setup"]["sample"]["prompt"] = '\'); import pdb #\n"""'
+    trees = [ast.parse(script_text(each)) for each in (plain, manifest)]
+    statements = [[type(node).__name__ for node in tree.body] for tree in trees]
+    assert statements[0] == statements[1]
+    imported = [
+        name.name for tree in trees for name in ast.walk(tree) if isinstance(name, ast.alias)
+    ]
+    assert "pdb" not in imported
 
 
 # --- the gathering of source ---------------------------------------------------------------------
