@@ -7,6 +7,7 @@ import torch
 
 from test_model import VARIANTS, VOCABULARY, randomized, some_tokens
 from transformer_lab.model import model_from_weights
+from transformer_lab.model.lora import VARIANTS as LORA_VARIANTS
 from transformer_lab.model.lora import (
     LoRAConfig,
     LoRALinear,
@@ -16,7 +17,6 @@ from transformer_lab.model.lora import (
     load_factors,
     plain_weights,
 )
-from transformer_lab.model.lora import VARIANTS as LORA_VARIANTS
 from transformer_lab.settings import ConfigError
 
 RANK = 3

@@ -20,6 +20,7 @@ from torch import Tensor
 from transformer_lab.exchange.errors import ExportRefusedError
 from transformer_lab.runs import files as records
 from transformer_lab.runs.checkpoint import (
+    BASE,
     META,
     TOKENIZER,
     WEIGHTS,
@@ -125,6 +126,8 @@ def open_checkpoints(
 ) -> Iterator[list[OpenCheckpoint]]:
     """Checkpoints, open for reading; without names the newest and the best that are whole.
 
+    With them goes the base of a fine-tuning, on which its adapter stands.
+
     Without training state, files that only serve to train on are left out, and meta.json does not
     mention them. What is damaged is told to `lost`; one that was named raises ExportRefusedError.
     """
@@ -139,7 +142,10 @@ def open_checkpoints(
         found = [
             _newest(run_folder, kinds, opened, lost) for kinds in (("step", "kept"), ("best",))
         ]
-        yield [checkpoint for checkpoint in found if checkpoint]
+        opening = [checkpoint for checkpoint in found if checkpoint]
+        if training_state and opening and BASE not in {one.name for one in opening}:
+            opening += [opened(name) for name in checkpoint_names(run_folder) if name == BASE]
+        yield opening
 
 
 def _newest(

@@ -75,7 +75,8 @@ class Lab:
         self._presence.close()
 
     def _observe(self, run: LiveRun, evaluated: bool) -> None:
-        self.costs.observe(run)
+        if run.origin.finetune() is None:  # it has a pace of its own
+            self.costs.observe(run)
         self.sampling.observe(run, evaluated)
         if run.ended:
             run.forget()

@@ -1,11 +1,11 @@
 """LoRA: fine-tuning that leaves every weight as it is, and learns a small change beside it.
 
-    W' = W + (α/r) B A        A: (r, inputs), B: (outputs, r)
+    W' = W + (alpha/r) B A        A: (r, inputs), B: (outputs, r)
 
 W stays. Only A and B learn, which have r (inputs + outputs) numbers in place of inputs · outputs. B
 starts at zero, so before the first step the model is the base, bit for bit.
 
-Where several matrices stand in one map (queries, keys and values), each has an A and a B of its own.
+Where several matrices stand in one map (queries, keys, values), each has an A and a B of its own.
 
 Source: arXiv:2106.09685, eq. 3. Shapes: B batch, T time, r rank, n stacked matrices.
 """
@@ -27,7 +27,7 @@ FACTORS = ("lora_A", "lora_B", "magnitude")
 
 @dataclass(frozen=True)
 class Variant:
-    """How a change is scaled, by α and r; with `magnitude` each row's length learns by itself."""
+    """How a change is scaled; with `magnitude` the length of each row learns by itself."""
 
     scale: Callable[[float, int], float]
     magnitude: bool = False
@@ -55,8 +55,8 @@ class LoRAConfig(Config):
         "lora",
         VARIANTS,
         "Variant",
-        "LoRA, or LoRA with α/√r (rsLoRA) or with each row's length learned by itself (DoRA). Once "
-        "the learning rate of each is tuned they end within one or two percent (arXiv:2602.04998).",
+        "LoRA; rsLoRA multiplies by alpha / sqrt(rank); in DoRA the length of each row learns by "
+        "itself. With a tuned rate all end within one or two percent (arXiv:2602.04998).",
         words={"lora": "LoRA", "rslora": "rsLoRA", "dora": "DoRA"},
     )
     rank: int = knob(

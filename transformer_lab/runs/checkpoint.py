@@ -25,6 +25,8 @@ WEIGHTS = "weights.safetensors"
 TOKENIZER = "tokenizer.json"
 OPTIMIZER = "optimizer.safetensors"
 PROGRESS = "progress.json"
+ADAPTER = "adapter.safetensors"
+BASE = "kept-00000000"  # the checkpoint of a fine-tuned run that holds its base
 STAGING = ".staging-"
 # What a file system answers that cannot flush a folder, as some shares and drives of others.
 CANNOT_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EBADF)
@@ -42,15 +44,19 @@ def save_checkpoint(
     *,
     optimizer: Mapping[str, Tensor] | None = None,
     progress: Mapping[str, Any] | None = None,
+    adapter: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write a checkpoint to `folder`, which must not exist; after a crash it is whole or not there.
 
-    With `optimizer` (its memory) and `progress` (plain values) a training can go on from it.
+    With `optimizer` (its memory) and `progress` (plain values) a training can go on from it; one
+    of an `adapter` needs that too: its numbers, and what the optimizer remembers of them.
     Raises OSError (a full disk, say) and leaves nothing behind.
     """
     files = {WEIGHTS: _packed(weights), TOKENIZER: json.dumps(tokenizer).encode()}
     if optimizer is not None:
         files |= {OPTIMIZER: _packed(optimizer), PROGRESS: json.dumps(progress).encode()}
+    if adapter:
+        files[ADAPTER] = _packed(adapter)
     sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     files[META] = json.dumps({"format": 1, **meta, "sha256": sums}, indent=2).encode()
     with staged(folder) as staging:
@@ -91,6 +97,18 @@ def load_training(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     _, data = _checked(folder, (OPTIMIZER, PROGRESS))
     with _naming(folder, OPTIMIZER):
         return safetensors.torch.load(data[OPTIMIZER]), json.loads(data[PROGRESS])
+
+
+def load_adapter(folder: Path) -> dict[str, Tensor]:
+    """The numbers of an adapter, and what is remembered of them; empty where there is none.
+
+    Raises CheckpointError, naming what is wrong.
+    """
+    if not (folder / ADAPTER).exists():
+        return {}
+    _, data = _checked(folder, (ADAPTER,))
+    with _naming(folder, ADAPTER):
+        return safetensors.torch.load(data[ADAPTER])
 
 
 def can_go_on(folder: Path) -> bool:

@@ -131,7 +131,9 @@ class RunWriter:
             for table in ("steps", "samples"):
                 self._database.execute(f"DELETE FROM {table} WHERE step > ?", (step,))
             self._database.execute(
-                "DELETE FROM events WHERE kind IN ('accuracy', 'audit') AND step > ?", (step,)
+                "DELETE FROM events WHERE kind IN ('accuracy', 'audit', 'both_losses') "
+                "AND step > ?",
+                (step,),
             )
 
     def copy(self, steps: Iterable[StepMetrics]) -> None:

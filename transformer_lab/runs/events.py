@@ -41,6 +41,13 @@ class ThreadsEvent(Record):
     seconds: dict[str, Annotated[float, Field(ge=0)]]
 
 
+class BothLossesEvent(Record):
+    """Validation losses of a fine-tuning in nats per token: on its text, and on its base's."""
+
+    new: Annotated[float, Field(ge=0)]
+    old: Annotated[float, Field(ge=0)] | None = None
+
+
 def _setting(key: str) -> Callable[[str], Any]:
     return lambda detail: checked(SETTINGS[key], float(detail))
 
@@ -72,6 +79,7 @@ EVENTS: dict[str, Callable[[str], Any]] = {
     "threads_measured": ThreadsEvent.model_validate_json,
     "uncompiled": _switch,
     "accuracy": _share,
+    "both_losses": BothLossesEvent.model_validate_json,
 }
 
 

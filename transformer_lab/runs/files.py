@@ -1,6 +1,7 @@
 """The JSON files of a run: run.json and about.json, and those of a checkpoint."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
@@ -20,12 +21,22 @@ from transformer_lab.runs.record import (
     parsed,
     sentence,
 )
-from transformer_lab.settings import ConfigError, settings_of, shown
+from transformer_lab.settings import ConfigError, from_mapping, settings_of, shown
+from transformer_lab.text import DataConfig
 from transformer_lab.text.tokenizers import TOKENIZERS, Tokenizer
+from transformer_lab.training.finetune import fine_tuning_from
 
 
 def _settings(values: dict[str, Any]) -> dict[str, Any]:
     return setup_from(values).to_mapping()
+
+
+def _fine_tuning(values: dict[str, Any]) -> dict[str, Any]:
+    return fine_tuning_from(values).to_mapping()
+
+
+def _data(values: dict[str, Any]) -> dict[str, Any]:
+    return asdict(from_mapping(DataConfig, values))
 
 
 def _tokenizer(stored: dict[str, Any]) -> dict[str, Any]:
@@ -93,10 +104,21 @@ class SeamRecord(Record):
     kind: Text
 
 
+class FinetuneRecord(Record):
+    """What a run was fine-tuned from, and how; `old_*` are the text that its base learned from."""
+
+    run: Text
+    step: Count
+    settings: Annotated[dict[str, dict[str, Any]], AfterValidator(_fine_tuning)]
+    trained: Count
+    old_data: Annotated[dict[str, Any], AfterValidator(_data)]
+    old_corpus: CorpusRecord
+
+
 class Manifest(Record):
     """run.json."""
 
-    OPTIONAL = frozenset({"micro_batch", "seams", "imported", "race", "lane", "order"})
+    OPTIONAL = frozenset({"micro_batch", "seams", "imported", "race", "lane", "order", "finetune"})
     format: Literal[1]
     id: Text = ""
     created: Time = 0.0
@@ -114,6 +136,7 @@ class Manifest(Record):
     race: Text = ""
     lane: Text = ""
     order: Count = 0
+    finetune: FinetuneRecord | None = None
 
 
 class AboutRecord(Record):

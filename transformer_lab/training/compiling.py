@@ -45,13 +45,14 @@ def compiled(
     if live.uncompiled:
         return plain
     inputs, targets = (part[: live.micro_batch] for part in batch)
+    learning = [weight for weight in model.parameters() if weight.requires_grad]
     live.doing = "compiling"
     try:
         mode = "reduce-overhead" if inputs.is_cuda else "default"
         program = torch.compile(plain, mode=mode, dynamic=False)
         for _ in range(PROOFS):
             torch.compiler.cudagraph_mark_step_begin()
-            torch.autograd.grad(program(inputs, targets), list(model.parameters()))
+            torch.autograd.grad(program(inputs, targets), learning)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:

@@ -9,7 +9,7 @@ from transformer_lab.lab.jobs import Job, Jobs
 from transformer_lab.lab.looking.audits import audit_model
 from transformer_lab.lab.looking.stored_models import NoWeightsError, StoredModels
 from transformer_lab.lab.shelves import Shelves
-from transformer_lab.lab.text.texts import learned_from
+from transformer_lab.lab.text.texts import learned_from, leaves_out, without_unknown
 from transformer_lab.lab.training.continuing import LabError
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.prompts import readable, with_prompt
@@ -22,7 +22,7 @@ from transformer_lab.runs.run import RunNotFoundError
 from transformer_lab.runs.store import UNTRAINED
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.corpora import Corpus
-from transformer_lab.text.tokenizers import UnknownTextError
+from transformer_lab.text.tokenizers import UnknownTextError, tokenizer_from_json
 
 
 class Models:
@@ -116,6 +116,8 @@ class Models:
                 f"{corpus.title} is no longer the text that {name} learned from: put that text "
                 "back to measure losses on it.",
             )
+        if leaves_out(manifest):
+            corpus = without_unknown(corpus, tokenizer_from_json(manifest["tokenizer"]))
         return corpus, setup
 
     def prompt(self, name: str) -> str:

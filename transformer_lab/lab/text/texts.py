@@ -230,14 +230,26 @@ class Texts:
                 "checkpoint to go on with the new one.",
             )
         config = replace(setup.data, corpus=name)
+        if leaves_out(manifest):
+            corpus = without_unknown(corpus, tokenizer_from_json(manifest["tokenizer"]))
         return corpus, self._in_tokens(corpus, config, manifest, progress), ""
 
     def in_tokens_of(
-        self, setup: Setup, manifest: Mapping[str, Any], progress: Progress = lambda words: None
+        self,
+        setup: Setup,
+        manifest: Mapping[str, Any],
+        progress: Progress = lambda words: None,
+        *,
+        leave_out: bool = False,
     ) -> tuple[Corpus, EncodedCorpus, str]:
-        """A text as `fetched` gives it, but in the tokens of a stored run. Raises ConfigError."""
+        """A text as `fetched` gives it, but in the tokens of a stored run. Raises ConfigError.
+
+        What they do not know is left out where that is wanted.
+        """
         config, note = self._at_hand(setup.data, progress)
         corpus = self.corpus(config.corpus)
+        if leave_out:
+            corpus = without_unknown(corpus, tokenizer_from_json(manifest["tokenizer"]))
         encoded = self._in_tokens(corpus, config, manifest, progress)
         return _long_enough(corpus, encoded, setup), encoded, note
 
@@ -323,6 +335,17 @@ class Texts:
         """Tokens from the cache."""
         found = self._cache.get(key)
         return None if found is None else np.frombuffer(found, dtype=np.int32)
+
+
+def leaves_out(manifest: Mapping[str, Any]) -> bool:
+    """Whether a stored run left out what its tokens do not know."""
+    about = manifest.get("finetune") or {}
+    return bool(about) and about["settings"]["finetune"]["unknown"] == "leave_out"
+
+
+def without_unknown(corpus: Corpus, tokenizer: Tokenizer) -> Corpus:
+    """The same text without what a tokenizer does not know; it keeps the sum of the whole."""
+    return replace(corpus, text=tokenizer.known(corpus.text))
 
 
 def learned_from(setup: Setup, manifest: Mapping[str, Any]) -> str:

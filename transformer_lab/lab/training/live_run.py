@@ -31,7 +31,9 @@ from transformer_lab.lab.training.saves import Saved, Saves
 from transformer_lab.lab.training.snapshot import Snapshot
 from transformer_lab.lab.training.states import BEGUN, NEXT, Lifecycle
 from transformer_lab.lab.training.threads import MEASURED, RunThreads
+from transformer_lab.lab.training.tuning import BOTH, OldText, old_text, prepare
 from transformer_lab.model import GPT, build_model
+from transformer_lab.model.lora import plain_weights
 from transformer_lab.model.weights import count_parameters, outline
 from transformer_lab.recipes import Setup
 from transformer_lab.runs.database import RunWriter, State
@@ -116,6 +118,7 @@ class LiveRun(Lifecycle):
         self.device: DeviceChoice = choose_device(setup.train.device)
         self.on_open: Callable[[], None] = lambda: None  # called when its folder is there
         self.parameters = 0
+        self.trained = 0  # numbers that learn in a fine-tuning
         self.made: Made | None = None
         self.validation_loss: float | None = None
         self.attempt = 0
@@ -125,6 +128,7 @@ class LiveRun(Lifecycle):
         self._writer: RunWriter | None = None
         self._steps: Generator[StepMetrics, None, None] | None = None
         self._published = 0.0
+        self._old: OldText | None = None
         self.unsaved = ""  # why its end is not on disk yet, in a sentence
         self._ending: tuple[State, str] | None = None  # the state and reason it is to end with
         self._tried = 0.0
@@ -163,8 +167,10 @@ class LiveRun(Lifecycle):
                 check_fit(model, saved)
                 model.load_state_dict(dict(saved.weights))
                 self.update(step=saved.progress.step)
-            self.made = Made(corpus, encoded, model.to(self.device.device), saved)
             self.parameters = count_parameters(model)
+            self.trained = prepare(model, self.origin.finetune(), saved, self.setup.train.seed)
+            self.made = Made(corpus, encoded, model.to(self.device.device), saved)
+            self._old = self._old_text(encoded)
             losses = [p.validation_loss for p in past if p.validation_loss is not None]
             self.validation_loss = losses[-1] if losses else None
             self.publish(announce=False)
@@ -183,6 +189,13 @@ class LiveRun(Lifecycle):
             self._give_up("failed", f"The model could not be made: {error}")
         finally:
             self.live.doing = ""
+
+    def _old_text(self, encoded: EncodedCorpus) -> OldText | None:
+        """What the base of a fine-tuning was judged on."""
+        if (about := self.origin.finetune()) is None:
+            return None
+        tokenizer = encoded.tokenizer.to_json()
+        return old_text(self._texts, self.setup, about, tokenizer, self.device.device, self._say)
 
     def _say(self, words: str) -> None:
         """What preparing is busy with; a good moment to leave off."""
@@ -237,8 +250,28 @@ class LiveRun(Lifecycle):
             self._writer.event("note", self.status.step, self.status.note)
         if not self._change("running"):
             return  # `stop` comes next
+        self._compare_texts(made)
         self.publish(evaluated=True)
         self._saves.remember_moment(self._now())
+
+    def _compare_texts(self, made: Made) -> None:
+        """Measure a fine-tuning on both texts before its first step."""
+        if self._old is None:
+            return
+        if self._old.problem:
+            self._note(self._old.problem)
+        if self.status.step == 0:
+            torch.set_num_threads(self.threads)
+            validation = self._batches(made.encoded.validation, self.device.device, 0)
+            new = validate(made.model, validation, self.setup.train, self.live, 0)
+            self._record_both(new)
+
+    def _record_both(self, new: float | None) -> None:
+        """Keep the losses on the new text and on the old one."""
+        if self._old is not None and self.made is not None:
+            found = self._old.losses(self.made.model, self.live, self.status.step, new)
+            if found:
+                self.writer.event(BOTH, self.status.step, found.model_dump_json())
 
     def _go_on(self, made: Made, progress: Progress) -> None:
         """The optimizer and the loop, as they were after the steps already taken."""
@@ -284,6 +317,7 @@ class LiveRun(Lifecycle):
                 self.writer.append(point)
                 self.validation_loss = loss
                 self._saves.remember_best(self.snapshot, loss)
+                self._record_both(loss)
 
     # --- step by step -------------------------------------------------------------------------
 
@@ -297,6 +331,7 @@ class LiveRun(Lifecycle):
                 self._end("finished")
             return
         self._record_changes(metrics)
+        self._record_both(metrics.validation_loss)
         self._ends.append((metrics.step, time.monotonic()))
         if metrics.step == self.setup.train.steps:
             self._end("finished", validation_loss=metrics.validation_loss)
@@ -411,7 +446,7 @@ class LiveRun(Lifecycle):
             step=self.status.step,
             config=self.setup.model,
             tokenizer=self.made.encoded.tokenizer,
-            weights={name: w.detach() for name, w in self.made.model.state_dict().items()},
+            weights=plain_weights(self.made.model),
         )
 
     def save(self) -> bool:
@@ -614,5 +649,11 @@ class LiveRun(Lifecycle):
             "threads": self.threads,
             "micro_batch": self.live.micro_batch,
             "environment": environment(self._store.folder),
+            **self._finetune(),
             **({"race": self.race, "lane": self.lane} if self.race else {}),
         }
+
+    def _finetune(self) -> dict[str, Any]:
+        """What run.json records of a fine-tuning."""
+        about = self.origin.finetune()
+        return {"finetune": {**about, "trained": self.trained}} if about else {}

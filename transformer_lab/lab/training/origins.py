@@ -15,12 +15,13 @@ from typing import Any, Protocol
 
 from filelock import Timeout
 
-from transformer_lab.lab.text.texts import Texts
+from transformer_lab.lab.text.texts import Texts, leaves_out
 from transformer_lab.lab.training.saves import Saved, best_save, newest_save, read_save
 from transformer_lab.lab.training.threads import MEASURED, Kept
+from transformer_lab.lab.training.tuning import to_go_on
 from transformer_lab.model import GPT
 from transformer_lab.recipes import Setup
-from transformer_lab.runs.checkpoint import CheckpointError, staged
+from transformer_lab.runs.checkpoint import BASE, CheckpointError, staged
 from transformer_lab.runs.database import RunWriter
 from transformer_lab.runs.moments import Moments
 from transformer_lab.runs.run import DamagedRunError, Run, Seam, step_of
@@ -71,6 +72,9 @@ class Origin(Protocol):
     def text(self, texts: Texts, setup: Setup, progress: Progress) -> Text:
         """What to learn from, and a note on it. Raises ConfigError."""
 
+    def finetune(self) -> Mapping[str, Any] | None:
+        """What run.json says of a fine-tuning; None for any other training."""
+
     def threads(self) -> Kept:
         """On how many CPU threads it has computed."""
 
@@ -109,6 +113,9 @@ class New:
     def text(self, texts: Texts, setup: Setup, progress: Progress) -> Text:
         """The text asked for, downloaded if need be."""
         return texts.fetched(setup, progress)
+
+    def finetune(self) -> None:
+        """It is none."""
 
     def threads(self) -> Kept:
         """On none."""
@@ -151,9 +158,10 @@ class Resumed:
             if self.run.seams:
                 way = f"Branch from its parent {self.run.seams[-1].run} instead."
             raise OriginError(f"{self.run.id} has no save that could be read: {reasons} {way}")
-        if saved is not None:
-            self._step, self._micro_batch = saved.progress.step, saved.progress.micro_batch
-        return saved
+        if saved is None:
+            return None
+        self._step, self._micro_batch = saved.progress.step, saved.progress.micro_batch
+        return _to_go_on(saved, self.run, self.finetune())
 
     def past(self) -> list[StepMetrics]:
         """The steps up to that save."""
@@ -174,6 +182,10 @@ class Resumed:
     def text(self, texts: Texts, setup: Setup, progress: Progress) -> Text:
         """The very text and tokenizer it had."""
         return texts.again(setup, self.run.manifest, progress)
+
+    def finetune(self) -> Mapping[str, Any] | None:
+        """What it was made with."""
+        return self.run.manifest.get("finetune")
 
     def threads(self) -> Kept:
         """As many as before: another number adds in another order, and rounds differently."""
@@ -240,7 +252,8 @@ class Offspring:
     def saved(self) -> Saved | None:
         """The checkpoint."""
         try:
-            return read_save(self.checkpoint)
+            saved = read_save(self.checkpoint)
+            return _to_go_on(saved, self.parent, self.finetune())
         except CheckpointError as error:
             raise OriginError(f"{error} Choose another checkpoint of {self.parent.id}.") from error
 
@@ -264,11 +277,16 @@ class Offspring:
     def text(self, texts: Texts, setup: Setup, progress: Progress) -> Text:
         """The text asked for, in the parent's tokens: the model knows no others."""
         before = self.parent.manifest
-        corpus, encoded, note = texts.in_tokens_of(setup, before, progress)
+        leave_out = bool(self.finetune()) and leaves_out(before)
+        corpus, encoded, note = texts.in_tokens_of(setup, before, progress, leave_out=leave_out)
         asked_again = before["corpus"].get("asked_for", setup.data.corpus) == setup.data.corpus
         if not note and asked_again and corpus.sha256 != before["corpus"]["sha256"]:
             note = f"{corpus.title} has changed since {self.parent.id} learned from it."
         return corpus, encoded, note
+
+    def finetune(self) -> Mapping[str, Any] | None:
+        """The parent's, as long as only steps are added to it."""
+        return self.parent.manifest.get("finetune") if self.seam.kind == "extended" else None
 
     def threads(self) -> Kept:
         """Its own are still to be chosen."""
@@ -283,6 +301,8 @@ class Offspring:
             place = writer.folder / "checkpoints" / f"step-{self.seam.step:08d}"
             with staged(place) as staging:
                 shutil.copytree(self.checkpoint, staging, dirs_exist_ok=True)
+            if self.finetune():
+                self._copy_base(writer.folder / "checkpoints" / BASE)
             writer.copy(self.past())
             Moments(writer.folder).inherit(Moments(self.parent.folder), self.seam.step)
         except BaseException:
@@ -291,8 +311,23 @@ class Offspring:
             raise
         return writer
 
+    def _copy_base(self, place: Path) -> None:
+        if not place.exists():
+            with staged(place) as staging:
+                shutil.copytree(
+                    self.parent.folder / "checkpoints" / BASE, staging, dirs_exist_ok=True
+                )
+
     def release(self) -> None:
         """Nothing is held."""
+
+
+def _to_go_on(saved: Saved, run: Run, about: Mapping[str, Any] | None) -> Saved:
+    """A save as its training goes on from it. Raises OriginError."""
+    try:
+        return to_go_on(saved, run.folder, about)
+    except CheckpointError as error:
+        raise OriginError(str(error)) from error
 
 
 def _steps_until(run: Run, step: int) -> list[StepMetrics]:

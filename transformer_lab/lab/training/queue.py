@@ -24,7 +24,7 @@ MOST_AT_ONCE = 8
 LONGEST = 200
 PATIENCE = 5.0  # seconds to wait for another lab that is writing the list
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
-Kind = Literal["new", "resume", "extended", "branched"]
+Kind = Literal["new", "resume", "extended", "branched", "finetuned"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,8 @@ class Waiting:
     """One training in the queue.
 
     `kind` says how it begins: "new" with new weights, "resume" where `run` was cut off, "extended"
-    or "branched" from `checkpoint` of `run`. `problem` is a sentence when it could not be started.
+    or "branched" from `checkpoint` of `run`, "finetuned" from its step of that number, with the
+    settings `finetune`. `problem` is a sentence when it could not be started.
     """
 
     kind: Kind
@@ -40,6 +41,7 @@ class Waiting:
     setup: Mapping[str, Mapping[str, Any]]
     run: str = ""
     checkpoint: str = ""
+    finetune: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     problem: str = ""
     group: str = ""
     added: float = field(default_factory=time.time)

@@ -8,7 +8,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ from torch import Tensor
 
 from transformer_lab.lab.training.snapshot import Snapshot
 from transformer_lab.model import GPT, ModelConfig
+from transformer_lab.model.lora import factors, plain_weights
 from transformer_lab.runs.checkpoint import (
     META,
     OPTIMIZER,
     PROGRESS,
     CheckpointError,
+    load_adapter,
     load_checkpoint,
     load_training,
     save_checkpoint,
@@ -41,12 +43,16 @@ MOMENT_SHARE = 50  # the same of moments
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint in memory; `remembered` is empty where only weights were saved."""
+    """A checkpoint in memory; `remembered` is empty where only weights were saved.
+
+    `adapter` holds the numbers of a fine-tuning that stand beside those of its base.
+    """
 
     weights: Mapping[str, Tensor]
     tokenizer: Mapping[str, Any]
     remembered: Mapping[str, Tensor]
     progress: Progress
+    adapter: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def newest_save(run: Run) -> tuple[Saved | None, list[tuple[Path, str]]]:
@@ -64,8 +70,11 @@ def read_save(folder: Path) -> Saved:
     """A checkpoint. Raises CheckpointError."""
     weights, tokenizer, meta = load_checkpoint(folder)
     remembered, stored = load_training(folder)
+    beside = load_adapter(folder)
+    adapter = {key: value for key, value in beside.items() if "/" not in key}
+    remembered |= {key: value for key, value in beside.items() if "/" in key}
     for key, value in remembered.items():
-        weight = weights.get(key.rpartition("/")[0])
+        weight = {**weights, **adapter}.get(key.rpartition("/")[0])
         if weight is None or value.shape not in (weight.shape, torch.Size([])):
             raise CheckpointError(f"{folder / OPTIMIZER} belongs to another model ({key}).")
     step = checked_meta(folder, meta).step
@@ -73,7 +82,7 @@ def read_save(folder: Path) -> Saved:
         progress = read_progress(stored, PROGRESS) if stored else Progress(step=step)
     except RecordError as error:
         raise CheckpointError(f"{folder} does not say how far it is. {error}") from error
-    return Saved(weights, tokenizer, remembered, progress)
+    return Saved(weights, tokenizer, remembered, progress, adapter)
 
 
 def checked_meta(folder: Path, meta: object) -> Meta:
@@ -152,8 +161,7 @@ class Saves:
         if self.best:
             best = Progress(step=self.best.step, best_loss=self.best_loss)
             done = self._save_best(self.best.weights, tokenizer, best)
-        remembered = optimizer_state(model, optimizer)
-        done &= self._write("step", model.state_dict(), tokenizer, progress, remembered)
+        done &= self._write_all("step", model, optimizer, tokenizer, progress)
         self._saved_step, self._saved_at = progress.step, time.monotonic()
         self._took = self._saved_at - begun
         if done:
@@ -165,8 +173,16 @@ class Saves:
         self, model: GPT, optimizer: Optimizer, tokenizer: Tokenizer, progress: Progress
     ) -> bool:
         """Save this moment for good; whether that is on disk now."""
-        remembered = optimizer_state(model, optimizer)
-        return self._write("kept", model.state_dict(), tokenizer, progress, remembered)
+        return self._write_all("kept", model, optimizer, tokenizer, progress)
+
+    def _write_all(
+        self, kind: str, model: GPT, optimizer: Optimizer, tokenizer: Tokenizer, progress: Progress
+    ) -> bool:
+        """Write all a training needs to go on; what stands beside the weights in its own file."""
+        remembered, adapter = optimizer_state(model, optimizer), dict(factors(model))
+        for key in [key for key in remembered if key.rpartition("/")[0] in adapter]:
+            adapter[key] = remembered.pop(key)
+        return self._write(kind, plain_weights(model), tokenizer, progress, remembered, adapter)
 
     def _save_best(
         self, weights: Mapping[str, Tensor], tokenizer: Tokenizer, progress: Progress
@@ -186,6 +202,7 @@ class Saves:
         tokenizer: Tokenizer,
         progress: Progress,
         remembered: Mapping[str, Tensor] | None = None,
+        adapter: Mapping[str, Tensor] | None = None,
     ) -> bool:
         """Write a checkpoint unless it is there."""
         folder = self._folder / f"{kind}-{progress.step:08d}"
@@ -200,6 +217,7 @@ class Saves:
                 meta,
                 optimizer=remembered,
                 progress=asdict(progress),
+                adapter=adapter,
             )
         except OSError as error:
             before = max(map(step_of, self._run.resume_points()), default=None)

@@ -26,6 +26,7 @@ from transformer_lab.lab.training.continuing import (
     resumable,
 )
 from transformer_lab.lab.training.estimate import choose_micro_batch
+from transformer_lab.lab.training.finetuned import finetuned_origin, finetuning
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.origins import Offspring, Origin, Resumed
 from transformer_lab.lab.training.queue import Queue, QueueFullError, Waiting
@@ -37,6 +38,7 @@ from transformer_lab.runs.run import RunNotFoundError
 from transformer_lab.runs.store import RunStore
 from transformer_lab.runs.summaries import RunSummary
 from transformer_lab.settings import ConfigError, checked
+from transformer_lab.training.finetune import FineTuning
 
 KEEP_SECONDS = 5.0  # to wait for a moment to be kept
 log = logging.getLogger(__name__)
@@ -135,6 +137,26 @@ class Trainings:
         Raises LabError, RunNotFoundError and ConfigError.
         """
         self.begin(branching(self.store, run_id, checkpoint, setup, recipe))
+
+    def finetune(
+        self,
+        run_id: str,
+        step: int | None,
+        setup: Setup,
+        tuning: FineTuning,
+        *,
+        later: bool = False,
+    ) -> None:
+        """Let a base learn from another text, as a new run; `later` puts it in the queue.
+
+        Raises LabError, RunNotFoundError and ConfigError.
+        """
+        item = finetuning(self.store, self.texts, run_id, step, setup, tuning)
+        if later:
+            self.check(setup)
+            self.add_to_queue(item)
+        else:
+            self.begin(item)
 
     def race(self, name: str, lanes: Mapping[str, Setup], *, numbered: bool = True) -> str:
         """Train several models in turn, step by step; gives the name of the race.
@@ -470,8 +492,12 @@ class Trainings:
             return
         self._refuse_without_room()
         self.check(setup)
-        parent = self.store.open(item.run)
-        origin = Offspring(parent, parent.checkpoint(item.checkpoint), item.kind)
+        origin: Origin
+        if item.kind == "finetuned":
+            origin = finetuned_origin(self.store, item)
+        else:
+            parent = self.store.open(item.run)
+            origin = Offspring(parent, parent.checkpoint(item.checkpoint), item.kind)
         run = self._new(setup, item.recipe, origin, item=waited)
         with self._lock:
             self._refuse_if_full()

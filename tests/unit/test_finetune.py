@@ -1,0 +1,199 @@
+"""Fine-tuning as a training of the lab: a base, another text, what is kept and forgotten."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from test_resume import SETUP, after_step, ended, numbers
+from transformer_lab.lab.lab import Lab
+from transformer_lab.lab.training.continuing import LabError
+from transformer_lab.lab.training.finetuned import finetuning_setup
+from transformer_lab.lab.training.live_run import LiveRun
+from transformer_lab.runs.checkpoint import load_adapter, load_checkpoint
+from transformer_lab.settings import ConfigError
+from transformer_lab.training.finetune import FineTuning
+from waiting import until
+
+TUNING = FineTuning().with_values({"lora.rank": 2, "lora.dropout": 0.1})
+METHODS = {
+    "lora": TUNING,
+    "dora": TUNING.with_values({"lora.variant": "dora"}),
+    "full": TUNING.with_values({"finetune.method": "full"}),
+    "frozen": TUNING.with_values({"finetune.method": "frozen"}),
+}
+NEW_TEXT = "the quick brown fox jumps over the lazy dog. " * 60
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A home with a base in it, and a new text that the base can read."""
+    place = tmp_path_factory.mktemp("home")
+    lab = Lab(place)
+    lab.texts.add(NEW_TEXT.encode(), "foxes", "a test")
+    lab.trainings.start(SETUP.with_values({"train.steps": 4, "sample.length": 1}), "base")
+    assert ended(lab).state == "finished"
+    lab.close()
+    return place
+
+
+@pytest.fixture
+def lab(home, tmp_path):
+    shutil.copytree(home, tmp_path / "home")
+    lab = Lab(tmp_path / "home")
+    yield lab
+    lab.close()
+
+
+def setup_of(lab, tuning, **values):
+    setup = finetuning_setup(lab.runs.open("base-1"), "foxes", tuning)
+    return setup.with_values({"train.steps": 6, "train.evaluate_every": 2, **values})
+
+
+def tuned(lab, tuning=TUNING, **values):
+    lab.trainings.finetune("base-1", None, setup_of(lab, tuning, **values), tuning)
+    status = ended(lab)
+    assert (status.state, status.reason) == ("finished", "")
+    return lab.runs.open(status.run_id)
+
+
+def base_of(lab):
+    return load_checkpoint(lab.runs.open("base-1").checkpoints()[-1])[0]
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_begins_as_the_base_and_learns_from_the_new_text(lab, method):
+    run = tuned(lab, METHODS[method])
+    assert same(load_checkpoint(run.checkpoint("kept-00000000"))[0], base_of(lab))
+    assert not same(load_checkpoint(run.checkpoints()[-1])[0], base_of(lab))
+    assert run.manifest["finetune"]["run"] == "base-1"
+    both = [(step, json.loads(detail)) for step, detail in run.events("both_losses")]
+    assert [step for step, _ in both] == [0, 2, 4, 6]
+    assert both[-1][1]["new"] < both[0][1]["new"]
+    assert all(losses["old"] > 0 for _, losses in both)
+
+
+def test_only_the_adapter_is_in_the_optimizer_and_the_weights_are_the_merged_ones(lab):
+    run = tuned(lab)
+    folder = run.checkpoints()[-1]
+    adapter, (weights, _, _) = load_adapter(folder), load_checkpoint(folder)
+    remembered = [name for name in adapter if "/" in name]
+    assert remembered
+    assert all("lora_" in name for name in remembered)
+    trained = sum(v.numel() for name, v in adapter.items() if "/" not in name)
+    assert run.manifest["finetune"]["trained"] == trained < run.manifest["parameters"] / 2
+    base = base_of(lab)
+    changed = {name for name in base if not torch.equal(base[name], weights[name])}
+    assert changed == {f"{n.rpartition('.')[0]}.weight" for n in adapter if n.endswith("lora_A")}
+
+
+def test_the_upper_layers_learn_alone(lab):
+    run = tuned(lab, METHODS["frozen"])
+    base, weights = base_of(lab), load_checkpoint(run.checkpoints()[-1])[0]
+    changed = {name for name in base if not torch.equal(base[name], weights[name])}
+    assert changed == {"norm.weight", "norm.bias", "head.weight"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_cut_off_and_resumed_it_ends_as_if_never_cut_off(lab, method, monkeypatch):
+    whole = tuned(lab, METHODS[method])
+    with after_step(monkeypatch, 3, LiveRun.stop):
+        lab.trainings.finetune("base-1", None, setup_of(lab, METHODS[method]), METHODS[method])
+        cut = ended(lab)
+    assert (cut.state, cut.step) == ("stopped", 3)
+    lab.runs.delete("base-1")  # it needs its base no more
+    lab.trainings.resume(cut.run_id)
+    assert ended(lab).state == "finished"
+    again = lab.runs.open(cut.run_id)
+    assert numbers(again.since()[0]) == numbers(whole.since()[0])
+    assert again.events("both_losses") == whole.events("both_losses")
+    ends = [load_checkpoint(run.checkpoints()[-1])[0] for run in (whole, again)]
+    assert same(*ends)
+
+
+def test_extended_it_goes_on_with_its_adapter_and_branched_with_every_weight(lab):
+    run = tuned(lab)
+    lab.trainings.extend(run.id, 2)
+    extended = ended(lab)
+    assert (extended.state, extended.step) == ("finished", 8)
+    assert load_adapter(lab.runs.open(extended.run_id).checkpoints()[-1])
+    lab.trainings.branch(
+        run.id, run.checkpoints()[-1].name, setup_of(lab, TUNING, **{"train.steps": 2})
+    )
+    branched = ended(lab)
+    assert branched.state == "finished", branched.reason
+    assert not load_adapter(lab.runs.open(branched.run_id).checkpoints()[-1])
+
+
+def test_it_waits_in_the_queue_and_says_when_its_base_is_gone(lab):
+    setup = setup_of(lab, TUNING)
+    lab.trainings.start(SETUP.with_values({"train.steps": 1_000_000}), "long")
+    long = lab.trainings.current
+    for _ in range(2):
+        lab.trainings.finetune("base-1", None, setup, TUNING, later=True)
+    assert [item.kind for item in lab.trainings.queue.list()] == ["finetuned"] * 2
+    until(lambda: long.active)
+    lab.trainings.stop()
+    until(lambda: lab.trainings.current is not long and lab.trainings.current.ended)
+    assert lab.trainings.current.status.run_id.startswith("base-1-tuned")
+
+
+def test_a_base_deleted_while_its_fine_tuning_waits_is_told_in_a_sentence(lab):
+    lab.trainings.start(SETUP.with_values({"train.steps": 1_000_000}), "long")
+    until(lambda: lab.trainings.current.active)
+    lab.trainings.finetune("base-1", None, setup_of(lab, TUNING), TUNING, later=True)
+    lab.runs.delete("base-1")
+    lab.trainings.stop()
+    until(lambda: lab.trainings.queue.list()[0].problem)
+    assert lab.trainings.queue.list()[0].problem == "There is no run 'base-1'."
+
+
+def test_characters_the_base_does_not_know_are_named_and_can_be_left_out(lab):
+    lab.texts.add((NEW_TEXT + "\u0416\u0419" * 40).encode(), "foreign", "a test")
+    setup = setup_of(lab, TUNING, **{"data.corpus": "foreign"})
+    with pytest.raises(ConfigError, match=r"'\u0416' .*'\u0419' .*leave_out") as refused:
+        lab.trainings.finetune("base-1", None, setup, TUNING)
+    assert refused.value.field == "finetune.unknown"
+    leaving = TUNING.with_values({"finetune.unknown": "leave_out"})
+    lab.trainings.finetune("base-1", None, setup, leaving)
+    status = ended(lab)
+    assert status.state == "finished", status.reason
+    corpus, _ = lab.models.learned_from(status.run_id)
+    assert "\u0416" not in corpus.text
+
+
+def test_a_rank_above_the_width_is_refused_before_anything_begins(lab):
+    wide = TUNING.with_values({"lora.rank": 40})
+    with pytest.raises(ConfigError, match="choose at most 16"):
+        lab.trainings.finetune("base-1", None, setup_of(lab, wide), wide)
+
+
+def test_a_moment_of_the_base_can_be_fine_tuned(lab):
+    setup = setup_of(lab, TUNING)
+    lab.trainings.finetune("base-1", 2, setup, TUNING)
+    run = lab.runs.open(ended(lab).run_id)
+    assert run.manifest["finetune"]["step"] == 2
+    with pytest.raises(LabError, match="Choose another moment"):
+        lab.trainings.finetune("base-1", 99, setup, TUNING)
+
+
+def test_an_adapter_that_does_not_fit_its_base_is_refused_in_a_sentence(lab):
+    lab.trainings.finetune(
+        "base-1", None, setup_of(lab, TUNING, **{"train.steps": 1_000_000}), TUNING
+    )
+    until(lambda: lab.trainings.current.status.step >= 3)
+    lab.trainings.stop()
+    run_id = ended(lab).run_id
+    path = lab.runs.open(run_id).folder / "run.json"
+    content = json.loads(path.read_text())
+    content["finetune"]["settings"]["lora"]["rank"] = 3
+    path.write_text(json.dumps(content))
+    lab.trainings.resume(run_id)
+    status = ended(lab)
+    assert status.state == "failed"
+    assert "another base or another rank" in status.reason

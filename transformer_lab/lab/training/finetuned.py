@@ -1,0 +1,218 @@
+"""Fine-tuning: a new run that begins as a base was at one of its moments, on another text."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from torch import Tensor
+
+from transformer_lab.lab.text.texts import Texts
+from transformer_lab.lab.training.continuing import LabError
+from transformer_lab.lab.training.origins import OriginError, Text
+from transformer_lab.lab.training.queue import Waiting
+from transformer_lab.lab.training.saves import Saved
+from transformer_lab.lab.training.threads import Kept
+from transformer_lab.model.weights import outline
+from transformer_lab.recipes import Setup, setup_from
+from transformer_lab.runs.checkpoint import BASE, CheckpointError, load_checkpoint, save_checkpoint
+from transformer_lab.runs.database import RunWriter
+from transformer_lab.runs.files import Progress
+from transformer_lab.runs.moments import MomentError, Moments
+from transformer_lab.runs.run import Run, Seam, step_of
+from transformer_lab.runs.store import RunStore
+from transformer_lab.settings import ConfigError
+from transformer_lab.text import split
+from transformer_lab.text.errors import CorpusError
+from transformer_lab.text.tokenizers import UnknownTextError, tokenizer_from_json
+from transformer_lab.training import StepMetrics
+from transformer_lab.training.finetune import TRAINING, FineTuning, fine_tuning_from
+
+
+class FineTuned:
+    """A new run, whose first checkpoint is its base: it needs the base's run no more."""
+
+    def __init__(self, base: Run, step: int | None, tuning: FineTuning) -> None:
+        self.base = base
+        self.reads = base.id
+        self.step = base_step(base, step)
+        self.tuning = tuning
+
+    def saved(self) -> Saved:
+        """The base's weights, as those after no step of this run."""
+        weights = base_weights(self.base, self.step)
+        optimizer = str(TRAINING["train.optimizer"])
+        return Saved(weights, self.base.manifest["tokenizer"], {}, Progress(optimizer=optimizer))
+
+    def past(self) -> list[StepMetrics]:
+        """No steps."""
+        return []
+
+    def best(self) -> Saved | None:
+        """Nothing."""
+        return None
+
+    def seams(self) -> list[Seam]:
+        """Its steps are its own."""
+        return []
+
+    def micro_batch(self) -> int:
+        """Not settled."""
+        return 0
+
+    def text(self, texts: Texts, setup: Setup, progress: split.Progress) -> Text:
+        """The new text, in the base's tokens: the model knows no others."""
+        leave_out = self.tuning.finetune.unknown == "leave_out"
+        return texts.in_tokens_of(setup, self.base.manifest, progress, leave_out=leave_out)
+
+    def threads(self) -> Kept:
+        """Its own are still to be chosen."""
+        return Kept()
+
+    def finetune(self) -> dict[str, Any]:
+        """What run.json is to say of it."""
+        manifest = self.base.manifest
+        return {
+            "run": self.base.id,
+            "step": self.step,
+            "settings": self.tuning.to_mapping(),
+            "old_data": manifest["setup"]["data"],
+            "old_corpus": manifest["corpus"],
+        }
+
+    def open(self, store: RunStore, recipe: str, manifest: dict[str, Any]) -> RunWriter:
+        """A new folder, the base its first checkpoint, from which it can begin again."""
+        saved = self.saved()
+        writer = store.create(f"{self.base.id}-tuned", manifest)
+        try:
+            save_checkpoint(
+                writer.folder / "checkpoints" / BASE,
+                saved.weights,
+                saved.tokenizer,
+                {"step": 0, "run": writer.folder.name, "best_loss": None},
+                optimizer={},
+                progress=asdict(saved.progress),
+            )
+        except BaseException:
+            writer.close()
+            shutil.rmtree(writer.folder, ignore_errors=True)
+            raise
+        return writer
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+
+def base_step(base: Run, step: int | None) -> int:
+    """The moment that was asked for, or that of the weights it writes with. Raises OriginError."""
+    if step is not None:
+        return step
+    folders = base.usable_checkpoints()
+    if not folders:
+        raise OriginError(f"{base.id} was never saved: train it first, or choose another base.")
+    return step_of(folders[0])
+
+
+def base_weights(base: Run, step: int) -> dict[str, Tensor]:
+    """The weights of a base after `step`: a save if there is one, else a moment in 16 bits.
+
+    Raises OriginError.
+    """
+    why = ""
+    for folder in base.usable_checkpoints():
+        if step_of(folder) == step:
+            try:
+                return load_checkpoint(folder)[0]
+            except CheckpointError as error:
+                why = str(error)
+    try:
+        return Moments(base.folder).load(step)
+    except MomentError as error:
+        raise OriginError(
+            f"{base.id} cannot be fine-tuned from step {step:,}. {why or error} "
+            "Choose another moment of it."
+        ) from error
+
+
+def finetuning_setup(base: Run, corpus: str, tuning: FineTuning) -> Setup:
+    """With what a fine-tuning begins when nothing else is said: the base's model and batches."""
+    setup = setup_from(base.manifest["setup"])
+    values = {"data.corpus": corpus, "train.learning_rate": tuning.rate, **TRAINING}
+    return setup.with_values(values)
+
+
+def finetuning(
+    store: RunStore, texts: Texts, run_id: str, step: int | None, setup: Setup, tuning: FineTuning
+) -> Waiting:
+    """A base that learns from another text, as a new run; all that can be checked at once is.
+
+    Raises LabError, RunNotFoundError and ConfigError.
+    """
+    base = store.open(run_id)
+    if base.problem:
+        raise LabError(f"{run_id} is damaged, and cannot be a base. {base.problem}")
+    expected = setup_from(base.manifest["setup"]).model
+    if setup.model != expected:
+        raise ConfigError(
+            "model",
+            f"A fine-tuning has the model of its base {run_id}: only data, train, sample, "
+            "finetune and lora can be set.",
+        )
+    try:
+        step = base_step(base, step)
+        base_weights(base, step)
+        check_adapts(setup, base.manifest["tokenizer"], tuning)
+    except OriginError as error:
+        raise LabError(str(error)) from error
+    check_known(texts, setup, base.manifest, tuning)
+    return Waiting(
+        kind="finetuned",
+        recipe=f"{run_id}-tuned",
+        setup=setup.to_mapping(),
+        run=run_id,
+        checkpoint=str(step),
+        finetune=tuning.to_mapping(),
+    )
+
+
+def check_adapts(setup: Setup, tokenizer: Mapping[str, Any], tuning: FineTuning) -> int:
+    """How many numbers would learn, without making the model. Raises ConfigError."""
+    size = tokenizer_from_json(tokenizer).vocabulary_size
+    return tuning.prepare(outline(setup.model, size), seed=0)
+
+
+def unknown_pieces(texts: Texts, corpus: str, manifest: Mapping[str, Any]) -> list[str]:
+    """What of a text a base has no tokens for; of one that is not at hand nothing is known yet."""
+    tokenizer = tokenizer_from_json(manifest["tokenizer"])
+    if manifest["tokenizer"]["kind"] == "words":  # has a token for what it does not know
+        return []
+    try:
+        text = texts.corpus(texts.at_hand(corpus)).text
+    except CorpusError:
+        return []
+    return tokenizer.unknown("".join(sorted(set(text))))
+
+
+def check_known(
+    texts: Texts, setup: Setup, manifest: Mapping[str, Any], tuning: FineTuning
+) -> None:
+    """Refuse a text with characters that the base does not know, unless they are left out."""
+    pieces = unknown_pieces(texts, setup.data.corpus, manifest)
+    if pieces and tuning.finetune.unknown == "refuse":
+        raise ConfigError(
+            "finetune.unknown",
+            f"{UnknownTextError(pieces)} Leave them out of the new text (finetune.unknown = "
+            "leave_out), choose another text, or another base.",
+        )
+
+
+def finetuned_origin(store: RunStore, item: Waiting) -> FineTuned:
+    """Where a fine-tuning that waited begins. Raises RunNotFoundError, LabError and ConfigError."""
+    try:
+        return FineTuned(
+            store.open(item.run), int(item.checkpoint), fine_tuning_from(item.finetune)
+        )
+    except (OriginError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise LabError(str(error)) from error

@@ -1,0 +1,154 @@
+"""Fine-tuning: which weights of a finished model learn from a new text, and how fast."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from torch import nn
+
+from transformer_lab.model import GPT
+from transformer_lab.model.lora import LoRAConfig, adapt
+from transformer_lab.settings import (
+    Config,
+    ConfigError,
+    Setting,
+    checked,
+    choice,
+    from_mapping,
+    knob,
+    settings_of,
+    unknown_key,
+)
+
+METHODS = {
+    "lora": "LoRA: a small change beside each matrix",
+    "full": "Full: every weight",
+    "frozen": "The upper layers: the lower ones are frozen",
+}
+FULL_RATE = 3e-4
+LORA_RATE = 10 * FULL_RATE
+WHY_RATE = (
+    "LoRA wants about ten times the learning rate of full fine-tuning, since B starts at zero and "
+    "few numbers make the whole change."
+)
+# What a fine-tuning begins with, whatever the base was trained with; short, and at AdamW's rates.
+TRAINING = {
+    "train.steps": 200,
+    "train.optimizer": "adamw",
+    "train.learning_rule": "backprop",
+    "train.weight_decay": 0.0,
+    "train.embedding_rate": 1.0,
+    "train.beta_1": 0.9,
+    "train.beta_2": 0.95,
+    "train.gradient_clip": 1.0,
+    "train.evaluate_every": 20,
+    "train.keep_best": False,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig(Config):
+    """Which weights learn, and what is done with characters that the base does not know."""
+
+    GROUP = "finetune"
+
+    method: str = choice(
+        "lora", METHODS, "Method", "Which numbers learn; all others stay as they are.",
+        words=METHODS,
+    )  # fmt: skip
+    frozen_layers: int = knob(
+        1,
+        1,
+        64,
+        "Frozen Layers",
+        "How many layers from the bottom, with the embeddings, stay as they are; only where the "
+        "upper layers learn.",
+    )
+    unknown: str = choice(
+        "refuse",
+        ("refuse", "leave_out"),
+        "Unknown Characters",
+        "What to do where the new text has characters that the base has no tokens for.",
+        words={"refuse": "Say which, and do not begin", "leave_out": "Leave them out of the text"},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuning:
+    """All settings of a fine-tuning that those of a training do not have."""
+
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    lora: LoRAConfig = field(default_factory=LoRAConfig)
+
+    def to_mapping(self) -> dict[str, dict[str, Any]]:
+        """Plain values by group and name."""
+        return asdict(self)
+
+    def with_values(self, values: Mapping[str, Any]) -> "FineTuning":
+        """The same with some settings changed, by dotted name. Raises ConfigError."""
+        changed = self.to_mapping()
+        for key, value in values.items():
+            if key not in FINETUNE_SETTINGS:
+                raise unknown_key("", key, FINETUNE_SETTINGS)
+            setting = FINETUNE_SETTINGS[key]
+            changed[setting.group][setting.name] = checked(setting, value)
+        return fine_tuning_from(changed)
+
+    @property
+    def is_lora(self) -> bool:
+        """Whether the base's own weights stay, and a change is learned beside them."""
+        return self.finetune.method == "lora"
+
+    @property
+    def rate(self) -> float:
+        """The learning rate to begin with."""
+        return LORA_RATE if self.is_lora else FULL_RATE
+
+    def prepare(self, model: GPT, seed: int) -> int:
+        """Let only what is to learn be trained; how many numbers that are. Raises ConfigError."""
+        if self.is_lora:
+            adapt(model, self.lora, seed)
+        elif self.finetune.method == "frozen":
+            freeze(model, self.finetune.frozen_layers)
+        return trained_numbers(model)
+
+
+def fine_tuning_from(values: Mapping[str, Any]) -> FineTuning:
+    """The settings of a fine-tuning from plain values by group and name. Raises ConfigError."""
+    for group in values:
+        if group not in GROUPS:
+            raise unknown_key("", group, GROUPS)
+    configs: dict[str, Any] = {
+        group: from_mapping(config, values.get(group, {})) for group, config in GROUPS.items()
+    }
+    return FineTuning(**configs)
+
+
+def freeze(model: GPT, layers: int) -> None:
+    """Keep the embeddings and the lower layers as they are. Raises ConfigError."""
+    if layers > model.config.layers:
+        raise ConfigError(
+            "finetune.frozen_layers",
+            f"Frozen Layers is {layers}, but the base has {model.config.layers}: choose at most "
+            f"{model.config.layers}, with which only the last norm and the head learn.",
+        )
+    below: list[nn.Module | None] = [model.embedding, model.positions, model.smear, model.hierarchy]
+    for part in [*below, *list(model.blocks)[:layers]]:
+        if part is not None:
+            part.requires_grad_(False)
+    if not trained_numbers(model):
+        raise ConfigError(
+            "finetune.frozen_layers",
+            f"With {layers} Frozen Layers nothing of this base is left to learn: choose fewer.",
+        )
+
+
+def trained_numbers(model: nn.Module) -> int:
+    """How many numbers of a model learn."""
+    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+
+
+GROUPS: dict[str, type[Config]] = {config.GROUP: config for config in (FinetuneConfig, LoRAConfig)}
+FINETUNE_SETTINGS: dict[str, Setting] = {
+    setting.key: setting for config in GROUPS.values() for setting in settings_of(config)
+}
