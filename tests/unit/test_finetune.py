@@ -1,5 +1,6 @@
 """Fine-tuning as a training of the lab: a base, another text, what is kept and forgotten."""
 
+import io
 import json
 import shutil
 
@@ -7,6 +8,8 @@ import pytest
 import torch
 
 from test_resume import SETUP, after_step, ended, numbers
+from transformer_lab.cli import main
+from transformer_lab.exchange import write_archive
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.training.continuing import LabError
 from transformer_lab.lab.training.finetuned import finetuning_setup
@@ -197,3 +200,37 @@ def test_an_adapter_that_does_not_fit_its_base_is_refused_in_a_sentence(lab):
     status = ended(lab)
     assert status.state == "failed"
     assert "another base or another rank" in status.reason
+
+
+def test_taken_to_another_home_it_goes_on_exactly(lab, tmp_path, monkeypatch):
+    whole = tuned(lab)
+    with after_step(monkeypatch, 3, LiveRun.stop):
+        lab.trainings.finetune("base-1", None, setup_of(lab, TUNING), TUNING)
+        run_id = ended(lab).run_id
+    other = Lab(tmp_path / "other")
+    try:
+        other.texts.add(NEW_TEXT.encode(), "foxes", "a test")
+        archive = io.BytesIO()
+        write_archive(lab.runs.open(run_id).folder, archive)
+        archive.seek(0)
+        brought = other.runs.bring_in(archive, run_id)
+        other.trainings.resume(brought)
+        assert ended(other).state == "finished"
+        assert numbers(other.runs.open(brought).since()[0]) == numbers(whole.since()[0])
+    finally:
+        other.close()
+
+
+def test_the_command_line_fine_tunes_and_names_a_setting_that_is_wrong(home, tmp_path, capsys):
+    place = shutil.copytree(home, tmp_path / "home")
+    line = ["finetune", "base-1", f"--home={place}", "--corpus=foxes", "--json"]
+    assert main([*line, "--steps=2", "--set=lora.rank=2", "--set=train.threads=1"]) == 0
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (summary["run"], summary["state"]) == ("base-1-tuned-1", "finished")
+    assert main([*line, "--set=lora.rnk=2"]) == 2
+    assert "did you mean" in capsys.readouterr().err
+    assert main([*line, "--set=model.layers=2"]) == 2
+    assert "has the model of its base" in capsys.readouterr().err
+    assert main([*line, "--moment=soon"]) == 2
+    assert main(["finetune", "nobody-1", f"--home={place}", "--corpus=foxes"]) == 1
+    assert "There is no run 'nobody-1'" in capsys.readouterr().err

@@ -147,6 +147,16 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--steps", required=True, help="how many more")
     sub.add_argument("--json", action="store_true", help="one JSON object a line")
 
+    sub = command("finetune", "train", "Let a trained model learn from another text, as a new run.")
+    sub.add_argument("name", metavar="BASE", help="a run's name, or latest")
+    sub.add_argument("--corpus", required=True, help="name or .txt file of the new text")
+    sub.add_argument("--moment", metavar="STEP", help="a step of the base (its newest)")
+    sub.add_argument("--steps", help="how many steps")
+    sub.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. lora.rank=8"
+    )
+    sub.add_argument("--json", action="store_true", help="one JSON object a line")
+
     sub = command("compare", "compare", "Race models on one question and say what can be told.")
     sub.add_argument("question", metavar="QUESTION", help="a ready question's name or a .toml file")
     sub.add_argument("--quick", action="store_true", help="with its quick preset: minutes")

@@ -16,11 +16,13 @@ from typing import Any
 from transformer_lab.cli.common import FAILED, INTERRUPTED, home_folder
 from transformer_lab.cli.output import mention
 from transformer_lab.lab.lab import Lab, LabError
+from transformer_lab.lab.training.finetuned import finetuning_setup
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.views import SPEED_STEPS, live_threads, time_left
 from transformer_lab.recipes import find_recipe
 from transformer_lab.runs.run import RunNotFoundError
 from transformer_lab.settings import ConfigError
+from transformer_lab.training.finetune import GROUPS, FineTuning
 from transformer_lab.ui.words import clock
 
 
@@ -42,6 +44,27 @@ def extend(arguments: argparse.Namespace) -> int:
         arguments,
         lambda lab: lab.trainings.extend(lab.runs.open(arguments.name).id, arguments.steps),
     )
+
+
+def finetune(arguments: argparse.Namespace) -> int:
+    """Let a trained model learn from another text, as a new run."""
+    changes = _changes(arguments)
+    own = {key: changes.pop(key) for key in list(changes) if key.partition(".")[0] in GROUPS}
+    tuning = FineTuning().with_values(own)
+    step = None if arguments.moment is None else _whole_number("--moment", arguments.moment)
+
+    def begin(lab: Lab) -> None:
+        base = lab.runs.open(arguments.name)
+        setup = finetuning_setup(base, changes["data.corpus"], tuning).with_values(changes)
+        lab.trainings.finetune(base.id, step, setup, tuning)
+
+    return _run(arguments, begin)
+
+
+def _whole_number(option: str, given: str) -> int:
+    if not given.isascii() or not given.isdigit():
+        raise ConfigError(option, f"{given!r} is no step: write the number of one, as in 400.")
+    return int(given)
 
 
 def _run(arguments: argparse.Namespace, begin: Callable[[Lab], None]) -> int:
@@ -86,6 +109,8 @@ def _follow(lab: Lab, *, as_json: bool) -> int:
         if not named and run.made and run.active:
             named = True
             words = f"{run.status.run_id}: {run.recipe}, {run.parameters:,} parameters, "
+            if run.trained:
+                words += f"{run.trained:,} of them learn, "
             words += f"{run.made.corpus.title}, {run.device.name}, {live_threads(run)}. "
             words += printer.news(run)
             if run.made.saved:
