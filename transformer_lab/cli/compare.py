@@ -4,13 +4,10 @@ import argparse
 import json
 import sys
 import threading
-from collections.abc import Mapping
-from typing import Any
 
 from transformer_lab.cli.common import FAILED, INTERRUPTED, home_folder
 from transformer_lab.cli.output import mention
 from transformer_lab.cli.train import signals
-from transformer_lab.experiments.comparison import Comparison, comparison_from
 from transformer_lab.experiments.comparison_result import rows, summary, tables
 from transformer_lab.experiments.questions import find_question
 from transformer_lab.lab.experiments.comparisons import Asked
@@ -25,7 +22,7 @@ def compare(arguments: argparse.Namespace) -> int:
     """Race the lanes of a question, and say what can be told of them."""
     question = find_question(arguments.question, quick=arguments.quick)
     if arguments.seeds is not None:
-        question = _with_seeds(question, arguments.seeds)
+        question = question.with_seeds(arguments.seeds)
     lab = Lab(home_folder(arguments))
     try:
         asked = lab.comparisons.start(question)
@@ -36,15 +33,6 @@ def compare(arguments: argparse.Namespace) -> int:
         return FAILED
     finally:
         lab.close()
-
-
-def _with_seeds(question: Comparison, seeds: str) -> Comparison:
-    given = {"seeds": seeds}
-    content: dict[str, Any] = dict(question.content)
-    content["compare"] = {**content.get("compare", {}), **given}
-    if isinstance(content.get("quick"), Mapping):
-        content["quick"] = {**content["quick"], **given}
-    return comparison_from(content, question.slug, quick=question.quick)
 
 
 def _follow(lab: Lab, asked: Asked, *, as_json: bool) -> bool:

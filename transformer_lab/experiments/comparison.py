@@ -80,6 +80,14 @@ class Comparison:
             for name, setup in self.lanes.items()
         }
 
+    def with_seeds(self, seeds: Any) -> "Comparison":
+        """The same question over so many seeds. Raises ConfigError."""
+        compare = {**self.content.get("compare", {}), "seeds": seeds}
+        content = {**self.content, "compare": compare}
+        if self.quick and "quick" in content:
+            content["quick"] = {**content["quick"], "seeds": seeds}
+        return comparison_from(content, self.slug, quick=self.quick)
+
     @cached_property
     def per_step(self) -> dict[str, int]:
         """Tokens of one step, by lane."""

@@ -162,7 +162,9 @@ class Outcome:
     def _cost(self, what: Literal["seconds", "parameters"]) -> Plot:
         """One mark for each lane that has come to an end."""
         series = []
-        for name in self.ranked:
+        for name in self.comparison.lanes:
+            if name not in self.ranked:
+                continue
             last, losses = self.last_cells(name), list(self.ended[name].values())
             paid = {
                 "seconds": spread(cell.seconds[-1] for cell in last).mean,

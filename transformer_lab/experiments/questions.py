@@ -24,20 +24,24 @@ def load_question(path: Path, *, quick: bool = False) -> Comparison:
         raise ConfigError(error.field, f"{path.name}: {error}") from error
 
 
+def ready() -> dict[str, Path]:
+    """The files of the questions that come with the lab, by name."""
+    return {path.stem: path for path in sorted((packaged("recipes") / "questions").glob("*.toml"))}
+
+
 def load_questions(*, quick: bool = True) -> dict[str, Comparison]:
     """All questions that come with the lab, in their order."""
-    paths = (packaged("recipes") / "questions").glob("*.toml")
-    found = [load_question(path, quick=quick) for path in paths]
+    found = [load_question(path, quick=quick) for path in ready().values()]
     return {one.slug: one for one in sorted(found, key=lambda one: (one.order, one.title))}
 
 
 def find_question(name: str, *, quick: bool = False) -> Comparison:
     """A question by its name or by the path of a file. Raises ConfigError."""
-    ready = {path.stem: path for path in sorted((packaged("recipes") / "questions").glob("*.toml"))}
-    if name in ready:
-        return load_question(ready[name], quick=quick)
+    paths = ready()
+    if name in paths:
+        return load_question(paths[name], quick=quick)
     if name.endswith(".toml"):
         return load_question(Path(name), quick=quick)
     raise ConfigError(
-        "question", f"There is no question {name!r}: choose {', '.join(ready)}, or a .toml file."
+        "question", f"There is no question {name!r}: choose {', '.join(paths)}, or a .toml file."
     )

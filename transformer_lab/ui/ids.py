@@ -308,6 +308,49 @@ EXPERIMENT_TICK = "experiment-tick"
 EXPERIMENT_SEEN = "experiment-seen"
 EXPERIMENT_REFRESH = "experiment-refresh"
 
+# Compare
+COMPARE_QUESTION = "compare-question"
+COMPARE_SEEN = "compare-seen"
+COMPARE_REFRESH = "compare-refresh"
+COMPARE_GUESSES = "compare-guesses"
+COMPARE_TICK = "compare-tick"
+COMPARE_TITLE = "compare-title"
+COMPARE_LOOK = "compare-look"
+COMPARE_PROMPT = "compare-prompt"
+COMPARE_OPTIONS = "compare-options"
+COMPARE_GUESS = "compare-guess"
+COMPARE_SHOW = "compare-show"
+COMPARE_AGAIN = "compare-again"
+COMPARE_GUESSED = "compare-guessed"
+COMPARE_PRESET = "compare-preset"
+COMPARE_READY = "compare-ready"
+COMPARE_SEEDS = "compare-seeds"
+COMPARE_OWN = "compare-own"
+COMPARE_RECIPE = "compare-recipe"
+COMPARE_SETTING = "compare-setting"
+COMPARE_VALUES = "compare-values"
+COMPARE_VALUES_HELP = "compare-values-help"
+COMPARE_VALUES_PROBLEM = "compare-values-problem"
+COMPARE_SECOND = "compare-second"
+COMPARE_SECOND_VALUES = "compare-second-values"
+COMPARE_SECOND_PROBLEM = "compare-second-problem"
+COMPARE_BUDGET = "compare-budget"
+COMPARE_AMOUNT = "compare-amount"
+COMPARE_AMOUNT_PROBLEM = "compare-amount-problem"
+COMPARE_MESSAGE = "compare-message"
+COMPARE_START = "compare-start"
+COMPARE_PAUSE = "compare-pause"
+COMPARE_STOP = "compare-stop"
+COMPARE_GO_ON = "compare-go-on"
+COMPARE_COST = "compare-cost"
+COMPARE_STATE = "compare-state"
+COMPARE_RESULT = "compare-result"
+COMPARE_HINT = "compare-hint"
+COMPARE_VERDICT = "compare-verdict"
+COMPARE_AWAY = "compare-away"
+COMPARE_AXIS = "compare-axis"
+COMPARE_TABLES = "compare-tables"
+
 SETTLING_CARD = "settling-card"
 SETTLING_CHART = "settling-chart"
 SETTLING_STEP = "settling-step"
@@ -389,3 +432,28 @@ def problem(group: str, name: str) -> dict[str, str]:
     """Where the error of one setting is shown."""
     kind = "sample-problem" if group == "sample" else "problem"
     return {"type": kind, "group": group, "name": name}
+
+
+def compare_button(question: str) -> dict[str, str]:
+    """The entry of a question in the list."""
+    return {"type": "compare-button", "question": question}
+
+
+def compare_badge(question: str) -> dict[str, str]:
+    """How a question stands, in the list."""
+    return {"type": "compare-badge", "question": question}
+
+
+def compare_plot(place: int) -> dict[str, str]:
+    """A place for a chart of a comparison and its note."""
+    return {"type": "compare-plot", "place": str(place)}
+
+
+def compare_chart(place: int) -> dict[str, str]:
+    """The chart in a place."""
+    return {"type": "compare-chart", "place": str(place)}
+
+
+def compare_note(place: int) -> dict[str, str]:
+    """The note below a chart."""
+    return {"type": "compare-note", "place": str(place)}

@@ -14,6 +14,7 @@ from flask import Flask, Response, abort, send_from_directory
 from transformer_lab.lab.lab import Lab
 from transformer_lab.packaged import packaged
 from transformer_lab.ui import ids, moment_bar
+from transformer_lab.ui.compare import callbacks as compare
 from transformer_lab.ui.data import callbacks as data
 from transformer_lab.ui.experiments import callbacks as pcn
 from transformer_lab.ui.frame import frame, headers_of
@@ -36,9 +37,10 @@ from transformer_lab.ui.web.requests import check_requests
 
 log = logging.getLogger(__name__)
 
-TABS = (train, runs, data, generate, look, pcn, learn)
+TABS = (train, runs, compare, data, generate, look, pcn, learn)
 LATE = (
     runs,
+    compare,
     look,
     pcn,
 )  # made when they are first opened, for a page that opens with less is faster

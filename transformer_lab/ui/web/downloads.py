@@ -12,6 +12,7 @@ from flask import Flask, Response, abort, jsonify, request, send_file
 from transformer_lab.exchange import ExportRefusedError, ImportRefusedError
 from transformer_lab.exchange.forms import ARCHIVE, FORMS, Writer, file_name
 from transformer_lab.experiments.catalogue import EXPERIMENTS
+from transformer_lab.experiments.comparison_result import rows as comparison_rows
 from transformer_lab.experiments.report import csv_text
 from transformer_lab.lab.lab import Lab
 from transformer_lab.runs.run import DamagedRunError, Run, RunNotFoundError
@@ -36,7 +37,8 @@ log = logging.getLogger(__name__)
 def serve_downloads(server: Flask, lab: Lab) -> None:
     """Answer GET /download/<run>/<file>, and POST /bring-in?name=... with {"id"} or {"error"}.
 
-    And GET /download-experiment/<key>.csv, with every number of its last trial.
+    And GET /download-experiment/<key>.csv, with every number of its last trial, and
+    /download-comparison/<name>.csv.
     """
 
     @server.get("/download/<run_id>/<name>")
@@ -45,6 +47,7 @@ def serve_downloads(server: Flask, lab: Lab) -> None:
 
     _answer_full_disks(server, lab)
     _serve_experiments(server, lab)
+    _serve_comparisons(server, lab)
 
     @server.post(BRING_IN)
     def bring_in() -> tuple[Response, int]:
@@ -114,6 +117,20 @@ def _serve_experiments(server: Flask, lab: Lab) -> None:
             mimetype="text/csv",
             as_attachment=True,
             download_name=f"{key}.csv",
+        )
+
+
+def _serve_comparisons(server: Flask, lab: Lab) -> None:
+    @server.get("/download-comparison/<name>.csv")
+    def download_comparison(name: str) -> Response:
+        asked = lab.comparisons.find(name)
+        if asked is None or asked.outcome is None:
+            abort(404, "Nothing of this comparison has been measured.")
+        return send_file(
+            io.BytesIO(csv_text(comparison_rows(asked.outcome)).encode()),
+            mimetype="text/csv",
+            as_attachment=True,
+            download_name=f"{name}.csv",
         )
 
 

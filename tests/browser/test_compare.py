@@ -1,0 +1,58 @@
+"""The Compare tab as a person uses it: three tiny lanes from press to verdict, with the guess."""
+
+import csv
+import io
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from transformer_lab.lab.lab import Lab
+
+SHOWN = ".compare .experiment-plot:not([hidden]) .js-plotly-plot"
+
+
+@pytest.fixture
+def tab(context: BrowserContext) -> Page:
+    opened = context.new_page()
+    opened.goto("/")
+    opened.get_by_role("tab", name="Compare").click()
+    return opened
+
+
+def test_three_lanes_race_from_press_to_verdict_and_are_guessed_first(tab: Page, lab: Lab):
+    tab.locator(".experiment-entry", has_text="Vary one setting, or two").click()
+    tab.locator("#compare-setting").select_option("model.embedding_dim")
+    values = tab.locator("#compare-values")
+    values.fill("16, 16")
+    expect(tab.locator("#compare-values-problem")).to_contain_text("stands there twice")
+    expect(tab.locator("#compare-start")).to_be_disabled()
+    values.fill("16, 32, 48")
+    tab.locator("#compare-amount").fill("10")
+    tab.locator("#compare-seeds").select_option("1")
+    expect(tab.locator("#compare-cost")).to_contain_text("3 lanes, 10 steps each, 1 seed")
+    expect(tab.locator("#compare-cost")).to_contain_text("of memory")
+    expect(tab.locator("#compare-options label")).to_have_text(
+        ["16", "32", "48", "There is no clear difference"]
+    )
+    tab.locator("#compare-start").click()
+    expect(tab.locator("#compare-state")).to_contain_text("done")
+    expect(tab.locator("#compare-hint")).to_contain_text("hidden until")
+    expect(tab.locator(SHOWN)).to_have_count(0)
+    expect(tab.locator("#compare-verdict")).to_be_hidden()
+    tab.locator("#compare-options label").last.click()
+    tab.locator("#compare-guess").click()
+    expect(tab.locator(SHOWN)).to_have_count(4)
+    expect(tab.locator("#compare-guessed")).to_contain_text("The measurement says so too")
+    expect(tab.locator("#compare-verdict")).to_contain_text("has the lowest validation loss")
+    expect(tab.locator("#compare-verdict")).to_contain_text("cannot tell with 1 of at least 3")
+    expect(tab.locator("#compare-tables th[scope=row]").first).to_have_text("1.")
+    tab.locator("#compare-axis").select_option("seconds")
+    expect(tab.locator(".compare .experiment-plot").first).to_contain_text("over seconds")
+    with tab.expect_download() as saved:
+        tab.locator("#compare-away a").click()
+    rows = list(csv.DictReader(io.StringIO(saved.value.path().read_text())))
+    assert {row["lane"] for row in rows} == {"16", "32", "48"}
+    lab.runs.refresh()
+    assert len([run for run in lab.runs.all() if run.race == "own-1.1"]) == 3
+    tab.set_viewport_size({"width": 390, "height": 844})
+    tab.wait_for_function("document.documentElement.scrollWidth === 390")  # charts follow
