@@ -58,13 +58,15 @@ INNER: dict[str, dict[str, set[str]]] = {
         "web": {"web", "words", "ids"},
         "frame": {"web", "ids"},
         "server": {
-            "charts", "web", "compare", "data", "experiments", "generate", "learn", "look", "runs",
-            "train", "frame", "ids", "moment_bar", "words",
+            "charts", "web", "compare", "data", "experiments", "finetune", "generate", "learn",
+            "look", "runs", "train", "frame", "ids", "moment_bar", "words",
         },
         "compare": {"compare", "charts", "form", "ids", "words", "web", "train", "experiments"},
         **{
             tab: {tab, "charts", "form", "ids", "moment_bar", "words", "web", "train", "data"}
-            for tab in ("data", "experiments", "generate", "learn", "look", "runs", "train")
+            for tab in (
+                "data", "experiments", "finetune", "generate", "learn", "look", "runs", "train",
+            )
         },
     },
 }  # fmt: skip

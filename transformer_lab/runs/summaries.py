@@ -16,10 +16,10 @@ class RunSummary:
     """A run in one line.
 
     Losses are in nats per token, `seconds` is the time spent training, `spark` the course of its
-    loss in at most 32 numbers. `parent` names the run it goes on from, `race` the race it took part
-    in as `lane`, `audit` what the newest leak audit found. `elsewhere` says that another process is
-    training it now, `order` how many runs came before it. A run that cannot be read as a whole is
-    `damaged`, with the reason.
+    loss in at most 32 numbers. `parent` names the run it goes on from, `base` the one it was
+    fine-tuned from, `race` the race it took part in as `lane`, `audit` what the newest leak audit
+    found. `elsewhere` says that another process is training it now, `order` how many runs came
+    before it. A run that cannot be read as a whole is `damaged`, with the reason.
     """
 
     id: str
@@ -29,6 +29,7 @@ class RunSummary:
     recipe: str = ""
     corpus: str = ""
     parent: str = ""
+    base: str = ""
     race: str = ""
     lane: str = ""
     created: float
@@ -109,6 +110,7 @@ def _with_settings(line: RunSummary, run: Run) -> RunSummary:
         recipe=manifest["recipe"],
         corpus=manifest["corpus"]["title"],
         parent=seams[-1].run if seams else "",
+        base=(manifest.get("finetune") or {}).get("run", ""),
         race=manifest.get("race", ""),
         lane=manifest.get("lane", ""),
         created=manifest["created"],

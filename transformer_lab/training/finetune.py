@@ -26,7 +26,7 @@ METHODS = {
     "frozen": "The upper layers: the lower ones are frozen",
 }
 FULL_RATE = 3e-4
-LORA_RATE = 10 * FULL_RATE
+LORA_RATE = 3e-3
 WHY_RATE = (
     "LoRA wants about ten times the learning rate of full fine-tuning, since B starts at zero and "
     "few numbers make the whole change."

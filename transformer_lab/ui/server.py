@@ -17,6 +17,7 @@ from transformer_lab.ui import ids, moment_bar
 from transformer_lab.ui.compare import callbacks as compare
 from transformer_lab.ui.data import callbacks as data
 from transformer_lab.ui.experiments import callbacks as pcn
+from transformer_lab.ui.finetune import callbacks as finetune
 from transformer_lab.ui.frame import frame, headers_of
 from transformer_lab.ui.generate import callbacks as generate
 from transformer_lab.ui.learn import callbacks as learn
@@ -37,8 +38,9 @@ from transformer_lab.ui.web.requests import check_requests
 
 log = logging.getLogger(__name__)
 
-TABS = (train, runs, compare, data, generate, look, pcn, learn)
+TABS = (train, runs, compare, data, generate, look, finetune, pcn, learn)
 LATE = (
+    finetune,
     runs,
     compare,
     look,

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from transformer_lab.lab.text.texts import Texts
 from transformer_lab.lab.training.continuing import LabError
 from transformer_lab.lab.training.origins import OriginError, Text
+from transformer_lab.lab.training.pace import Pace
 from transformer_lab.lab.training.queue import Waiting
 from transformer_lab.lab.training.saves import Saved
 from transformer_lab.lab.training.threads import Kept
@@ -27,6 +28,8 @@ from transformer_lab.text.errors import CorpusError
 from transformer_lab.text.tokenizers import UnknownTextError, tokenizer_from_json
 from transformer_lab.training import StepMetrics
 from transformer_lab.training.finetune import TRAINING, FineTuning, fine_tuning_from
+
+PER_FROZEN = 12  # bytes that no gradient and no memory of the optimizer takes
 
 
 class FineTuned:
@@ -179,6 +182,36 @@ def check_adapts(setup: Setup, tokenizer: Mapping[str, Any], tuning: FineTuning)
     """How many numbers would learn, without making the model. Raises ConfigError."""
     size = tokenizer_from_json(tokenizer).vocabulary_size
     return tuning.prepare(outline(setup.model, size), seed=0)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a fine-tuning takes: numbers that learn and all, tokens of the new text, bytes, seconds.
+
+    `memory`, `free` and `seconds` are None where nothing is known; `seconds` are those that a
+    training of every weight takes.
+    """
+
+    trained: int
+    parameters: int
+    tokens: float
+    memory: float | None
+    free: float | None
+    seconds: float | None
+
+
+def cost_of(
+    costs: Pace, texts: Texts, setup: Setup, manifest: Mapping[str, Any], tuning: FineTuning
+) -> Cost:
+    """What a fine-tuning takes, at once; asked again it may know better. Raises ConfigError."""
+    trained = check_adapts(setup, manifest["tokenizer"], tuning)
+    size = tokenizer_from_json(manifest["tokenizer"]).vocabulary_size
+    whole = costs.estimate(setup, size)
+    frozen = whole.parameters - trained if tuning.is_lora else 0
+    saved = PER_FROZEN * frozen
+    memory = None if whole.memory is None else whole.memory - saved
+    tokens = texts.facts(setup).tokens * (1 - setup.data.validation_share)
+    return Cost(trained, whole.parameters, tokens, memory, whole.free, whole.seconds)
 
 
 def unknown_pieces(texts: Texts, corpus: str, manifest: Mapping[str, Any]) -> list[str]:

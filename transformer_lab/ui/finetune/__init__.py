@@ -1,0 +1,1 @@
+"""The Fine-tune tab: a base learns from another text, and what came of it."""

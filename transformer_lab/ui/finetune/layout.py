@@ -1,0 +1,246 @@
+"""How the Fine-tune tab is laid out: what is asked on the left, what came of it on the right."""
+
+from typing import Any
+
+import dash_bootstrap_components as dbc
+from dash import dcc, html
+
+from transformer_lab.lab.lab import Lab
+from transformer_lab.recipes import SETTINGS
+from transformer_lab.settings import Setting
+from transformer_lab.training.finetune import FINETUNE_SETTINGS, WHY_RATE, FineTuning
+from transformer_lab.ui import form, ids
+from transformer_lab.ui.charts.training import blank
+from transformer_lab.ui.train.layout import GRAPH
+
+RESTING = 3_600_000  # milliseconds between polls while another tab is open
+NOTHING = "Train a model first: it is the base that a fine-tuning begins with."
+ASKED: dict[str, Setting] = {
+    key: FINETUNE_SETTINGS[key] if key in FINETUNE_SETTINGS else SETTINGS[key]
+    for key in (
+        "finetune.method",
+        "lora.rank",
+        "lora.alpha",
+        "lora.dropout",
+        "lora.matrices",
+        "lora.variant",
+        "finetune.frozen_layers",
+        "finetune.unknown",
+        "train.learning_rate",
+        "train.steps",
+        "train.batch_size",
+    )
+}
+
+
+def layout(lab: Lab) -> html.Div:
+    """Two columns."""
+    return html.Div(
+        [
+            dcc.Store(id=ids.FINETUNE_SEEN, data={}),
+            dcc.Store(id=ids.FINETUNE_REFRESH, data=0),
+            dcc.Store(id=ids.FINETUNE_WRITING, data={}),
+            dcc.Interval(id=ids.FINETUNE_TICK, interval=RESTING),
+            html.Section(_asked(lab), className="column card finetune-asked"),
+            html.Div([_course(), _side_by_side(), _changes()], className="column finetune-found"),
+        ],
+        className="pane finetune",
+    )
+
+
+def initial() -> dict[str, Any]:
+    """What the controls open with."""
+    tuning = FineTuning()
+    return {
+        **{f"{g}.{n}": v for g, values in tuning.to_mapping().items() for n, v in values.items()},
+        "train.learning_rate": tuning.rate,
+        "train.steps": 200,
+        "train.batch_size": 16,
+    }
+
+
+def _asked(lab: Lab) -> list[Any]:
+    values = initial()
+    texts = [{"value": key, "label": words} for key, words in lab.texts.titles().items()]
+    controls = {
+        key: form.control(
+            setting,
+            values[key],
+            control_id=ids.finetune_setting(setting.group, setting.name),
+            problem_id=ids.finetune_problem(setting.group, setting.name),
+        )
+        for key, setting in ASKED.items()
+    }
+    for key, control in controls.items():
+        control.id = {"type": "finetune-field", "name": key}
+    main = ("finetune.method", "lora.rank", "lora.alpha", "lora.matrices")
+    return [
+        html.H2("Fine-tune"),
+        html.P(
+            "A model you made learns from another text. LoRA leaves each matrix W as it is and "
+            "learns W + (alpha / rank) B A beside it.",
+            className="summary",
+        ),
+        html.Div(
+            [
+                _select("Base", ids.FINETUNE_BASE, [], None),
+                _select("Moment", ids.FINETUNE_STEP, [], None),
+                _select("New text", ids.FINETUNE_TEXT, texts, texts[0]["value"], wide=True),
+                html.Div(id=ids.FINETUNE_UNKNOWN, className="note wide", role="status"),
+                *[controls[key] for key in main],
+                controls["train.learning_rate"],
+                controls["train.steps"],
+                html.Div(WHY_RATE, className="quiet wide finetune-why"),
+                html.Details(
+                    [
+                        html.Summary("More"),
+                        html.Div(
+                            [
+                                controls[key]
+                                for key in ASKED
+                                if key not in (*main, "train.learning_rate", "train.steps")
+                            ],
+                            className="fields",
+                        ),
+                    ],
+                    className="wide advanced",
+                ),
+            ],
+            className="fields",
+        ),
+        html.Div(id=ids.FINETUNE_COST, className="preflight", role="status"),
+        html.Div(id=ids.FINETUNE_MESSAGE, className="message", role="alert"),
+        html.Button("Start fine-tuning", id=ids.FINETUNE_START, className="btn btn-primary"),
+        html.Div(
+            [
+                html.Button(
+                    "Add to queue", id=ids.FINETUNE_LATER, className="btn btn-outline-primary"
+                ),
+                html.Button(
+                    "Stop",
+                    id=ids.FINETUNE_STOP,
+                    className="btn btn-outline-secondary",
+                    disabled=True,
+                ),
+            ],
+            className="finetune-buttons",
+        ),
+    ]
+
+
+def _select(
+    label: str, select_id: str, options: list[Any], value: Any, *, wide: bool = False
+) -> html.Div:
+    select = dbc.Select(id=select_id, options=options, value=value, size="sm")
+    line = html.Label([html.Span(label, className="field-label"), select])
+    return html.Div(line, className="field wide" if wide else "field")
+
+
+def _course() -> html.Section:
+    return html.Section(
+        [
+            html.Div(
+                [
+                    html.H2("What it learns, and what it forgets"),
+                    html.Label(
+                        [
+                            html.Span("Fine-tuned run", className="field-label"),
+                            dbc.Select(id=ids.FINETUNE_SHOWN, options=[], size="sm"),
+                        ],
+                        className="finetune-shown",
+                    ),
+                ],
+                className="card-head",
+            ),
+            html.Div(id=ids.FINETUNE_STATE, role="status"),
+            dcc.Graph(
+                id=ids.FINETUNE_LOSSES,
+                figure=blank("Validation loss, nats per token"),
+                config=GRAPH,
+                className="finetune-chart",
+            ),
+            html.Div(id=ids.FINETUNE_SUM, className="quiet", role="status"),
+        ],
+        className="card",
+    )
+
+
+def _side_by_side() -> html.Section:
+    def text(title: str, output: str) -> html.Div:
+        return html.Div(
+            [html.H3(title), html.Pre(id=output, className="output", tabIndex=0)],
+            className="one-text",
+        )
+
+    return html.Section(
+        [
+            html.H2("Side by side: the same prompt, the same seed"),
+            html.Div(
+                [
+                    html.Label(
+                        [
+                            html.Span("Prompt", className="field-label"),
+                            dbc.Input(
+                                id=ids.FINETUNE_PROMPT,
+                                type="text",
+                                value="",
+                                autocomplete="off",
+                                placeholder="empty: one of the new text",
+                                size="sm",
+                            ),
+                        ]
+                    ),
+                    html.Label(
+                        [
+                            html.Span("Seed", className="field-label"),
+                            dbc.Input(
+                                id=ids.FINETUNE_SEED,
+                                type="text",
+                                inputmode="decimal",
+                                value="1",
+                                size="sm",
+                            ),
+                        ],
+                        className="finetune-seed",
+                    ),
+                    html.Button(
+                        "Write both", id=ids.FINETUNE_WRITE, className="btn btn-outline-primary"
+                    ),
+                ],
+                className="finetune-prompt",
+            ),
+            html.Div(id=ids.FINETUNE_WRITE_MESSAGE, className="message", role="alert"),
+            html.Div(
+                [text("Base", ids.FINETUNE_TEXT_1), text("Fine-tuned", ids.FINETUNE_TEXT_2)],
+                className="texts",
+            ),
+        ],
+        className="card",
+    )
+
+
+def _changes() -> html.Section:
+    return html.Section(
+        [
+            html.H2("What changed: was the rank needed?"),
+            html.Div(id=ids.FINETUNE_CHANGED, className="quiet", role="status"),
+            html.Div(
+                [
+                    dcc.Graph(
+                        id=ids.FINETUNE_NORMS,
+                        figure=blank("Norm of B A, by layer"),
+                        config=GRAPH,
+                        className="finetune-chart",
+                    ),
+                    dcc.Graph(
+                        id=ids.FINETUNE_SINGULAR,
+                        figure=blank("Singular values of B A, over the largest"),
+                        config=GRAPH,
+                        className="finetune-chart",
+                    ),
+                ],
+                className="finetune-charts",
+            ),
+        ],
+        className="card",
+    )
