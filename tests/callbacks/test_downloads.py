@@ -44,7 +44,13 @@ def brought_in(page, data, name="mine.zip", **headers):
     )
 
 
-@pytest.mark.parametrize("name", FORMS)
+def test_a_run_that_was_not_fine_tuned_says_that_it_has_no_adapter(gpt2, lab):
+    answer = fetched(gpt2, lab.trainings.current.status.run_id, "adapter.zip")
+    assert answer.status_code == 409
+    assert "only a run that was fine-tuned by LoRA has one" in answer.get_data(as_text=True)
+
+
+@pytest.mark.parametrize("name", [form for form in FORMS if form != "adapter.zip"])
 def test_a_run_is_taken_away_in_every_form(gpt2, lab, name):
     run_id = lab.trainings.current.status.run_id
     answer = fetched(gpt2, run_id, name)

@@ -25,6 +25,7 @@ FORMS = (
     "run.zip",
     "weights.zip",
     "huggingface.zip",
+    "adapter.zip",
     "standalone.zip",
     "generate.py",
     "notebook.ipynb",

@@ -9,6 +9,7 @@ from transformer_lab.exchange.bundle import write_bundle
 from transformer_lab.exchange.huggingface import write_huggingface
 from transformer_lab.exchange.metrics_csv import write_metrics_csv
 from transformer_lab.exchange.notebook import notebook_text
+from transformer_lab.exchange.peft import write_peft
 from transformer_lab.exchange.run_folder import read_manifest
 from transformer_lab.exchange.script import script_text
 
@@ -31,6 +32,7 @@ FORMS: dict[str, Writer] = {
         folder, stream, training_state=False, moments=False
     ),
     "huggingface.zip": write_huggingface,
+    "adapter.zip": write_peft,
     "standalone.zip": write_bundle,
     "generate.py": _text(lambda folder: script_text(read_manifest(folder))),
     "notebook.ipynb": _text(notebook_text),

@@ -116,11 +116,16 @@ def write_huggingface(run_folder: Path, stream: BinaryIO, *, checkpoint: str | N
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / run_folder.name
         save_huggingface(run_folder, folder, checkpoint=checkpoint)
-        with zipfile.ZipFile(stream, "w") as archive:
-            for path in sorted(folder.iterdir()):
-                weights = path.suffix == ".safetensors"
-                kind = zipfile.ZIP_STORED if weights else zipfile.ZIP_DEFLATED
-                archive.write(path, f"{folder.name}/{path.name}", kind)
+        write_zip(folder, stream)
+
+
+def write_zip(folder: Path, stream: BinaryIO) -> None:
+    """A folder and all in it as a .zip, which need not be seekable."""
+    with zipfile.ZipFile(stream, "w") as archive:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            weights = path.suffix == ".safetensors"
+            kind = zipfile.ZIP_STORED if weights else zipfile.ZIP_DEFLATED
+            archive.write(path, path.relative_to(folder.parent).as_posix(), kind)
 
 
 def gpt2_config(model: GPT) -> dict[str, Any]:

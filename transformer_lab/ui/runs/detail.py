@@ -9,10 +9,11 @@ from urllib.parse import quote
 from dash import html
 
 from transformer_lab.exchange import why_not
+from transformer_lab.exchange.peft import NONE
 from transformer_lab.lab.training.threads import MEASURED
 from transformer_lab.lab.training.views import stored_threads
 from transformer_lab.recipes import SETTINGS, setup_from
-from transformer_lab.runs.checkpoint import can_go_on
+from transformer_lab.runs.checkpoint import ADAPTER, BASE, can_go_on
 from transformer_lab.runs.events import event_value
 from transformer_lab.runs.run import RESUMABLE, DamagedRunError, Run, step_of
 from transformer_lab.runs.summaries import RunSummary
@@ -276,6 +277,8 @@ def downloads(run: Run) -> list[Any]:
          "can be looked into, but not be trained on exactly."),
         ("huggingface.zip", "For Hugging Face transformers", "A folder that AutoModelForCausalLM "
          "and AutoTokenizer load, with the same logits."),
+        ("adapter.zip", "The adapter alone, for PEFT", "What was learned by LoRA as "
+         "adapter_model.safetensors, beside its base as a Hugging Face folder."),
         ("standalone.zip", "Standalone: script, notebook, weights", "One Python script that needs "
          "only torch, a Jupyter notebook of this run, and the weights both read."),
         ("generate.py", "The script alone", "The very lines of this model, in one file."),
@@ -290,9 +293,20 @@ def downloads(run: Run) -> list[Any]:
             refusal = refusal or "Nothing is saved yet."
         if name == "huggingface.zip" and reasons:
             refusal = f"Not this model. {' '.join(reasons)}"
+        if name == "adapter.zip":
+            refusal = refusal or _no_adapter(run, reasons)
         link = html.A(title, href=f"download/{quote(run.id)}/{name}", download="")
         parts.append(html.Div([html.Span(title) if refusal else link, html.P(refusal or told)]))
     return parts
+
+
+def _no_adapter(run: Run, reasons: list[str]) -> str:
+    """Why a run has no adapter to take away; empty when it has one."""
+    if not (run.folder / "checkpoints" / BASE).is_dir() or not any(
+        (folder / ADAPTER).is_file() for folder in run.resume_points()
+    ):
+        return NONE
+    return f"Not this model. {' '.join(reasons)}" if reasons else ""
 
 
 def _pair(name: str, value: Any, title: str = "") -> html.Div:
