@@ -100,8 +100,8 @@ def kept(home):
 
 @pytest.mark.parametrize("changes", VARIANTS, ids=str)
 def test_every_variant_can_be_looked_into_or_says_why_not(fresh, changes):
-    fresh.initialize(SETUP.with_values(changes))
-    assert fresh.wait(PATIENCE)
+    fresh.trainings.initialize(SETUP.with_values(changes))
+    assert fresh.trainings.wait(PATIENCE)
     inspector = fresh.inspector
     what = opened(fresh, text=inspector.opening("latest"))
     for name in LOOKS:
@@ -167,10 +167,10 @@ def test_a_look_is_read_back_from_disk_by_another_lab(lab, home):
     marked = dataclasses.replace(first, tiles=first.tiles + 1)  # so that it cannot be computed
     cache = ByteCache(home / "cache" / "inspection")
     cache.set(key, packed(marked))
-    again = Inspector(lab, home / "cache" / "inspection")
+    again = Inspector(lab.models, home / "cache" / "inspection")
     assert np.array_equal(again.attention(what).tiles, marked.tiles)
     cache.set(key, b"damaged")
-    anew = Inspector(lab, home / "cache" / "inspection")
+    anew = Inspector(lab.models, home / "cache" / "inspection")
     assert np.array_equal(anew.attention(what).tiles, first.tiles)
     for one in (again, anew, cache):
         one.close()
@@ -195,13 +195,13 @@ def test_the_key_names_weights_shape_tokens_and_what_was_asked(lab):
 
 
 def test_a_page_keeps_seeing_the_weights_it_opened(fresh):
-    fresh.start(SETUP.with_values({"train.steps": 1_000_000}))
-    while not (fresh.current.snapshot and fresh.current.snapshot.step > 0):
+    fresh.trainings.start(SETUP.with_values({"train.steps": 1_000_000}))
+    while not (fresh.trainings.current.snapshot and fresh.trainings.current.snapshot.step > 0):
         time.sleep(0.01)
     what = opened(fresh)
     first = fresh.inspector.lens(what)
-    step = fresh.current.snapshot.step
-    while fresh.current.snapshot.step == step:
+    step = fresh.trainings.current.snapshot.step
+    while fresh.trainings.current.snapshot.step == step:
         time.sleep(0.01)
     assert fresh.inspector.lens(what) is first
     later = opened(fresh)
@@ -221,12 +221,12 @@ def test_a_text_is_cut_where_the_model_ends_and_tokens_of_another_model_are_refu
 def test_without_its_text_a_run_opens_on_what_it_wrote(fresh):
     entry = fresh.texts.library.add(b"one two three four five six seven " * 40, "mine", "pasted")
     run = train(fresh, SETUP.with_values({"data.corpus": entry.id, "sample.prompt": "one "}))
-    until(lambda: fresh.written(run))
+    until(lambda: fresh.models.written(run))
     fresh.delete_text(entry.id)
     fresh.close()
     again = Lab(fresh.home)
-    assert again.written(run).startswith("one ")
-    assert again.inspector.opening(run) == again.written(run)[:16]
+    assert again.models.written(run).startswith("one ")
+    assert again.inspector.opening(run) == again.models.written(run)[:16]
     what = opened(again, text="one two", run=run)
     with pytest.raises(ConfigError):
         again.inspector.health(what, None)
@@ -295,7 +295,7 @@ def test_memory_is_bounded_and_the_newest_stays(tmp_path):
 def test_models_and_captures_are_bounded_too(home, monkeypatch):
     monkeypatch.setattr("transformer_lab.lab.lab.Shelves", lambda: Shelves(1))
     lab = Lab(home)
-    shelf = Subjects(lab)
+    shelf = Subjects(lab.models)
     keys = [shelf.find("latest", step).key for step in (4, 8)]
     assert len(set(keys)) == 2
     assert shelf.find("latest", 8, keys[0]).key == keys[1]  # the first had to go

@@ -446,11 +446,11 @@ def test_an_old_run_whose_prompt_it_cannot_read_writes_all_the_same(lab):
     (run.folder / "run.json").write_text(json.dumps(stored))
     again = Lab(lab.home)
     try:
-        prompt = again.prompt(run.id)
+        prompt = again.models.prompt(run.id)
         assert prompt
         assert prompt in text.decode()
         again.texts.library.delete(again.texts.library.list()[0])
-        assert again.prompt(run.id) == "duck"
+        assert again.models.prompt(run.id) == "duck"
     finally:
         again.close()
 
@@ -474,7 +474,9 @@ def test_spoiled_run_folders_harm_no_other(lab):
     for name, content in (("bad-json-1", "{"), ("bad-json-2", "[]"), ("no-database-1", "{}")):
         (lab.runs.store.folder / name).mkdir()
         (lab.runs.store.folder / name / "run.json").write_text(content)
-    assert [run.id for run in lab.runs.store.list()] == [good]
+    states = {run.id: run.state for run in lab.runs.store.list()}
+    damaged = dict.fromkeys(("bad-json-1", "bad-json-2", "no-database-1"), "damaged")
+    assert states == damaged | {good: "finished"}
 
 
 class Training:
