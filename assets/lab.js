@@ -3,6 +3,7 @@
 // Dash never applies the end of a callback whose answer is lost: its poll and its buttons would stay off for
 // ever, and a refusal would show nowhere. So what failed is told here, and is "nothing new" (204) to Dash.
 // A poll that failed is answered late, and later each time, for the next one starts when it is answered.
+// What a tab asks for when it is opened is asked again until it comes, or the tab would stay blank.
 (() => {
   const HUNG = 120000; // milliseconds after which a poll is given up
   const [SOON, LATE] = [1000, 15000]; // how long a failed poll rests
@@ -38,6 +39,7 @@
     const size = new Blob([options.body]).size;
     const poll = /"changedPropIds":\[[^\]]*\.n_intervals"/.test(options.body);
     const kind = poll ? "poll" : "action";
+    const opened = /"changedPropIds":\[("[^"]*\.active_tab",?)*\]/.test(options.body);
     const path = "/_dash-update-component";
     const refused = tooLong(path, size);
     if (refused) {
@@ -55,6 +57,10 @@
       tell(kind, reason(text, came.status, path));
     } catch {
       tell("poll", GONE); // until any request is answered
+      if (opened) {
+        await pause(SOON);
+        return callback(address, options);
+      }
     }
     if (poll) {
       await pause(rest);

@@ -106,13 +106,15 @@ def register(app: Dash, lab: Lab) -> None:
         Input(ids.LOOK_AGAIN, "n_clicks"),
         State(ids.LOOK_GIVEN, "data"),
         State(ids.LOOK_OPEN, "data"),
-        prevent_initial_call=True,
     )
     def read(
         at: Any, text: Any, tab: Any, drop: Any, again: Any, given: Any, known: Any
     ) -> tuple[Any, ...]:
-        """Another moment, another text: what the model reads now, or why it cannot."""
-        if tab != TITLE:
+        """Another moment, another text: what the model reads now, or why it cannot.
+
+        Called when the tab is made, too: the moment may have been known long before.
+        """
+        if tab != TITLE or at is None:  # the bar is about to say which moment
             raise PreventUpdate
         run, step = moment_bar.chosen(at)
         shown: Any = no_update
@@ -138,7 +140,6 @@ def register(app: Dash, lab: Lab) -> None:
         Output(ids.LOOK_THEME, "data"),
         Input(ids.TABS, "active_tab"),
         State(ids.LOOK_THEME, "data"),
-        prevent_initial_call=True,
     )
     app.clientside_callback(
         ClientsideFunction("look", "linked"),

@@ -1,0 +1,146 @@
+"""Every tab shows its content however and whenever it is reached."""
+
+import re
+import threading
+from collections.abc import Iterator
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from conftest import SMALL_MODEL
+from transformer_lab.cli.listening import listen
+from transformer_lab.lab.lab import Lab
+from transformer_lab.ui.server import create_app
+from waiting import PATIENCE, until
+
+TABS = ("Train", "Runs", "Data", "Generate", "Look inside", "PCN Experiments", "Learn")
+PARTS = {  # of Look inside, and what shows that it is filled
+    "Predictions": "#attribution-sum",
+    "Cause": ".site",
+    "Embeddings": "#neighbours",
+    "Health": "#health-signs li",
+    "Architecture": ".block-button",
+    "Attention": "#measures .ag-row",
+}
+ENDLESS = SMALL_MODEL.with_values({"train.steps": 1_000_000})
+
+
+class House:
+    """A lab and its server, which can be opened anew at the same address."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.port = home, 0
+        self.open()
+
+    def open(self) -> None:
+        self.lab = Lab(self.home)
+        self.server = listen(create_app(self.lab).server, "127.0.0.1", self.port, self.home)
+        self.port = int(self.server.effective_port)
+        threading.Thread(target=self.server.run, daemon=True).start()
+
+    def close(self) -> None:
+        self.server.close()
+        self.lab.close()
+
+    def visit(self, browser: Browser) -> Page:
+        page = browser.new_page(base_url=f"http://127.0.0.1:{self.port}")
+        page.goto("/")
+        expect(page.locator("#start")).to_be_visible()
+        return page
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    made = House(tmp_path_factory.mktemp("tabs"))
+    yield made
+    made.close()
+
+
+def open_tab(page: Page, title: str, *, model: bool) -> None:
+    """Open a tab; it has to fill, with what there is or with a sentence of why there is nothing."""
+    page.get_by_role("tab", name=title, exact=True).click()
+    words = {
+        "Train": ("#loss-chart .gtitle", "Loss"),
+        "Runs": ("#runs-count", "1 run" if model else "No runs yet"),
+        "Data": ("#text-facts", "characters"),
+        "Generate": ("#moment-label", "after step" if model else "no model"),
+        "Look inside": ("#look-note", "tokens") if model else ("#look-problem", "no model"),
+        "PCN Experiments": ("#experiment-title", " "),
+        "Learn": (".pane.lone", "tour"),
+    }
+    place, text = words[title]
+    expect(page.locator(place)).to_contain_text(text)
+    expect(page.locator(place)).to_be_visible()
+    if title == "Look inside" and model:
+        expect(page.locator("#look-tokens [data-place]").first).to_be_visible()
+        expect(page.locator("#head-chart .gtitle")).to_contain_text("Layer")
+
+
+def all_in_turn(page: Page, *, model: bool) -> None:
+    for title in TABS[::-1]:
+        open_tab(page, title, model=model)
+
+
+def a_model(house: House) -> None:
+    """One that has trained a little."""
+    if not house.lab.runs.all():
+        house.lab.trainings.start(SMALL_MODEL)
+        until(lambda: house.lab.trainings.current.ended)
+
+
+def test_every_tab_is_filled_without_a_model_and_while_the_first_one_trains(
+    browser: Browser, house: House
+):
+    page = house.visit(browser)
+    all_in_turn(page, model=False)
+    house.lab.trainings.start(ENDLESS)
+    until(lambda: house.lab.trainings.current.status.step > 5)
+    all_in_turn(page, model=True)
+    house.lab.trainings.stop("Seen.")
+    house.lab.trainings.wait(PATIENCE)
+    page.close()
+
+
+def pairs() -> list[Any]:
+    """All orders of two; of most, a short run sees none, since a page has to load for each."""
+    quick = [("Generate", "Look inside"), ("Look inside", "Runs")]
+    return [
+        pytest.param(*pair, marks=() if pair in quick else pytest.mark.slow)
+        for pair in permutations(TABS, 2)
+    ]
+
+
+@pytest.mark.parametrize(("first", "second"), pairs())
+def test_a_tab_opened_for_the_first_time_is_filled_whatever_was_open_before(
+    browser: Browser, house: House, first: str, second: str
+):
+    a_model(house)
+    page = house.visit(browser)
+    open_tab(page, first, model=True)
+    if first == "Generate":
+        page.locator("#generate").click()
+        expect(page.locator("#generate-caption")).to_contain_text("done")
+    open_tab(page, second, model=True)
+    open_tab(page, first, model=True)
+    page.close()
+
+
+def test_a_tab_opened_while_the_lab_was_away_is_filled_when_it_is_back(
+    browser: Browser, house: House
+):
+    a_model(house)
+    page = house.visit(browser)
+    open_tab(page, "Generate", model=True)
+    house.close()
+    page.get_by_role("tab", name="Look inside").click()
+    expect(page.locator("#refusal")).to_contain_text("does not answer")
+    house.open()
+    expect(page.locator("#head-chart .gtitle")).to_contain_text("Layer")
+    for title, place in PARTS.items():
+        page.get_by_role("tab", name=title, exact=True).click()
+        expect(page.locator(place).first).to_contain_text(re.compile(r"\w"))
+    open_tab(page, "Runs", model=True)
+    page.close()

@@ -1,0 +1,35 @@
+"""Tabs that are made when they are first opened."""
+
+from typing import Any
+
+from dash import Dash
+
+from transformer_lab.ui import ids
+from transformer_lab.ui.server import LATE
+
+RESTS = "slow-tick.disabled"  # what only stops when another tab is opened
+
+
+def test_what_a_late_tab_shows_is_computed_when_it_is_made_not_at_the_next_event(app: Dash):
+    """What it hangs on may have been settled before: the moment of the bar, the theme."""
+    early = set(_components(app.server.test_client().get("/_dash-layout").get_json()))
+    assert {ids.late(tab.TITLE) for tab in LATE} <= early
+    waiting = []
+    for known in app._callback_list:
+        inputs = {one["id"] for one in known["inputs"]}
+        outputs = [one.split("@")[0] for one in known["output"].strip(".").split("...")]
+        late = all(output.rpartition(".")[0] not in early for output in outputs)
+        if late and inputs & early and known["prevent_initial_call"] and RESTS not in outputs:
+            waiting.append(outputs)
+    assert waiting == []
+
+
+def _components(part: Any) -> list[str]:
+    """The names of all components in a part of the page."""
+    if isinstance(part, list):
+        return [name for each in part for name in _components(each)]
+    if not isinstance(part, dict) or "props" not in part:
+        return []
+    name = part["props"].get("id")
+    inside = _components(part["props"].get("children"))
+    return [name, *inside] if isinstance(name, str) else inside
