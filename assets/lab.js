@@ -13,6 +13,8 @@
   const ask = window.fetch.bind(window);
   let told = ""; // "poll" or "action": what failed with the words that are shown
   let rest = SOON;
+  let acting = 0; // requests under way that are no polls
+  let following = false; // a poll for a newer moment of the model waits for them
 
   const tell = (kind, words) => {
     told = words ? kind : "";
@@ -35,7 +37,29 @@
   const nothing = () => new Response(null, { status: 204 });
   const pause = (time) => new Promise((resolve) => setTimeout(resolve, time));
 
+  // A newer moment is not asked for while what is shown of the last one is still being computed.
+  const settled = async () => {
+    if (following) return false;
+    following = true;
+    while (acting) await pause(50);
+    following = false;
+    return true;
+  };
+
   const callback = async (address, options) => {
+    if (/"changedPropIds":\["moment-tick\.n_intervals"\]/.test(options.body)) {
+      return (await settled()) ? answer(address, options) : nothing();
+    }
+    const polls = /"changedPropIds":\[[^\]]*\.n_intervals"/.test(options.body);
+    if (polls) return answer(address, options);
+    acting++;
+    try {
+      return await answer(address, options);
+    } finally {
+      acting--;
+    }
+  };
+  const answer = async (address, options) => {
     const size = new Blob([options.body]).size;
     const poll = /"changedPropIds":\[[^\]]*\.n_intervals"/.test(options.body);
     const kind = poll ? "poll" : "action";
@@ -59,7 +83,7 @@
       tell("poll", GONE); // until any request is answered
       if (opened) {
         await pause(SOON);
-        return callback(address, options);
+        return answer(address, options);
       }
     }
     if (poll) {

@@ -216,7 +216,7 @@ def test_a_callback_that_runs_in_the_browser_cannot_be_asked_of_the_server(visit
         ("picked-body.children", "picked.data"),
         ("branches.children", "writings.data"),
         ("against-step.options", "against.value"),
-        ("moment-steps.data", "writer.value"),
+        ("moment-asked.data", "writer.value"),
         ("runs-known.data", "tabs.active_tab"),
         ("runs-picked.data", "runs.selectedRows"),
         ("runs-seen.data", "runs-picked.data"),

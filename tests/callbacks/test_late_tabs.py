@@ -24,6 +24,20 @@ def test_what_a_late_tab_shows_is_computed_when_it_is_made_not_at_the_next_event
     assert waiting == []
 
 
+def test_what_look_inside_shows_hangs_on_no_poll(app: Dash):
+    """What hangs on a callback waits while that is under way, and polls nearly always are."""
+    reached = {"moment-tick.n_intervals", "tick.n_intervals"}
+    before: set[str] = set()
+    while reached != before:
+        before = set(reached)
+        for known in app._callback_list:
+            if {f"{one['id']}.{one['property']}" for one in known["inputs"]} & reached:
+                outputs = known["output"].strip(".").split("...")
+                reached |= {output.split("@")[0] for output in outputs}
+    assert "moment-asked.data" in reached
+    assert not reached & {"moment-at.data", "look-open.data", "head-chart.figure"}
+
+
 def _components(part: Any) -> list[str]:
     """The names of all components in a part of the page."""
     if isinstance(part, list):

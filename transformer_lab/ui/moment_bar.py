@@ -3,7 +3,7 @@
 from typing import Any
 
 import dash_bootstrap_components as dbc
-from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
+from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update, set_props
 from dash.exceptions import PreventUpdate
 
 from transformer_lab.lab.lab import Lab, LabError
@@ -19,6 +19,7 @@ def layout(lab: Lab) -> html.Div:
     return html.Div(
         [
             dcc.Store(id=ids.MOMENT_STEPS, data=[]),
+            dcc.Store(id=ids.MOMENT_ASKED),
             dcc.Store(id=ids.MOMENT_AT),
             dcc.Interval(id=ids.MOMENT_TICK, interval=2000, disabled=True),
             dcc.Interval(id=ids.PLAY_TICK, interval=PLAY_MILLISECONDS, disabled=True),
@@ -86,14 +87,18 @@ def register(app: Dash, lab: Lab) -> None:
         return no_update if fresh == known else fresh
 
     @app.callback(
-        Output(ids.MOMENT_STEPS, "data"),
+        Output(ids.MOMENT_ASKED, "data"),
         Input(ids.WRITER, "value"),
         Input(ids.MOMENT_TICK, "n_intervals"),
         Input(ids.MOMENT_BAR, "hidden"),
         State(ids.MOMENT_STEPS, "data"),
     )
     def lived(name: Any, tick: Any, hidden: Any, known: Any) -> Any:
-        """The run that is meant, and the steps of its moments."""
+        """The run that is meant, and the steps of its moments.
+
+        They are set aside of the outputs: whatever follows an output of a poll waits while one is
+        under way, which on a slow computer is nearly always.
+        """
         if hidden:
             raise PreventUpdate
         try:
@@ -101,7 +106,10 @@ def register(app: Dash, lab: Lab) -> None:
             fresh: dict[str, Any] = {"run": run, "steps": lab.models.moments(run)}
         except LabError as error:
             fresh = {"run": "", "steps": [], "problem": str(error)}
-        return no_update if fresh == known else fresh
+        if fresh == known:
+            raise PreventUpdate
+        set_props(ids.MOMENT_STEPS, {"data": fresh})
+        return fresh["run"]
 
     app.clientside_callback(
         ClientsideFunction("moments", "lived"),

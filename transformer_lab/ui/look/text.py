@@ -114,7 +114,7 @@ def register(app: Dash, lab: Lab) -> None:
 
         Called when the tab is made, too: the moment may have been known long before.
         """
-        if tab != TITLE or at is None:  # the bar is about to say which moment
+        if tab != TITLE:
             raise PreventUpdate
         run, step = moment_bar.chosen(at)
         shown: Any = no_update
