@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from transformer_lab.lab.lab import Lab
 from transformer_lab.training import StepMetrics
 
 CHARTS = ("loss-chart", "perplexity-chart", "rate-chart")
@@ -85,16 +86,51 @@ def test_start_while_running_is_refused_in_a_sentence(page, lab, until):
 
 
 def test_a_learning_rate_can_be_changed_on_the_way(page, lab, until):
-    page.set({"train.steps": "1000000"})
+    page.set({"train.steps": "1000000", "train.schedule": "three_phase"})
     page.click("start")
     until(lambda: lab.trainings.current.status.step > 0)
     page.set({"train.learning_rate": "1e-5"})
     page.click("apply-rate")
     assert "1e-05 from the next step" in json.dumps(page.get("message", "children"))
+    assert "the schedule makes" in json.dumps(page.get("message", "children"))
     page.set({"train.learning_rate": "fast"})
     page.click("apply-rate")
     assert "choose a number" in page.get("message", "children")
     until(lambda: lab.trainings.current.live.learning_rate == 1e-5)
+
+
+def test_start_over_asks_before_it_stops_a_training(page, lab, until):
+    page.set({"train.steps": "1000000"})
+    page.click("start")
+    until(lambda: lab.trainings.current.status.step > 0)
+    first = lab.trainings.current
+    page.values["start-over", "n_clicks"] = 1
+    page.fire("start-over-ask.hidden", "start-over.n_clicks")
+    assert page.get("start-over-ask", "hidden") is False
+    assert first.status.run_id in page.get("start-over-words", "children")
+    assert lab.trainings.current is first
+    page.values["start-over-no", "n_clicks"] = 1
+    page.fire("start-over-ask.hidden", "start-over-no.n_clicks")
+    assert page.get("start-over-ask", "hidden") is True
+    assert first.busy
+    page.click("start-over-yes")
+    assert f"{first.status.run_id} is stopped" in json.dumps(page.get("message", "children"))
+    until(lambda: first.ended)
+    assert lab.runs.open(first.status.run_id).state()[0] == "stopped"  # and can be resumed
+    lab.trainings.stop()
+
+
+def test_the_latest_run_is_the_one_another_program_began_last(trained, lab, until):
+    here = lab.runs.shown()
+    other = Lab(lab.home)
+    other.trainings.start(lab.trainings.current.setup)
+    until(lambda: other.trainings.current.ended)
+    there = other.trainings.current.status.run_id
+    other.close()
+    assert there != here
+    until(lambda: lab.runs.shown() == there)
+    lab.trainings.start(lab.trainings.current.setup)
+    assert lab.runs.shown() not in (here, there)
 
 
 def test_a_poll_brings_what_is_new_and_then_nothing(trained):

@@ -16,13 +16,13 @@ from transformer_lab.inspection.capture import Capture
 from transformer_lab.model import GPT
 
 PRE_NORM = (
-    "Each row reads the stream after that layer through the final norm and the head. The last row "
-    "is the model's own prediction; earlier ones are a reading, which no layer ever sees."
+    "Each row reads the stream after that layer through the final norm and the head. The top row "
+    "is the model's own prediction; those below are a reading, which no layer ever sees."
 )
 POST_NORM = (
     "This is a post-norm model: each layer has already normalised the stream with a norm of its "
-    "own, and the head reads it as it is. Layers may scale it differently, so only the last row is "
-    "a prediction of the model; the first row was never normalised at all."
+    "own, and the head reads it as it is. Layers may scale it differently, so only the top row is "
+    "a prediction of the model; the bottom row was never normalised at all."
 )
 
 

@@ -362,8 +362,8 @@ class ModelConfig(Config):
         if self.feedforward in ("pc", "gelu_matched"):
             raise ConfigError(
                 "model.feedforward",
-                f"Feed-forward is {self.feedforward}, but the alternating architecture has PC "
-                "layers in place of feed-forwards: choose relu, or the standard architecture.",
+                "PC, or GELU as large as PC, is chosen as Feed-forward, but the alternating "
+                "architecture has PC layers there: choose ReLU, or the standard architecture.",
             )
 
 

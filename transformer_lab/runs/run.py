@@ -13,6 +13,7 @@ interrupted.
 
 import contextlib
 import json
+import math
 import os
 import re
 import sqlite3
@@ -195,6 +196,18 @@ class Run:
                 spread = [_smoothed(database, point, window) for point in spread]
             evaluated = f"steps WHERE validation_loss IS NOT NULL AND {SOUND}"
             return spread, _spread(database, evaluated, most)
+
+    def envelope(self, most: int) -> tuple[list[StepMetrics], list[StepMetrics]]:
+        """About `most` steps that show how far the loss goes up and down, and as many evaluated.
+
+        Each of `most` / 2 stretches gives the lowest and the highest; both ends are there.
+        """
+        with self.reading() as database:
+            evaluated = f"steps WHERE validation_loss IS NOT NULL AND {SOUND}"
+            return (
+                _extremes(database, f"steps WHERE {SOUND}", "train_loss", most),
+                _extremes(database, evaluated, "validation_loss", most),
+            )
 
     def latest(self, count: int = 1) -> list[StepMetrics]:
         """The newest steps, oldest first."""
@@ -397,14 +410,45 @@ class Run:
             ) from error
 
 
-def _spread(database: sqlite3.Connection, table: str, most: int) -> list[StepMetrics]:
-    """Rows of steps, evenly spread from the first to the last."""
+def _ends(database: sqlite3.Connection, table: str) -> tuple[int, int] | None:
+    """The first and the last step, if there is one."""
     first, last = database.execute(
         f"SELECT (SELECT step FROM {table} ORDER BY step LIMIT 1), "
         f"(SELECT step FROM {table} ORDER BY step DESC LIMIT 1)"
     ).fetchone()
-    if first is None:
+    return None if first is None else (first, last)
+
+
+def _extremes(database: sqlite3.Connection, table: str, loss: str, most: int) -> list[StepMetrics]:
+    """The rows with the lowest and the highest loss of each of `most` / 2 stretches; both ends."""
+    ends = _ends(database, table)
+    if ends is None:
         return []
+    first, last = ends
+    length = max(1, math.ceil(2 * (last - first + 1) / most)) if last - first >= most else 1
+    begins = list(range(first, last + 1, length))
+
+    def best(order: str) -> str:
+        stretch = f"AND step >= value AND step < value + {length}"
+        return (
+            f"SELECT (SELECT step FROM {table} {stretch} ORDER BY {loss} {order}, step LIMIT 1) "
+            "FROM json_each(:begins)"
+        )
+
+    rows = database.execute(
+        f"SELECT {COLUMNS} FROM steps WHERE step IN ({best('ASC')} UNION {best('DESC')} "
+        "UNION VALUES (:first), (:last)) ORDER BY step",
+        {"begins": json.dumps(begins), "first": first, "last": last},
+    )
+    return [StepMetrics(*row) for row in rows]
+
+
+def _spread(database: sqlite3.Connection, table: str, most: int) -> list[StepMetrics]:
+    """Rows of steps, evenly spread from the first to the last."""
+    ends = _ends(database, table)
+    if ends is None:
+        return []
+    first, last = ends
     count = min(most, last - first + 1)
     wanted = [first + (last - first) * k // max(count - 1, 1) for k in range(count)]
     rows = database.execute(

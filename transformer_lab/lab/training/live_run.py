@@ -54,6 +54,7 @@ from transformer_lab.training import (
 )
 from transformer_lab.training.batches import Batches
 from transformer_lab.training.optimizers import OPTIMIZERS, Optimizer, restore_optimizer
+from transformer_lab.training.schedule import rate_factor
 from transformer_lab.training.trainer import evaluation_due, validate
 
 LATEST_STEPS = 50  # that tell how much time passes between two
@@ -122,6 +123,8 @@ class LiveRun(Lifecycle):
         self.made: Made | None = None
         self.validation_loss: float | None = None
         self.attempt = 0
+        self.begun = time.time()
+        self.peaks: tuple[Change, ...] = ()
         self._store = store
         self._texts = texts
         self._on_snapshot = on_snapshot
@@ -244,6 +247,7 @@ class LiveRun(Lifecycle):
         self._go_on(made, progress)
         self.made = made.lighter()
         self.attempt = run.attempts()
+        self.peaks = tuple(x for x in run.changes(after=0) if x.name == "learning_rate")
         if isinstance(self.origin, Resumed) and (words := self.origin.note(manifest)):
             self.update(note=words)
         if self.status.note:
@@ -410,7 +414,15 @@ class LiveRun(Lifecycle):
         if self.status.state in BEGUN:
             self.live.learning_rate = rate
             self.live.replay = [x for x in self.live.replay if x.name != "learning_rate"]
-            self.writer.change(Change(self.status.step, "learning_rate", rate))
+            change = Change(self.status.step, "learning_rate", rate)
+            self.peaks = (*(x for x in self.peaks if x.after < change.after), change)
+            self.writer.change(change)
+
+    def next_rate(self, peak: float) -> float:
+        """The learning rate that the schedule makes of a peak at the next step."""
+        train, seams = self.setup.train, self.origin.seams()
+        step = min(self.status.step + 1, train.steps)
+        return peak * rate_factor(train.phases(seams[-1].step if seams else 0), step)
 
     def fail(self, error: Exception) -> None:
         """The training raised: keep the last good weights and say why."""

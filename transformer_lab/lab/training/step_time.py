@@ -86,8 +86,17 @@ def measured_speed() -> Speed:
     large = min(found)
     torch.set_num_threads(1)
     one, three = (fastest_step(_smallest(layers), 2, 1) for layers in (1, 3))
-    layer = max(0.0, three - one) / 2
-    return Speed(flops=2 * LARGE**3 / large, step=max(0.0, one - layer), layer=layer)
+    step, layer = split(one, three)
+    return Speed(flops=2 * LARGE**3 / large, step=step, layer=layer)
+
+
+def split(one: float, three: float) -> tuple[float, float]:
+    """Of the times of one and of three layers: that of a step without any, and of each layer.
+
+    Where other work came between, neither becomes nothing: half of the smallest step stays.
+    """
+    layer = min(max(0.0, three - one) / 2, one / 2)
+    return one - layer, layer
 
 
 def _smallest(layers: int) -> Setup:

@@ -35,15 +35,21 @@ class Runs:
         return self.store.open(run_id)
 
     def shown(self) -> str:
-        """The id of the run to show when none is asked for: the one under way, or the newest."""
+        """The id of the run to show when none is asked for: the one under way, or the newest.
+
+        One that another program began after the last one here has ended counts as newer.
+        """
         run, elsewhere = self._trainings.current, self._trainings.elsewhere()
         if elsewhere and (run is None or run.ended):
             return elsewhere.id
-        if run and (run.status.run_id or not run.ended):
+        if run and not run.ended:
             return run.status.run_id
         whole = (summary for summary in self.all() if summary.state != "damaged")
-        newest = None if run else next(whole, None)
-        return newest.id if newest else ""
+        newest = next(whole, None)
+        if run is None:
+            return newest.id if newest else ""
+        later = newest and newest.created > run.begun and not self._trainings.live(newest.id)
+        return newest.id if newest and later else run.status.run_id
 
     def since(self, run_id: str, cursor: int = 0) -> tuple[list[StepMetrics], int]:
         """Steps of a run after `cursor`, and the cursor to pass next; none of a damaged one."""
@@ -54,13 +60,13 @@ class Runs:
         except RunNotFoundError:
             return [], cursor
 
-    def thinned(self, run_id: str, most: int) -> tuple[list[StepMetrics], list[StepMetrics], int]:
-        """The course of a run in about so many steps and as many evaluated ones, and a cursor."""
+    def envelope(self, run_id: str, most: int) -> tuple[list[StepMetrics], list[StepMetrics], int]:
+        """The course of a run, of a stored one in about `most` steps, those evaluated, a cursor."""
         if run := self._trainings.live(run_id):
             points, cursor = run.stream.since()
             return points, [p for p in points if p.validation_loss is not None], cursor
         try:
-            points, evaluated = self.store.open(run_id).thinned(most)
+            points, evaluated = self.store.open(run_id).envelope(most)
         except RunNotFoundError:
             return [], [], 0
         return points, evaluated, points[-1].step if points else 0

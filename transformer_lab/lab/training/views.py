@@ -15,7 +15,7 @@ from transformer_lab.runs.database import Sample, State
 from transformer_lab.runs.run import DamagedRunError, Run, Seam
 from transformer_lab.text.corpora import Corpus
 from transformer_lab.text.split import bits_per_byte
-from transformer_lab.training import StepMetrics
+from transformer_lab.training import Change, StepMetrics
 from transformer_lab.training.learning_rules import passes
 
 FIRST_STEPS = 2  # of a run, which tell nothing of its pace
@@ -28,8 +28,8 @@ class View:
 
     `speed` is in tokens per second, `seconds` spent and `remaining` in seconds. `here` is true when
     this lab trains the run, so that it can be controlled. `attempt` counts how often it was
-    resumed; `seams` says where it left its parents; `threads` says on how many CPU threads it
-    computes, in words.
+    resumed; `seams` says where it left its parents; `peaks` are changes of the peak learning rate
+    on the way; `threads` says on how many CPU threads it computes, in words.
     """
 
     run_id: str = ""
@@ -57,6 +57,7 @@ class View:
     threads: str = ""
     attempt: int = 0
     seams: tuple[Seam, ...] = ()
+    peaks: tuple[Change, ...] = ()
     here: bool = False
 
     @property
@@ -98,6 +99,7 @@ def live_view(run: LiveRun, sample: Sample | None, accuracy: float | None = None
         threads=live_threads(run),
         attempt=run.attempt,
         seams=tuple(run.origin.seams()),
+        peaks=run.peaks,
         here=True,
     )
 
@@ -169,6 +171,7 @@ def _with_metrics(view: View, run: Run) -> View:
         accuracy=run.accuracy(),
         sample=run.latest_sample(),
         attempt=run.attempts(),
+        peaks=tuple(x for x in run.changes(after=0) if x.name == "learning_rate"),
     )
 
 

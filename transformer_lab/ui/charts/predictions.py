@@ -14,6 +14,7 @@ from transformer_lab.ui.charts.attention import PLAIN, short, token_axis
 from transformer_lab.ui.charts.training import QUIET, figure_with_title, plain
 
 Numbers = Any  # an array of numpy's
+MOST_PARTS = 40  # bars of one logit
 CELL_LETTERS = 5  # of a token, in a cell of the lens
 
 
@@ -48,7 +49,7 @@ def lens_figure(
         textfont={"size": 10},
         customdata=divergences.round(4).astype(np.float32),
         hovertemplate="%{y}, after “%{x}”: “%{text}” %{z:.1%}<br>"
-        "KL to the last row: %{customdata:.3f} nats<extra></extra>",
+        "KL to the top row: %{customdata:.3f} nats<extra></extra>",
         colorbar={
             "thickness": 8,
             "tickvals": scales.SHARE_TICKS,
@@ -118,7 +119,11 @@ def norms_figure(
 
 
 def attribution_figure(names: Sequence[str], values: Numbers, title: str, *, dark: bool) -> Any:
-    """What each part gave to a logit, the largest first, whatever its sign."""
+    """What each part gave to a logit, the largest first, whatever its sign.
+
+    Where there are more than fit, the smallest share one bar: the bars always add up to the logit.
+    """
+    names, values = _largest(names, values)
     order = np.argsort(-np.abs(values), kind="stable")[::-1]
     sorted_values = values[order].astype(np.float32)
     figure = figure_with_title(title, title)
@@ -148,6 +153,16 @@ def attribution_figure(names: Sequence[str], values: Numbers, title: str, *, dar
         bargap=0.25,
     )
     return figure
+
+
+def _largest(names: Sequence[str], values: Numbers) -> tuple[list[str], Numbers]:
+    """The largest parts, and all others together."""
+    if len(names) <= MOST_PARTS:
+        return list(names), values
+    order = np.argsort(-np.abs(values), kind="stable")
+    kept, others = order[: MOST_PARTS - 1], order[MOST_PARTS - 1 :]
+    named = [*(names[place] for place in kept), f"{len(others)} others together"]
+    return named, np.append(values[kept], values[others].sum())
 
 
 def next_token_figure(names: Sequence[str], before: Numbers, after: Numbers, *, dark: bool) -> Any:

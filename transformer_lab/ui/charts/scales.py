@@ -1,6 +1,6 @@
 """The colour scales of everything that is looked into: one for signed numbers, one for shares.
 
-Both have the same blue; in the dark the middle is dark and the blue lighter.
+Both have the same blue; in the dark nothing has the colour of the card, and the blue is lighter.
 """
 
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 Scale = list[list[object]]
 BLANK = "rgba(0,0,0,0)"
 ORANGE = "#f59322"
-_MIDDLE = {False: "#e8eaeb", True: "#2c3238"}
+_MIDDLE = {False: "#e8eaeb", True: "#1d2125"}
 _BLUE = {False: "#0877bd", True: "#4fb0ee"}
 SHARE_TICKS = (0.01, 0.1, 0.25, 0.5, 1.0)
 STOPS = 16

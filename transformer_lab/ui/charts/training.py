@@ -47,14 +47,14 @@ def significant(value: float, digits: int = 4) -> float:
 def curve_of(
     points: Sequence[Any], most: int | None = None, evaluated: Sequence[Any] | None = None
 ) -> Curve:
-    """The curve of some steps; with `most`, every k-th step of it, and always the last.
+    """The curve of some steps; with `most`, about so many that show how far it goes up and down.
 
     `evaluated` are the steps with a validation loss, where `points` have been thinned without them.
     """
-    shown = _thinned(points, most)
+    shown = _thinned(points, most, [p.train_loss for p in points])
     if evaluated is None:
         evaluated = [p for p in points if p.validation_loss is not None]
-    evaluated = _thinned(evaluated, most)
+    evaluated = _thinned(evaluated, most, [p.validation_loss for p in evaluated])
     return Curve(
         steps=[p.step for p in shown],
         train=[significant(p.train_loss) for p in shown],
@@ -64,9 +64,19 @@ def curve_of(
     )
 
 
-def _thinned(points: Sequence[Any], most: int | None) -> list[Any]:
-    stride = math.ceil(len(points) / most) if most and points else 1
-    return [p for i, p in enumerate(points) if i % stride == 0 or i == len(points) - 1]
+def _thinned(points: Sequence[Any], most: int | None, losses: Sequence[float]) -> list[Any]:
+    """The lowest and the highest point of each of `most` / 2 stretches, and both ends.
+
+    Every k-th point would hide most of the noise of the old steps beside new ones, shown in full.
+    """
+    if not most or len(points) <= most:
+        return list(points)
+    stretch = math.ceil(2 * len(points) / most)
+    wanted = {0, len(points) - 1}
+    for begin in range(0, len(points), stretch):
+        places = range(begin, min(begin + stretch, len(points)))
+        wanted |= {min(places, key=losses.__getitem__), max(places, key=losses.__getitem__)}
+    return [points[place] for place in sorted(wanted)]
 
 
 def loss_figure(
@@ -142,17 +152,30 @@ def perplexity_figure(curve: Curve, run: str) -> go.Figure:
     return figure
 
 
-def rate_figure(curve: Curve, run: str, phases: Iterable[Any], peak: float) -> go.Figure:
-    """The planned learning rate with its phases named, the rates used, and a dot at the last."""
+def rate_figure(
+    curve: Curve,
+    run: str,
+    phases: Iterable[Any],
+    peak: float,
+    changes: Sequence[tuple[int, float]] = (),
+) -> go.Figure:
+    """The planned learning rate with its phases named, the rates used, and a dot at the last.
+
+    `changes` are steps after which another peak held, in their order, and that peak.
+    """
     figure = figure_with_title("Learning rate", run)
     phases = list(phases)
     length = max((phase.last for phase in phases), default=1)
     planned_steps: list[int] = []
     planned: list[float] = []
     for phase in phases:
-        corners = _corners(phase)
+        corners = _corners(phase, [after for after, _ in changes])
         planned_steps += corners
-        planned += [significant(peak * phase.factor(step)) for step in corners]
+        peaks = [next((p for after, p in changes[::-1] if after < x), peak) for x in corners]
+        planned += [
+            significant(highest * phase.factor(step))
+            for highest, step in zip(peaks, corners, strict=True)
+        ]
         figure.add_annotation(
             x=(phase.first + phase.last) / 2,
             y=1.0,
@@ -179,11 +202,13 @@ def rate_figure(curve: Curve, run: str, phases: Iterable[Any], peak: float) -> g
     return figure
 
 
-def _corners(phase: Any) -> list[int]:
-    """The steps between which a phase is drawn as straight lines."""
+def _corners(phase: Any, changes: Sequence[int]) -> list[int]:
+    """The steps between which a phase is drawn as straight lines; a change is a step down or up."""
     pieces = 24 if phase.curved else 1
     length = phase.last - phase.first
-    return sorted({phase.first + round(length * piece / pieces) for piece in range(pieces + 1)})
+    corners = {phase.first + round(length * piece / pieces) for piece in range(pieces + 1)}
+    beside = {step for after in changes for step in (after, after + 1)}
+    return sorted(corners | {step for step in beside if phase.first <= step <= phase.last})
 
 
 def loss_extension(curve: Curve) -> list[Any]:

@@ -11,7 +11,14 @@ from transformer_lab.lab.looking.looks import AttentionLook, MeasuresLook
 from transformer_lab.ui import ids
 from transformer_lab.ui.look.parts import named, note
 
-BEFORE = 0.5  # of its attention goes to the token before: from here on a head is called so
+PLAIN = {  # share of its attention from which on a head is called so, and what it is called
+    "induction": (LOOKS_BACK, "induction"),
+    "previous_token": (0.5, "previous"),
+    "own_token": (0.5, "own token"),
+    "first_token": (0.5, "first token"),
+}
+PARTLY = (2.0, 0.1)  # times a head that looks at everything alike, and share: it leans that way
+EVEN = 0.9  # of the highest entropy: it looks at everything nearly alike
 MEASURES = list(HEAD_MEASURES)
 
 
@@ -78,31 +85,42 @@ def kinds(look: AttentionLook, measured: MeasuresLook | None) -> dict[tuple[int,
     for row, layer in enumerate(look.layers):
         for head in range(look.tiles.shape[1]):
             values = dict(zip(MEASURES, measured.values[:, row, head].tolist(), strict=True))
-            if values["induction"] >= LOOKS_BACK:
-                found[layer, head] = f"induction {values['induction']:.0%}"
-            elif values["previous_token"] >= BEFORE:
-                found[layer, head] = f"previous {values['previous_token']:.0%}"
+            plainly = [key for key, (share, _) in PLAIN.items() if values[key] >= share]
+            if plainly:
+                found[layer, head] = f"{PLAIN[plainly[0]][1]} {values[plainly[0]]:.0%}"
     return found
+
+
+def _leaning(values: dict[str, float], even: dict[str, float]) -> str:
+    """What a head without a plain habit does rather than look at everything alike."""
+    times, share = PARTLY
+    leans = {key: values[key] / max(even[key], 1e-9) for key in PLAIN if values[key] >= share}
+    strongest = max(leans, key=leans.__getitem__, default="")
+    if strongest and leans[strongest] >= times:
+        return f"partly {PLAIN[strongest][1]} {values[strongest]:.0%}"
+    if values["entropy"] >= EVEN * even["entropy"]:
+        return "everything alike"
+    return "near tokens" if values["distance"] < even["distance"] / times else "mixed"
 
 
 def rows(look: AttentionLook, measured: MeasuresLook | None) -> list[dict[str, Any]]:
     """A line of the table for each head."""
     if measured is None:
         return []
-    names = kinds(look, measured)
-    return [
-        {
-            "id": f"{layer} {head}",
-            "name": f"layer {layer + 1}, head {head + 1}",
-            "kind": names.get((layer, head), ""),
-            **{
-                key: round(float(measured.values[place, row, head]), 4)
-                for place, key in enumerate(MEASURES)
-            },
-        }
-        for row, layer in enumerate(look.layers)
-        for head in range(look.tiles.shape[1])
-    ]
+    names, lines = kinds(look, measured), []
+    even = dict(zip(MEASURES, measured.even.tolist(), strict=True))
+    for row, layer in enumerate(look.layers):
+        for head in range(look.tiles.shape[1]):
+            values = dict(zip(MEASURES, measured.values[:, row, head].tolist(), strict=True))
+            lines.append(
+                {
+                    "id": f"{layer} {head}",
+                    "name": f"layer {layer + 1}, head {head + 1}",
+                    "kind": names.get((layer, head)) or _leaning(values, even),
+                    **{key: round(value, 4) for key, value in values.items()},
+                }
+            )
+    return lines
 
 
 def even(measured: MeasuresLook | None) -> str:

@@ -67,10 +67,6 @@ def layout() -> html.Div:
                             html.Div(
                                 chart(ids.ATTRIBUTION, "Parts of a logit", "tall"),
                                 id="attribution-body",
-                                className="tall-box",
-                                tabIndex=0,
-                                role="region",
-                                **named("Parts of the logit, scrolls"),
                             ),
                         ],
                         className="card",

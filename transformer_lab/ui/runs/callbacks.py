@@ -303,7 +303,9 @@ def _register_comparison(app: Dash, lab: Lab) -> None:
 
 def _curve(run: Run, summary: RunSummary, axis: Any, window: int) -> RunCurve:
     setup = setup_from(run.manifest["setup"])
-    points, evaluated = run.thinned(MOST_POINTS, window)
+    points, evaluated = (
+        run.thinned(MOST_POINTS, window) if window > 1 else run.envelope(MOST_POINTS)
+    )
     each = setup.train.batch_size * setup.model.sequence_length
     place = {
         "tokens": lambda point: point.step * each,

@@ -90,7 +90,7 @@ def _facts(summary: RunSummary) -> list[str]:
 
 
 def _curves(run: Run) -> tuple[Any, Any]:
-    points, evaluated = run.thinned(charts.MOST_POINTS)
+    points, evaluated = run.envelope(charts.MOST_POINTS)
     curve = charts.curve_of(points, charts.MOST_POINTS, evaluated)
     setup = setup_from(run.manifest["setup"])
     loss = charts.loss_figure(
@@ -100,7 +100,8 @@ def _curves(run: Run) -> tuple[Any, Any]:
         seams=words.seams(run.seams),
     )
     phases = setup.train.phases(run.seams[-1].step if run.seams else 0)
-    return loss, charts.rate_figure(curve, run.id, phases, setup.train.learning_rate)
+    peaks = [(x.after, x.value) for x in run.changes(after=0) if x.name == "learning_rate"]
+    return loss, charts.rate_figure(curve, run.id, phases, setup.train.learning_rate, peaks)
 
 
 def _settings(run: Run) -> html.Div:

@@ -41,18 +41,19 @@ COMMANDS = (
     ids.ENQUEUE,
     ids.PAUSE,
     ids.STOP,
-    ids.START_OVER,
+    ids.START_OVER_YES,
     ids.APPLY_RATE,
     ids.KEEP,
     ids.RESUME_NOW,
 )
-STARTS = (ids.INITIALIZE, ids.START, ids.ENQUEUE, ids.START_OVER)
+STARTS = (ids.INITIALIZE, ids.START, ids.ENQUEUE, ids.START_OVER_YES)
 
 
 def register(app: Dash, lab: Lab) -> None:
     """The callbacks of this tab."""
     _register_form(app, lab)
     _register_commands(app, lab)
+    _register_question(app, lab)
     _register_poll(app, lab)
     settling_card.register(app, lab, TITLE)
 
@@ -227,6 +228,28 @@ def _register_commands(app: Dash, lab: Lab) -> None:
         return cut_off[0].id if cut_off else ""
 
 
+def _register_question(app: Dash, lab: Lab) -> None:
+    @app.callback(
+        Output(ids.START_OVER_ASK, "hidden"),
+        Output(ids.START_OVER_WORDS, "children"),
+        Input(ids.START_OVER, "n_clicks"),
+        Input(ids.START_OVER_YES, "n_clicks"),
+        Input(ids.START_OVER_NO, "n_clicks"),
+        prevent_initial_call=True,
+    )
+    def ask(*presses: Any) -> tuple[bool, Any]:
+        """Start over was pressed: say what becomes of the run under way, and ask."""
+        run = lab.trainings.current
+        if ctx.triggered_id != ids.START_OVER or not (run and run.busy):
+            return True, no_update
+        name, step = run.status.run_id or "The model being prepared", run.status.step
+        at = f", now at step {step:,}," if step else ""
+        return False, (
+            f"{name}{at} is stopped and stays on the Runs tab, where it can be resumed; a new "
+            "model begins from the settings above."
+        )
+
+
 def _start(
     lab: Lab, pressed: str, recipe: Recipe, values: Any, control_ids: Any, branch: Any
 ) -> Any:
@@ -234,6 +257,8 @@ def _start(
     setup, problems = _read(lab, values, control_ids, recipe)
     if problems or setup is None:
         raise LabError(next(iter(problems.values())))
+    running = lab.trainings.current if pressed == ids.START_OVER_YES else None
+    stopped = running.status.run_id if running and running.busy else ""
     if branch and pressed in (ids.START, ids.ENQUEUE):
         item = branching(
             lab.runs.store, str(branch["run"]), str(branch["checkpoint"]), setup, recipe.slug
@@ -245,9 +270,11 @@ def _start(
         act = {
             ids.INITIALIZE: lab.trainings.initialize,
             ids.START: lab.trainings.start,
-            ids.START_OVER: lab.trainings.start_over,
+            ids.START_OVER_YES: lab.trainings.start_over,
         }[pressed]
         act(setup, recipe.slug)
+    if stopped:
+        return _done(f"{stopped} is stopped and kept: Resume on the Runs tab goes on with it.")
     waiting = len(lab.trainings.queue.list())
     return _done(f"{waiting} in the queue.") if pressed == ids.ENQUEUE else ""
 
@@ -270,9 +297,19 @@ def _control(lab: Lab, pressed: str, shown: str, rate: Any) -> Any:
         words = "is kept with the run" if kept else "will be kept after the step under way"
         return _done(f"This moment {words}.")
     elif pressed == ids.APPLY_RATE:
-        used = lab.trainings.set_learning_rate(rate, run_id)
-        return _done(f"Learning Rate is {used:g} from the next step.")
+        return _done(_with_rate(lab, rate, run_id))
     return ""
+
+
+def _with_rate(lab: Lab, rate: Any, run_id: str | None) -> str:
+    """Use another peak learning rate; what becomes of it at the next step, in a sentence."""
+    peak = lab.trainings.set_learning_rate(rate, run_id)
+    run = lab.trainings.live(run_id) if run_id else lab.trainings.current
+    used = f"{run.next_rate(peak):.2g}" if run else f"{peak:g}"
+    words = f"Learning Rate is {peak:g} from the next step"
+    return (
+        f"{words}." if float(used) == peak else f"{words}; the schedule makes {used} of it there."
+    )
 
 
 def _done(words: str) -> html.Span:

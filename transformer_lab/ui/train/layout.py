@@ -149,6 +149,23 @@ def _actions() -> html.Div:
             ),
             html.Div(
                 [
+                    html.Span(id=ids.START_OVER_WORDS),
+                    html.Div(
+                        [
+                            button("Start over", ids.START_OVER_YES, "primary btn-sm"),
+                            button("Keep training", ids.START_OVER_NO, "outline-secondary btn-sm"),
+                        ],
+                        className="two-buttons",
+                    ),
+                ],
+                id=ids.START_OVER_ASK,
+                className="ask",
+                role="alertdialog",
+                hidden=True,
+                **{"aria-labelledby": ids.START_OVER_WORDS},
+            ),
+            html.Div(
+                [
                     html.Button(
                         "Apply Learning Rate",
                         className="btn btn-outline-primary btn-sm",

@@ -12,7 +12,7 @@ from plotly.utils import PlotlyJSONEncoder
 
 from transformer_lab.lab.device import memory_free, memory_used
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.training.estimate import Estimate
+from transformer_lab.lab.training.estimate import Estimate, flops_per_step
 from transformer_lab.lab.training.states import BUSY, STEPPING
 from transformer_lab.lab.training.threads import planned as planned_threads
 from transformer_lab.lab.training.views import View
@@ -50,6 +50,8 @@ def curves(
     """Figure and extendData of loss, perplexity and rate, and the new place in the curve."""
     drawn = "" if view.state in BEFORE_CURVES and not view.step else view.run_id
     key = f"{drawn} {view.attempt}" if drawn else f"plan-{digest(plan)}"
+    if view.peaks:  # each change of the learning rate is drawn at once, and the zoom stays
+        key += f" {len(view.peaks)} {view.peaks[-1]}"
     if not drawn and plan is None and "curve" in cursor:  # a value is wrong: keep what is drawn
         return [no_update] * 6, {name: cursor[name] for name in ("curve", "n", "shown")}
     if cursor.get("curve") != key:
@@ -75,19 +77,21 @@ def _whole(
     lab: Lab, view: View, plan: dict[str, Any] | None, drawn: str, key: str
 ) -> tuple[list[Any], dict[str, Any]]:
     most = charts.MOST_POINTS
-    points, evaluated, n = lab.runs.thinned(drawn, most) if drawn else ([], [], 0)
+    points, evaluated, n = lab.runs.envelope(drawn, most) if drawn else ([], [], 0)
     curve = charts.curve_of(points, most, evaluated)
     setup = view.setup if drawn else planned(plan)
     vocabulary_size = view.vocabulary_size if drawn else (plan or {}).get("vocabulary_size", 0)
     train = (setup or Setup()).train
     seam = view.seams[-1].step if view.seams else 0
     characters = setup is None or setup.data.tokenizer == "characters"
+    zoom = f"{drawn} {view.attempt}" if drawn else key
+    peaks = [(change.after, change.value) for change in view.peaks]
     figures = [
         charts.loss_figure(
-            curve, key, vocabulary_size, characters=characters, seams=words.seams(view.seams)
+            curve, zoom, vocabulary_size, characters=characters, seams=words.seams(view.seams)
         ),
-        charts.perplexity_figure(curve, key),
-        charts.rate_figure(curve, key, train.phases(seam), train.learning_rate),
+        charts.perplexity_figure(curve, zoom),
+        charts.rate_figure(curve, zoom, train.phases(seam), train.learning_rate, peaks),
     ]
     outputs = [part for figure in figures for part in (figure, no_update)]
     return outputs, {"curve": key, "n": n, "shown": len(curve.steps)}
@@ -199,17 +203,17 @@ def preflight(lab: Lab, view: View, plan: dict[str, Any] | None) -> tuple[list[A
         )
     if cost.long:
         lines.append(html.Div("That is long for this computer.", className="warn"))
-    return lines, cost.long and _takes_less(lab, cost, plan)
+    return lines, cost.long and _takes_less(setup, cost, (plan or {})["vocabulary_size"])
 
 
-def _takes_less(lab: Lab, cost: Estimate, plan: dict[str, Any] | None) -> bool:
-    """Whether Quick start, on the same kind of text, would be done much sooner."""
+def _takes_less(setup: Setup, cost: Estimate, vocabulary_size: int) -> bool:
+    """Whether Quick start, on the same kind of text, would be done much sooner.
+
+    By its arithmetic: times are measured one after the other, and the computer may be busy in one.
+    """
     quick = load_recipes()[QUICK_START].setup
-    try:
-        seconds = lab.costs.estimate(quick, (plan or {})["vocabulary_size"]).seconds
-    except ConfigError:
-        return False
-    return seconds is None or cost.seconds is None or seconds < cost.seconds / 2
+    whole = flops_per_step(quick, vocabulary_size) * quick.train.steps
+    return whole < cost.flops * setup.train.steps / 2
 
 
 def _row(name: str, value: Any) -> html.Div:
