@@ -16,7 +16,7 @@ from transformer_lab.lab.lab import Lab
 from transformer_lab.ui.server import create_app
 from waiting import PATIENCE, until
 
-TABS = ("Train", "Runs", "Data", "Generate", "Look inside", "PCN Experiments", "Learn")
+TABS = ("Train", "Runs", "Compare", "Data", "Generate", "Look inside", "PCN Experiments", "Learn")
 PARTS = {  # of Look inside, and what shows that it is filled
     "Predictions": "#attribution-sum",
     "Cause": ".site",
@@ -65,6 +65,7 @@ def open_tab(page: Page, title: str, *, model: bool) -> None:
     words = {
         "Train": ("#loss-chart .gtitle", "Loss"),
         "Runs": ("#runs-count", "1 run" if model else "No runs yet"),
+        "Compare": ("#compare-title", " "),
         "Data": ("#text-facts", "characters"),
         "Generate": ("#moment-label", "after step" if model else "no model"),
         "Look inside": ("#look-note", "tokens") if model else ("#look-problem", "no model"),

@@ -550,6 +550,11 @@ def test_long_curves_come_in_and_are_looked_at_thinned(make_run, tmp_path):
     assert (len(evaluated), evaluated[0].step, evaluated[-1].step) == (300, 10, 50_000)
     steps = [point.step for point in points]
     assert max(b - a for a, b in itertools.pairwise(steps)) < 200, "evenly spread"
+    points, evaluated = came.envelope(300)
+    assert (points[0].step, points[-1].step) == (1, 50_000)
+    assert len(points) <= 302
+    assert {668, 669} <= {p.step for p in points}, "the lowest of one, the highest of the next"
+    assert (evaluated[0].step, evaluated[-1].step) == (10, 50_000)
     smooth = came.thinned(10, window=4)[0]
     assert smooth[-1].train_loss == pytest.approx(sum(1000 / (50_000 - k) for k in range(4)) / 4)
     with came.reading() as database:
