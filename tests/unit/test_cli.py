@@ -343,7 +343,7 @@ def test_ending_the_server_saves_what_trains(tmp_path):
         "def init(self, home):\n"
         "    made(self, home)\n"
         "    changes = {item.split('=', 2)[1]: item.split('=', 2)[2] for item in sys.argv[1:]}\n"
-        "    self.start(find_recipe('quick_start').setup.with_values(changes))\n"
+        "    self.trainings.start(find_recipe('quick_start').setup.with_values(changes))\n"
         "module.Lab.__init__ = init\n"
         f"sys.exit(cli.main(['serve', '--port', '{port}', '--home', r'{tmp_path}']))\n"
     )
