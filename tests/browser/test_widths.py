@@ -1,0 +1,45 @@
+"""Every tab fits every width: no card lies on another, nothing is wider than the window."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+WIDTHS = (360, 390, 768, 1024, 1100, 1366, 1920, 2560)
+OVERLAPS = """() => {
+  const cards = [...document.querySelectorAll(".card")].filter((card) => card.offsetParent);
+  const over = (a, b) =>
+    Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 &&
+    Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1;
+  const found = [];
+  for (const [i, one] of cards.entries())
+    for (const other of cards.slice(i + 1))
+      if (!one.contains(other) && !other.contains(one))
+        if (over(one.getBoundingClientRect(), other.getBoundingClientRect()))
+          found.push([one.id || one.className, other.id || other.className]);
+  return found;
+}"""
+FITS = "document.documentElement.scrollWidth <= window.innerWidth"
+
+
+@pytest.mark.parametrize(
+    "tab", ["Train", *(pytest.param(name, marks=pytest.mark.slow) for name in ("Runs", "Compare",
+    "Data", "Generate", "Look inside", "Fine-tune", "PCN Experiments", "Learn"))]
+)  # fmt: skip
+def test_no_card_lies_on_another_and_nothing_is_wider_than_the_window(
+    page: Page, model: str, tab: str
+):
+    page.get_by_role("tab", name=tab, exact=True).click()
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 800})
+        page.wait_for_function(FITS)
+        assert page.evaluate(OVERLAPS) == [], f"{tab} at {width}"
+
+
+def test_on_a_phone_start_and_the_loss_come_first_and_are_easy_to_hit(page: Page, model: str):
+    page.set_viewport_size({"width": 390, "height": 844})
+    expect(page.locator("#start")).to_be_visible()
+    tops = [
+        page.locator(place).bounding_box()["y"] for place in ("#start", "#loss-chart", "#recipe")
+    ]
+    assert tops == sorted(tops)
+    for place in ("#start", "#initialize", "#stop", "#recipe", ".nav-tabs .nav-link"):
+        assert page.locator(place).first.bounding_box()["height"] >= 44
