@@ -2,6 +2,8 @@
 
 import pytest
 
+from transformer_lab.recipes import setup_from
+
 GRID = "runs"
 
 
@@ -249,3 +251,37 @@ def test_a_run_that_was_cut_off_is_offered_and_resumed_at_one_press(page, lab, u
     assert lab.trainings.current.status.run_id == "quick-start-1"
     page.click("stop")
     until(lambda: lab.trainings.current.ended)
+
+
+def test_lanes_of_a_comparison_are_one_row_that_opens_and_goes_as_a_whole(page, lab, until):
+    base = setup_from(page.get("plan", "data")["setup"])
+    lanes = {"a": base, "b": base.with_values({"train.learning_rate": 0.01})}
+    for seed in (1, 2):
+        lab.trainings.race(f"own-1.{seed}", lanes, numbered=False)
+        until(lambda: not lab.trainings.busy())
+    lab.runs.refresh()
+    (line,) = listed(page)["add"]
+    assert (line["id"], line["name"]) == ("comparison:own-1", "own-1 (4 runs)")
+    assert (line["state"], line["step"], line["steps"], line["race"]) == (
+        "finished", 160, 160, "a, b"
+    )  # fmt: skip
+    assert line["best"] == min(run.best_loss for run in lab.runs.all())
+    choose(page, line["id"])
+    picked = page.get("runs-picked", "data")
+    assert sorted(picked) == sorted(run.id for run in lab.runs.all())
+    rename = {"rowId": line["id"], "colId": "name", "value": "mine"}
+    page.values[GRID, "cellValueChanged"] = [rename]
+    page.react("runs.cellValueChanged")
+    assert "keeps its name" in page.get("runs-message", "children")
+    page.values[GRID, "cellValueChanged"] = [rename | {"colId": "pinned", "value": True}]
+    page.react("runs.cellValueChanged")
+    lab.runs.refresh()
+    assert all(run.pinned for run in lab.runs.all())
+    page.values["runs-fold", "value"] = False
+    changes = page.fire("runs-known.data", "runs-fold.value")[GRID]["rowTransaction"]
+    assert len(changes["add"]) == 4
+    assert changes["remove"] == [{"id": "comparison:own-1"}]
+    press(page, "run-delete", "run-deleted.data")
+    assert not lab.runs.all()
+    press(page, "run-undo", "run-deleted.data")
+    assert len(lab.runs.all()) == 4

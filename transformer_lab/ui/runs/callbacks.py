@@ -19,7 +19,8 @@ from transformer_lab.settings import ConfigError
 from transformer_lab.ui import ids, words
 from transformer_lab.ui.charts.comparison import MOST_POINTS, RunCurve, overlay_figure, run_colors
 from transformer_lab.ui.runs import detail as run_detail
-from transformer_lab.ui.runs.layout import EMPTY, layout, row
+from transformer_lab.ui.runs import folding
+from transformer_lab.ui.runs.layout import EMPTY, layout
 from transformer_lab.ui.train import live
 
 __all__ = ["TITLE", "layout", "register"]
@@ -54,15 +55,17 @@ def _register_list(app: Dash, lab: Lab) -> None:
         Input(ids.RUNS_TICK, "n_intervals"),
         Input(ids.TABS, "active_tab"),
         Input(ids.REFRESH, "data"),
+        Input(ids.RUNS_FOLD, "value"),
         State(ids.RUNS_KNOWN, "data"),
         running=[(Output(ids.RUNS_TICK, "disabled"), True, False)],
     )
-    def listed(tick: Any, tab: Any, refresh: Any, known: Any) -> tuple[Any, Any, Any]:
+    def listed(tick: Any, tab: Any, refresh: Any, fold: Any, known: Any) -> tuple[Any, Any, Any]:
         """The lines of the list that changed since the last look."""
         if tab != TITLE:
             raise PreventUpdate
         known = known if isinstance(known, dict) else {}
-        rows = {run.id: row(run) for run in lab.runs.all()}
+        runs = lab.runs.all()
+        rows = folding.rows(runs, folded=bool(fold))
         digests = {run_id: live.digest(line) for run_id, line in rows.items()}
         changes = {
             "add": [line for run_id, line in rows.items() if run_id not in known],
@@ -72,7 +75,7 @@ def _register_list(app: Dash, lab: Lab) -> None:
         }
         if known and digests == known:
             raise PreventUpdate
-        count = f"{len(rows):,} run" + "s" * (len(rows) != 1)
+        count = f"{len(runs):,} run" + "s" * (len(runs) != 1)
         return changes, digests, count if rows else EMPTY
 
     @app.callback(
@@ -95,7 +98,8 @@ def _register_list(app: Dash, lab: Lab) -> None:
     )
     def picked(rows: Any) -> tuple[list[str], bool, str, bool]:
         """Which runs are chosen in the list."""
-        chosen = [str(line["id"]) for line in rows or [] if isinstance(line, dict) and "id" in line]
+        marked = [str(line["id"]) for line in rows or [] if isinstance(line, dict) and "id" in line]
+        chosen = folding.unfolded(marked, lab.runs.all())
         title = f"Delete {', '.join(chosen)}" if chosen else "Choose runs in the list first"
         return chosen, not chosen, title, bool(chosen)
 
@@ -166,6 +170,12 @@ def _move(lab: Lab, run_ids: Sequence[Any], *, back: bool) -> tuple[list[str], s
 def _describe(lab: Lab, change: Mapping[str, Any]) -> None:
     field, value = change.get("colId"), change.get("value")
     run_id = str(change.get("rowId"))
+    if run_id.startswith(folding.PREFIX):
+        if field == "pinned":
+            for lane in folding.unfolded([run_id], lab.runs.all()):
+                lab.runs.describe(lane, pinned=bool(value))
+            return
+        raise LabError("A comparison keeps its name: unfold comparisons to rename its runs.")
     if field == "name":
         lab.runs.describe(run_id, title="" if value == run_id else str(value or ""))
     elif field == "pinned":

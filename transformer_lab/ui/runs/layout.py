@@ -129,6 +129,10 @@ def _toolbar() -> html.Div:
                 className="runs-search",
             ),
             html.Span(id=ids.RUNS_COUNT, className="quiet", role="status"),
+            html.Div(
+                dbc.Switch(id=ids.RUNS_FOLD, value=True, label="Fold comparisons"),
+                title="One row for all runs of a comparison, to open and delete together",
+            ),
             html.Label(
                 [
                     html.I(className="bi bi-box-arrow-in-down", **{"aria-hidden": "true"}),
