@@ -16,6 +16,8 @@ ITS_OWN = (
     "with sync_playwright() as playwright: print(playwright.chromium.executable_path)"
 )
 
+TOURED = 'try { localStorage.setItem("tour", "seen"); } catch {}'  # no tour for a page with this
+
 
 class ChromiumError(RuntimeError):
     """The browser tests cannot run; the message says what to do."""

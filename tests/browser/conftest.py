@@ -16,7 +16,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from chromium import find
+from chromium import TOURED, find
 from transformer_lab.cli.listening import listen
 from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import Setup
@@ -91,6 +91,7 @@ def context(browser: Browser, address: str, lab: Lab) -> Iterator[BrowserContext
         bypass_csp=True,  # for wait_for_function; test_proxy.py keeps to the policy
     )
     made.set_default_timeout(1000 * PATIENCE)
+    made.add_init_script(TOURED)  # test_learn.py takes it
     made.on("request", lambda r: None if _ours(r.url, address) else troubles.append(r.url))
     made.on("console", lambda m: troubles.append(m.text) if _wrong(m) else None)
     made.on("weberror", lambda error: troubles.append(_told(error.error)))

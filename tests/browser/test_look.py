@@ -5,6 +5,8 @@ import re
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
+from chromium import TOURED
+
 SHARE = re.compile(r"([\d.]+)\u00a0%")
 
 
@@ -118,6 +120,7 @@ def test_the_slider_shows_an_earlier_self_and_a_phone_needs_no_sideways_scrollin
     expect(look.locator("#moment-label")).to_contain_text("after step 0")
     expect(look.locator("#measures .ag-cell[col-id='entropy']").first).not_to_have_text(now)
     context = browser.new_context(viewport={"width": 390, "height": 844}, base_url=address)
+    context.add_init_script(TOURED)
     phone = context.new_page()
     phone.goto("/")
     open_look(phone)

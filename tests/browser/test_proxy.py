@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from chromium import TOURED
 from transformer_lab.cli.listening import listen
 from transformer_lab.lab.lab import Lab
 from transformer_lab.ui.server import create_app
@@ -92,6 +93,7 @@ def visit(browser: Browser) -> Iterator[Callable[[Proxy, str], tuple[Page, list[
     def opened(proxy: Proxy, path: str) -> tuple[Page, list[str]]:
         port = proxy.server_address[1]
         context = browser.new_context(viewport={"width": 1366, "height": 768})
+        context.add_init_script(TOURED)
         contexts.append(context)
         troubles: list[str] = []
         context.on("console", lambda m: troubles.append(m.text) if m.type == "error" else None)

@@ -9,6 +9,7 @@ import sys
 import pytest
 from playwright.sync_api import Browser, Page, Response, expect
 
+from chromium import TOURED
 from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import setup_from
 from transformer_lab.runs.run import Run
@@ -143,6 +144,7 @@ def test_a_server_killed_in_mid_training_is_started_again_and_the_run_resumed(
     browser: Browser, server: Server, tmp_path
 ):
     context = browser.new_context(base_url=f"http://127.0.0.1:{server.port}")
+    context.add_init_script(TOURED)
     page = context.new_page()
     page.goto("/")
     page.locator("label:has-text('Corpus') select").select_option("python_docs")

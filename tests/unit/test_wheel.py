@@ -47,8 +47,10 @@ def run(command: Sequence[str], folder: Path, **environment: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize(("folder", "pattern"), [("recipes", "*.toml"), ("assets", "*")])
-def test_the_wheel_carries_recipes_and_assets_as_they_are(
+@pytest.mark.parametrize(
+    ("folder", "pattern"), [("recipes", "*.toml"), ("assets", "*"), ("docs/lessons", "*.md")]
+)
+def test_the_wheel_carries_recipes_assets_and_lessons_as_they_are(
     wheel: Path, folder: str, pattern: str
 ) -> None:
     files = [path for path in (CHECKOUT / folder).rglob(pattern) if path.is_file()]

@@ -45,6 +45,7 @@ LATE = (
     compare,
     look,
     pcn,
+    learn,
 )  # made when they are first opened, for a page that opens with less is faster
 BODIES = {  # what may be posted, by address
     CALLBACKS: Body("application/json", LARGEST_CALLBACK, LENGTHY),
@@ -86,6 +87,7 @@ def create_app(
     serve_bootstrap(app.server)
     upload.serve_uploads(app.server, lab)
     downloads.serve_downloads(app.server, lab)
+    app.server.config["TABS"] = [tab.TITLE for tab in TABS]  # for lessons that speak of them
     app.layout = lambda: layout(lab)
     moment_bar.register(app, lab)
     for tab in TABS:

@@ -1,1 +1,1 @@
-"""The Learn tab."""
+"""The Learn tab: lessons that drive the page, checks on the learner's own run, and a tour."""

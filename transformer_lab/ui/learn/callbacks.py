@@ -1,22 +1,114 @@
-"""The Learn tab."""
+"""The Learn tab: which lesson is open, and what its checks find on the learner's own run.
 
-from dash import Dash, html
+Its layout is in `ui/learn/layout.py`, a lesson as it is shown in `ui/learn/page.py`.
+"""
+
+from typing import Any
+
+from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_update
+from flask import current_app
 
 from transformer_lab.lab.lab import Lab
+from transformer_lab.ui import ids
+from transformer_lab.ui.learn import page
+from transformer_lab.ui.learn.layout import layout
+from transformer_lab.ui.learn.lessons import Lesson, load_lessons
+from transformer_lab.ui.train import live
+
+__all__ = ["TITLE", "layout", "register"]
 
 TITLE = "Learn"
-
-
-def layout(lab: Lab) -> html.Div:
-    """One honest sentence."""
-    return html.Div(
-        html.P(
-            "Here a guided tour will lead through the parts of a transformer. It is not written "
-            "yet; all other tabs work."
-        ),
-        className="pane lone",
-    )
+ANY_LESSON = {"type": "lesson-button", "lesson": ALL}
+ANY_CHECK = {"type": "lesson-check", "name": ALL}
+ANY_MAKER = {"type": "lesson-maker", "name": ALL}
 
 
 def register(app: Dash, lab: Lab) -> None:
-    """Nothing to do yet."""
+    """The callbacks of this tab."""
+    lessons = load_lessons()
+    _register_choice(app, lessons)
+    _register_page(app, lessons)
+    _register_checks(app, lab)
+
+
+def _register_choice(app: Dash, lessons: dict[str, Lesson]) -> None:
+    app.clientside_callback(
+        ClientsideFunction("learn", "go"),
+        Output(ids.LESSON, "data"),
+        Input(ANY_LESSON, "n_clicks"),
+        Input(ids.LESSON_BACK, "n_clicks"),
+        Input(ids.LESSON_NEXT, "n_clicks"),
+        State(ANY_LESSON, "id"),
+        State(ids.LESSON, "data"),
+        prevent_initial_call=True,
+    )
+    app.clientside_callback(
+        ClientsideFunction("learn", "pace"),
+        Output(ids.LESSON_TICK, "interval"),
+        Input(ids.TABS, "active_tab"),
+    )
+
+
+def opened(data: Any, lessons: dict[str, Lesson]) -> tuple[Lesson, set[str]]:
+    """The lesson that is open, and the slugs of those that were read."""
+    data = data if isinstance(data, dict) else {}
+    at, read = data.get("at"), data.get("read")
+    known = {one for one in read if isinstance(one, str)} if isinstance(read, list) else set()
+    first = next(iter(lessons.values()))
+    return lessons.get(at, first) if isinstance(at, str) else first, known & lessons.keys()
+
+
+def _register_page(app: Dash, lessons: dict[str, Lesson]) -> None:
+    numbered = [slug for slug, lesson in lessons.items() if lesson.number]
+
+    @app.callback(
+        Output(ids.LESSON_HEAD, "children"),
+        Output(ids.LESSON_BODY, "children"),
+        Output(ids.LESSON_PROGRESS, "children"),
+        Output(ids.LESSON_BACK, "disabled"),
+        Output(ids.LESSON_NEXT, "disabled"),
+        Output(ANY_LESSON, "className"),
+        Output(ANY_LESSON, "aria-current"),
+        Output(ids.LESSON_SEEN, "data"),
+        Input(ids.LESSON, "data"),
+    )
+    def show(data: Any) -> tuple[Any, ...]:
+        """Another lesson: its text, and where one is in the list."""
+        lesson, read = opened(data, lessons)
+        places = list(lessons)
+        listed = [str(item["id"].get("lesson")) for item in ctx.outputs_list[5]]
+        done = sum(slug in read for slug in numbered)
+        return (
+            page.head(lesson),
+            page.body(lesson, list(current_app.config["TABS"])),
+            f"{done} of {len(numbered)} read",
+            lesson.slug == places[0],
+            lesson.slug == places[-1],
+            ["lesson-entry read" if slug in read else "lesson-entry" for slug in listed],
+            ["page" if slug == lesson.slug else "false" for slug in listed],
+            {},
+        )
+
+
+def _register_checks(app: Dash, lab: Lab) -> None:
+    @app.callback(
+        Output(ANY_CHECK, "children"),
+        Output(ANY_MAKER, "hidden"),
+        Output(ids.LESSON_SEEN, "data", allow_duplicate=True),
+        Input(ids.LESSON_TICK, "n_intervals"),
+        Input(ids.LESSON_HEAD, "children"),
+        State(ANY_CHECK, "id"),
+        State(ids.LESSON_SEEN, "data"),
+        prevent_initial_call=True,
+    )
+    def look(tick: Any, head: Any, names: Any, seen: Any) -> tuple[list[Any], list[bool], Any]:
+        """Look at the learner's run again; send only what changed."""
+        known = seen if isinstance(seen, dict) and ctx.triggered_id == ids.LESSON_TICK else {}
+        fresh, answers, hidden = {}, [], []
+        for item in names:
+            name = str(item.get("name"))
+            said, there = page.found(lab, name)
+            fresh[name] = live.digest(said)
+            answers.append(no_update if known.get(name) == fresh[name] else said)
+            hidden.append(there)
+        return answers, hidden, no_update if fresh == known else fresh

@@ -1,0 +1,109 @@
+"""The Learn tab without a browser: lessons, progress, and checks on real runs and without any."""
+
+import re
+
+import pytest
+
+from transformer_lab.ui import ids
+from transformer_lab.ui.learn.actions import steps
+from transformer_lab.ui.learn.lessons import load_lessons
+from transformer_lab.ui.learn.page import found
+from transformer_lab.ui.learn.symptoms import ALL_CHECKS
+from transformer_lab.ui.server import TABS
+
+LESSONS = load_lessons()
+BUTTONS = [
+    block
+    for lesson in LESSONS.values()
+    for block in lesson.shown([tab.TITLE for tab in TABS])
+    if block.kind == "do"
+]
+WITHOUT_A_RUN = {"data", "memory", "gpu", "leak"}  # which can say something all the same
+
+
+def open_lesson(page, slug):
+    page.values[ids.LESSON, "data"] = {"at": slug, "read": []}
+    page.fire("lesson-body.children", "lesson.data")
+
+
+@pytest.mark.parametrize("slug", LESSONS)
+def test_every_lesson_opens_with_all_its_buttons_and_checks(visited, slug):
+    open_lesson(visited, slug)
+    lesson = LESSONS[slug]
+    assert lesson.title in visited.text(ids.LESSON_HEAD)
+    body = str(visited.get(ids.LESSON_BODY, "children"))
+    for block in lesson.shown([tab.TITLE for tab in TABS]):
+        if block.kind == "do":
+            assert block.words in body
+        if block.kind == "check":
+            assert f"'name': '{block.words}'" in body
+    entry = ids.lesson_button(slug)
+    assert visited.get(entry, "aria-current") == "page"
+
+
+def test_every_button_names_parts_that_are_on_the_page(visited):
+    titles = {tab.TITLE for tab in TABS}
+    for block in BUTTONS:
+        for step in steps(block.text):
+            if "tab" in step:
+                assert step["tab"] in titles
+            else:
+                part = step.get("at") or step.get("press") or step["show"]
+                assert part in visited.components, block.words
+            if "set" in step:
+                options = visited.get(step["set"], "options")
+                listed = [one["value"] for one in options] if options else [step["value"]]
+                made_later = step["at"] in (ids.LAYER, ids.HEAD)  # by the model that is open
+                assert made_later or step["value"] in listed, block.words
+
+
+@pytest.mark.parametrize("data", [None, [], {"at": 3}, {"at": "gone", "read": 7}, {"read": [{}]}])
+def test_whatever_the_browser_has_kept_some_lesson_opens(visited, data):
+    visited.values[ids.LESSON, "data"] = data
+    visited.fire("lesson-body.children", "lesson.data")
+    assert visited.text(ids.LESSON_HEAD)
+
+
+def test_what_was_read_is_marked_and_counted(visited):
+    visited.values[ids.LESSON, "data"] = {"at": "attention", "read": ["positions", "attention"]}
+    visited.fire("lesson-body.children", "lesson.data")
+    assert visited.text(ids.LESSON_PROGRESS) == "2 of 17 read"
+    assert visited.get(ids.lesson_button("positions"), "className") == "lesson-entry read"
+    assert visited.get(ids.lesson_button("temperature"), "className") == "lesson-entry"
+
+
+def test_without_a_run_each_check_says_so_and_offers_one_with_its_cost(page, lab):
+    for name in ALL_CHECKS:
+        said, there = found(lab, name)
+        assert there == (name in WITHOUT_A_RUN), name
+        if not there:
+            assert re.search(r"no trained model yet.*Quick start, 120 steps.* on this", said), name
+
+
+def test_each_check_tells_of_the_learners_own_run(lived):
+    lab, open_page = lived
+    view = lab.runs.view()
+    for name in {*ALL_CHECKS} - {"compared", "gpu", "memory", "leak"}:
+        said, there = found(lab, name)
+        assert there, name
+        assert view.run_id in str(said), name
+    said = str(found(lab, "reading")[0])
+    assert f"{view.validation_loss:.2f} after {view.step:,} steps" in said
+    page = open_page()
+    open_lesson(page, "loss_and_perplexity")
+    page.react("lesson-head.children")
+    assert view.run_id in page.text(ids.lesson_check("line"))
+    assert page.get(ids.lesson_maker("line"), "hidden") is True
+    said, there = found(lab, "compared")
+    assert not there
+    assert "a comparison needs two" in said
+
+
+def test_the_loss_of_one_line_is_that_of_the_model(lived):
+    lab, _ = lived
+    said = str(found(lab, "line")[0])
+    losses = [float(number) for number in re.findall(r"'children': '(\d+\.\d\d)'", said)]
+    losses = losses or [float(n) for n in re.findall(r"Td\('?(\d+\.\d\d)'?\)", said)]
+    total = float(re.search(r"losses is (\d+\.\d\d)", said)[1])
+    assert losses
+    assert sum(losses) == pytest.approx(total, abs=0.01 * len(losses))

@@ -1,0 +1,159 @@
+"""What the buttons of lessons do: each action as steps that the page takes on its real controls.
+
+`assets/learn.js` takes the steps: open a tab, set a property of a component, press a button, or
+show an element. After each it waits until the server has answered.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from transformer_lab.experiments.catalogue import EXPERIMENTS
+from transformer_lab.recipes import SETTINGS, load_recipes
+from transformer_lab.settings import checked
+from transformer_lab.ui import form, ids
+from transformer_lab.ui.learn.lessons import LessonError
+
+Step = dict[str, Any]
+
+TRAIN, DATA, GENERATE, LOOK, PCN = "Train", "Data", "Generate", "Look inside", "PCN Experiments"
+BUTTONS = {  # what may be pressed: the tab it is on, and its id
+    "Initialize Model": (TRAIN, ids.INITIALIZE),
+    "Start Training": (TRAIN, ids.START),
+    "Pause": (TRAIN, ids.PAUSE),
+    "Stop": (TRAIN, ids.STOP),
+    "Apply Learning Rate": (TRAIN, ids.APPLY_RATE),
+    "Generate": (GENERATE, ids.GENERATE),
+    "Next stage": (LOOK, ids.STAGE_NEXT),
+}
+
+
+def name_of(component: Any) -> str:
+    """An id as the page spells it."""
+    if isinstance(component, str):
+        return component
+    return json.dumps(component, sort_keys=True, separators=(",", ":"))
+
+
+def _tab(title: str) -> Step:
+    return {"tab": title}
+
+
+def _set(component: Any, value: Any, prop: str = "value") -> Step:
+    return {"set": component, "prop": prop, "value": value, "at": name_of(component)}
+
+
+def _press(component: Any) -> Step:
+    return {"press": name_of(component)}
+
+
+def _show(component: Any) -> Step:
+    return {"show": name_of(component)}
+
+
+def _recipe(slug: str) -> list[Step]:
+    if slug not in load_recipes():
+        raise LessonError(f"There is no recipe {slug}.")
+    return [_tab(TRAIN), _set(ids.RECIPE, slug)]
+
+
+def _setting(words: str) -> list[Step]:
+    key, _, value = words.partition(" ")
+    if key not in SETTINGS:
+        raise LessonError(f"There is no setting {key}.")
+    setting = SETTINGS[key]
+    shown = form.written(setting, checked(setting, value))
+    group, name = setting.group, setting.name
+    component = ids.sample_setting(name) if group == "sample" else ids.setting(group, name)
+    return [_tab(GENERATE if group == "sample" else TRAIN), _set(component, shown)]
+
+
+def _button(words: str) -> list[Step]:
+    if words not in BUTTONS:
+        raise LessonError(f"There is no button {words} that a lesson may press.")
+    tab, component = BUTTONS[words]
+    return [_tab(tab), _press(component)]
+
+
+def _open(words: str) -> list[Step]:
+    tab, _, sub_tab = words.partition(" / ")
+    steps = [_tab(tab)]
+    return [*steps, _set(ids.LOOK_TABS, sub_tab, "active_tab")] if sub_tab else steps
+
+
+def _head(words: str) -> list[Step]:
+    layer, _, head = words.partition(" ")
+    return [
+        *_open(f"{LOOK} / Attention"),
+        _set(ids.LAYER, str(int(layer) - 1)),
+        _set(ids.HEAD, str(int(head) - 1)),
+        _show(ids.HEAD_CHART),
+    ]
+
+
+def _text(words: str) -> list[Step]:
+    return [_tab(LOOK), _set(ids.LOOK_TEXT, words)]
+
+
+def _sentence(words: str) -> list[Step]:
+    return [_tab(DATA), _set(ids.SENTENCE, words)]
+
+
+def _tokenizer(words: str) -> list[Step]:
+    checked(SETTINGS["data.tokenizer"], words)
+    return [_tab(DATA), _set(ids.TEXT_TOKENIZER, words)]
+
+
+def _experiment(key: str) -> list[Step]:
+    if key not in EXPERIMENTS:
+        raise LessonError(f"There is no experiment {key}.")
+    return [_tab(PCN), _press(ids.experiment_button(key)), _show(ids.EXPERIMENT_TITLE)]
+
+
+PLACES = {"upload": (DATA, "drop"), "audit": (PCN, ids.AUDIT_START), "status": (TRAIN, ids.PANEL)}
+
+
+def _look_at(words: str) -> list[Step]:
+    if words not in PLACES:
+        raise LessonError(f"There is no place {words} that a lesson may show.")
+    tab, component = PLACES[words]
+    return [_tab(tab), _show(component)]
+
+
+def _lesson(slug: str) -> list[Step]:
+    return [_press(ids.lesson_button(slug))]
+
+
+ACTIONS: dict[str, Callable[[str], list[Step]]] = {
+    "recipe": _recipe,
+    "set": _setting,
+    "press": _button,
+    "open": _open,
+    "head": _head,
+    "text": _text,
+    "sentence": _sentence,
+    "tokenizer": _tokenizer,
+    "experiment": _experiment,
+    "show": _look_at,
+    "lesson": _lesson,
+}
+
+
+def steps(lines: str) -> list[Step]:
+    """The steps of a button's lines. Raises LessonError, and ConfigError for a wrong value."""
+    found: list[Step] = []
+    for line in lines.strip().splitlines():
+        verb, _, words = line.partition(" ")
+        if verb not in ACTIONS:
+            raise LessonError(f"{line}: {verb} is none of {', '.join(ACTIONS)}.")
+        for step in ACTIONS[verb](words):
+            if step != {"tab": _where(found)}:
+                found.append(step)
+    if not found:
+        raise LessonError("A button of a lesson does nothing.")
+    return found
+
+
+def _where(found: list[Step]) -> str:
+    """The tab that is open after these steps."""
+    return next((step["tab"] for step in reversed(found) if "tab" in step), "")

@@ -1,0 +1,134 @@
+"""A lesson as the page shows it: Markdown with formulas, buttons that do something, and checks."""
+
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+from dash import dcc, html
+
+from transformer_lab.lab.lab import Lab
+from transformer_lab.recipes import load_recipes
+from transformer_lab.settings import ConfigError
+from transformer_lab.ui import ids, words
+from transformer_lab.ui.learn.actions import steps
+from transformer_lab.ui.learn.checks import NothingYetError
+from transformer_lab.ui.learn.lessons import Block, Lesson
+from transformer_lab.ui.learn.symptoms import ALL_CHECKS
+
+MADE_BY = "quick_start"  # the recipe that makes what a check is missing
+SHAKESPEARE_CHARACTERS = 65
+TROUBLESHOOTING = "troubleshooting"
+
+
+def body(lesson: Lesson, tabs: list[str]) -> list[Any]:
+    """Everything below the lesson's title."""
+    blocks = lesson.shown(tabs)
+    needed = [_check("model")] if lesson.needs == "a model" else []
+    if lesson.slug != TROUBLESHOOTING:
+        return [*needed, *[_drawn(block) for block in blocks]]
+    return [_search(), *_entries(blocks), html.P(id="lesson-unfound", hidden=True)]
+
+
+def head(lesson: Lesson) -> list[Any]:
+    """Its title, and how long it takes."""
+    facts = f"{lesson.minutes} min" + f" · needs {lesson.needs}" * (lesson.needs != "nothing")
+    number = f"{lesson.number}. " if lesson.number else ""
+    return [html.H2(f"{number}{lesson.title}"), html.Span(facts, className="quiet")]
+
+
+def _drawn(block: Block) -> Any:
+    if block.kind == "do":
+        return do(block.words, block.text)
+    if block.kind == "check":
+        return _check(block.words)
+    return dcc.Markdown(block.text, mathjax=True, className="lesson-text")
+
+
+def do(label: str, lines: str) -> html.Div:
+    """A button that takes the steps of its lines, and room for what became of it."""
+    return html.Div(
+        [
+            html.Button(
+                [html.I(className="bi bi-arrow-right-circle", **{"aria-hidden": "true"}), label],
+                className="btn btn-outline-primary btn-sm do",
+                **{"data-do": json.dumps(steps(lines))},
+            ),
+            html.Span(className="quiet did-words", role="status"),
+        ],
+        className="do-line",
+    )
+
+
+def _check(name: str) -> html.Div:
+    """What a check says, and the button that makes what it is missing.
+
+    The button is never drawn anew, so that no refresh takes it from under the pointer.
+    """
+    return html.Div(
+        [
+            html.Div("Looking at your run …", id=ids.lesson_check(name), role="status"),
+            html.Div(
+                do("Train Quick start", f"recipe {MADE_BY}\npress Start Training"),
+                id=ids.lesson_maker(name),
+                hidden=True,
+            ),
+        ],
+        className="lesson-check",
+    )
+
+
+def found(lab: Lab, name: str) -> tuple[Any, bool]:
+    """What a check says now, and whether it has what it looks at."""
+    check = ALL_CHECKS.get(name)
+    if check is None:
+        return "", True
+    try:
+        return check(lab), True
+    except NothingYetError as nothing:
+        return f"{nothing} Make one here: {cost(lab)}.", False
+
+
+def cost(lab: Lab) -> str:
+    """What Quick start takes on this computer, in words."""
+    setup = load_recipes()[MADE_BY].setup
+    try:
+        seconds = lab.costs.estimate(setup, SHAKESPEARE_CHARACTERS).seconds
+    except ConfigError as error:
+        return str(error)
+    time = "its time is being measured" if seconds is None else f"about {words.duration(seconds)}"
+    return f"Quick start, {setup.train.steps} steps, {time} on this computer"
+
+
+def _search() -> html.Label:
+    return html.Label(
+        [
+            html.Span("Search symptoms", className="field-label"),
+            dcc.Input(
+                id=ids.LESSON_SEARCH,
+                type="search",
+                className="form-control form-control-sm",
+                placeholder="loss, memory, gibberish, GPU …",
+            ),
+        ],
+        className="lesson-search",
+    )
+
+
+def _entries(blocks: list[Block]) -> list[Any]:
+    """What stands below each heading, as one entry that a search shows or hides."""
+    entries: list[list[Any]] = [[]]
+    for block in blocks:
+        for part in _at_headings(block):
+            if part.kind == "text" and part.text.startswith("## "):
+                entries.append([])
+            entries[-1].append(_drawn(part))
+    return [*entries[0], *[html.Section(parts, className="symptom") for parts in entries[1:]]]
+
+
+def _at_headings(block: Block) -> list[Block]:
+    """A text cut before each of its headings; any other block as it is."""
+    if block.kind != "text":
+        return [block]
+    parts = re.split(r"(?m)^(?=## )", block.text)
+    return [replace(block, text=part) for part in parts if part.strip()]
