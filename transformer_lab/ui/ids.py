@@ -13,6 +13,7 @@ CURSOR = "cursor"
 REFRESH = "refresh"
 PLAN = "plan"
 HEADLINE = "headline"
+SPOKEN = "spoken"  # the state alone, for screen readers: the headline changes too often
 
 RECIPE = "recipe"
 RECIPE_SUMMARY = "recipe-summary"

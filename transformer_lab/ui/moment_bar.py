@@ -50,6 +50,7 @@ def layout(lab: Lab) -> html.Div:
                 ),
                 className="moment-slider",
                 title="Moments of the model's life; the last one is the newest",
+                **{"data-name": "Moment of the model's life"},
             ),
             html.Span(id=ids.MOMENT_LABEL, className="quiet moment-label", role="status"),
         ],

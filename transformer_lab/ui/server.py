@@ -105,7 +105,8 @@ def layout(lab: Lab) -> html.Div:
             html.Header(
                 [
                     html.H1("Transformer Lab", className="brand"),
-                    html.Div(id=ids.HEADLINE, className="headline", role="status"),
+                    html.Div(id=ids.HEADLINE, className="headline"),
+                    html.Div(id=ids.SPOKEN, className="visually-hidden", role="status"),
                     html.Button(
                         html.I(className="bi bi-circle-half", **{"aria-hidden": "true"}),
                         id="theme",

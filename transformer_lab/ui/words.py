@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from transformer_lab.lab.training.states import BUSY
 from transformer_lab.lab.training.views import View
 from transformer_lab.runs.run import Seam
 from transformer_lab.settings import Setting, plain
@@ -101,3 +102,19 @@ def headline(view: View) -> str:
         if view.remaining is not None:
             parts.append(f"{clock(view.remaining)} left")
     return " · ".join(parts)
+
+
+def spoken(view: View, milestones: Iterable[float] = ()) -> str:
+    """What a screen reader says of a run: its state, its loss at the end, milestones; no counting.
+
+    It changes seldom, for each change is read aloud.
+    """
+    if view.state is None:
+        return ""
+    parts = [f"{view.run_id or 'New model'} is {view.doing or STATES[view.state]}"]
+    loss = view.validation_loss
+    if loss is not None and view.state not in BUSY:
+        parts.append(f"validation loss {loss:.2f}")
+    elif loss is not None and (below := [limit for limit in milestones if loss < limit]):
+        parts.append(f"validation loss below {min(below):g}")
+    return ", ".join([*parts, view.reason] if view.reason else parts)

@@ -26,6 +26,7 @@ from transformer_lab.runs.run import RunNotFoundError
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.corpora import SIZES, TITLES
 from transformer_lab.ui import form, ids, words
+from transformer_lab.ui.charts.training import MILESTONES
 from transformer_lab.ui.train import live, settling_card
 from transformer_lab.ui.train.layout import layout
 
@@ -327,6 +328,7 @@ def _register_poll(app: Dash, lab: Lab) -> None:
     charts = (ids.LOSS, ids.PERPLEXITY, ids.RATE)
     parts = (
         (ids.HEADLINE, "children"),
+        (ids.SPOKEN, "children"),
         (ids.STATE, "children"),
         (ids.SAMPLE, "children"),
         (ids.SAMPLE_STEP, "children"),
@@ -405,6 +407,7 @@ def _parts(lab: Lab, view: View, form_plan: Any, dismissed: Any) -> dict[tuple[s
     breakdown = view.breakdown or (form_plan or {}).get("breakdown", {})
     return {
         (ids.HEADLINE, "children"): words.headline(own),
+        (ids.SPOKEN, "children"): words.spoken(own, MILESTONES),
         (ids.STATE, "children"): live.state_line(view),
         (ids.SAMPLE, "children"): sample.prompt + sample.text
         if sample
@@ -425,11 +428,11 @@ def _parts(lab: Lab, view: View, form_plan: Any, dismissed: Any) -> dict[tuple[s
         (ids.PAUSE, "children"): "Pause" if why["pause"] or view.state == "running" else "Resume",
         (ids.STOP, "disabled"): bool(why["stop"]),
         (ids.START_OVER, "disabled"): bool(why["start_over"]),
-        (ids.INITIALIZE, "title"): why["initialize"],
-        (ids.START, "title"): why["start"],
-        (ids.PAUSE, "title"): why["pause"],
-        (ids.STOP, "title"): why["stop"],
-        (ids.START_OVER, "title"): why["start_over"],
+        (ids.INITIALIZE, "title"): why["initialize"] or live.BUTTON_HELP["initialize"],
+        (ids.START, "title"): why["start"] or live.BUTTON_HELP["start"],
+        (ids.PAUSE, "title"): why["pause"] or live.BUTTON_HELP["pause"],
+        (ids.STOP, "title"): why["stop"] or live.BUTTON_HELP["stop"],
+        (ids.START_OVER, "title"): why["start_over"] or live.BUTTON_HELP["start_over"],
         (ids.LIVE_ACTIONS, "hidden"): own.state not in BEGUN,
         (ids.ENQUEUE, "hidden"): not why["start"] or own.state == "preparing",
         (ids.RESUME_OFFER, "hidden"): not offer,

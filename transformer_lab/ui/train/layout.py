@@ -114,8 +114,10 @@ def _recipe(recipes: dict[str, Recipe], recipe: Recipe) -> list[Any]:
 
 
 def _actions() -> html.Div:
-    def button(name: str, button_id: str, kind: str) -> html.Button:
-        return html.Button(name, id=button_id, className=f"btn btn-{kind}")
+    def button(name: str, button_id: str, kind: str, then: str) -> html.Button:
+        """`then` gets the focus when pressing this one switches it off."""
+        follows = {"data-next": then}
+        return html.Button(name, id=button_id, className=f"btn btn-{kind}", **follows)
 
     return html.Div(
         [
@@ -130,8 +132,8 @@ def _actions() -> html.Div:
                 role="status",
             ),
             html.Div(id=ids.MESSAGE, className="message", role="alert"),
-            button("Initialize Model", ids.INITIALIZE, "outline-primary"),
-            button("Start Training", ids.START, "primary"),
+            button("Initialize Model", ids.INITIALIZE, "outline-primary", ids.START),
+            button("Start Training", ids.START, "primary", ids.PAUSE),
             html.Button(
                 "Add to queue",
                 id=ids.ENQUEUE,
@@ -141,9 +143,9 @@ def _actions() -> html.Div:
             ),
             html.Div(
                 [
-                    button("Pause", ids.PAUSE, "outline-secondary"),
-                    button("Stop", ids.STOP, "outline-secondary"),
-                    button("Start over", ids.START_OVER, "outline-secondary"),
+                    button("Pause", ids.PAUSE, "outline-secondary", ids.START),
+                    button("Stop", ids.STOP, "outline-secondary", ids.START),
+                    button("Start over", ids.START_OVER, "outline-secondary", ids.PAUSE),
                 ],
                 className="three",
             ),
@@ -209,7 +211,7 @@ def _charts(lab: Lab) -> list[Any]:
         ),
         html.Div(
             [
-                html.Div(id=ids.STATE, className="state-line", role="status"),
+                html.Div(id=ids.STATE, className="state-line"),
                 html.Label(
                     [
                         html.Span("Run shown", className="visually-hidden"),

@@ -33,6 +33,13 @@ WAITS = {  # why what is busy cannot be paused
     "pausing": "It pauses after this step.",
     "stopping": "It is saved and ends.",
 }
+BUTTON_HELP = {
+    "initialize": "Make the model with random weights, and train it later",
+    "start": "Train a model with these settings from now on",
+    "pause": "Rest after this step, or go on from there",
+    "stop": "Save the run and end it; it can be resumed on the Runs tab",
+    "start_over": "End this run and train a new model with these settings",
+}
 LATEST = "latest"
 QUICK_START = "quick_start"  # the recipe that is offered where another takes long
 TOO_MANY = 20  # parameters for each token of the text, from which a model learns it by heart

@@ -1,0 +1,131 @@
+// What a keyboard and a screen reader need and the components do not give: tabs with roles, ids and arrow keys,
+// controls joined with their help and error, named sliders, help on focus and tap, and a focus that is not lost.
+(() => {
+  let count = 0;
+  const idOf = (element) => (element.id ||= `described-${(count += 1)}`);
+  const set = (element, name, value) => {
+    if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+  };
+
+  // Tabs: one of them is in the order of Tab, arrow keys go to the others. (The library leaves all out of it.)
+  const tabsOf = (list) => [...list.querySelectorAll(":scope > .nav-item > .nav-link")];
+  const arrangeTabs = () => {
+    for (const list of document.querySelectorAll(".nav-tabs")) {
+      const panels = [...(list.parentElement.querySelector(":scope > .tab-content")?.children || [])];
+      tabsOf(list).forEach((tab, i) => {
+        const chosen = tab.classList.contains("active");
+        set(tab.parentElement, "role", "presentation");
+        set(tab, "id", `${idOf(list)}-tab-${i + 1}`);
+        set(tab, "aria-selected", String(chosen));
+        set(tab, "tabindex", chosen ? "0" : "-1");
+        if (!panels[i]) return tab.removeAttribute("aria-controls");
+        set(panels[i], "id", `${idOf(list)}-panel-${i + 1}`);
+        set(panels[i], "aria-labelledby", tab.id);
+        set(tab, "aria-controls", panels[i].id);
+      });
+    }
+  };
+  document.addEventListener("keydown", (event) => {
+    const tab = event.target.closest?.(".nav-tabs .nav-link");
+    if (!tab || event.altKey || event.ctrlKey || event.metaKey) return;
+    const tabs = tabsOf(tab.closest(".nav-tabs"));
+    const at = tabs.indexOf(tab);
+    const goal = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: -1, " ": at }[event.key];
+    if (goal === undefined) return;
+    event.preventDefault();
+    const next = tabs[(goal + tabs.length) % tabs.length];
+    next.focus();
+    next.click();
+  });
+
+  // Controls: their sentence of help and their error are read with them, and sliders have a name.
+  const CONTROL = "input, select, textarea, [role=slider]";
+  const describe = () => {
+    for (const field of document.querySelectorAll(".field")) {
+      const help = field.querySelector(":scope > .field-help");
+      const error = field.querySelector(":scope > .field-error");
+      const parts = [help, error].filter(Boolean);
+      if (!parts.length) continue;
+      for (const control of field.querySelectorAll(CONTROL)) {
+        set(control, "aria-describedby", parts.map(idOf).join(" "));
+        if (error) set(control, "aria-invalid", String(Boolean(error.textContent)));
+      }
+    }
+    for (const slider of document.querySelectorAll("[role=slider]:not([aria-label])")) {
+      const field = slider.closest(".field");
+      const name = field?.querySelector(".field-label")?.textContent || slider.closest("[data-name]")?.dataset.name;
+      if (name) slider.setAttribute("aria-label", name);
+    }
+  };
+
+  // Help of what has no sentence beside it: a title shows on hover by itself, here on focus and tap, too.
+  const tip = Object.assign(document.createElement("div"), { id: "tip", hidden: true });
+  tip.setAttribute("role", "tooltip");
+  const helped = (target) => {
+    const element = target?.closest?.("[title]");
+    return element && element.title && !element.closest("svg") ? element : null;
+  };
+  const show = (element) => {
+    tip.hidden = !element;
+    if (!element) return;
+    tip.textContent = element.title;
+    const place = element.getBoundingClientRect();
+    const [width, height] = [tip.offsetWidth, tip.offsetHeight];
+    const below = place.bottom + 6 + height <= innerHeight;
+    tip.style.left = `${Math.max(8, Math.min(place.left, innerWidth - width - 8))}px`;
+    tip.style.top = `${below ? place.bottom + 6 : Math.max(8, place.top - height - 6)}px`;
+  };
+  document.addEventListener("focusin", ({ target }) => show(target.matches(":focus-visible") ? helped(target) : null));
+  document.addEventListener("focusout", () => show(null));
+  document.addEventListener("scroll", () => show(null), { capture: true, passive: true });
+  document.addEventListener("keydown", ({ key }) => key === "Escape" && show(null));
+  document.addEventListener("pointerup", ({ pointerType, clientX, clientY }) => {
+    if (pointerType === "touch") show(helped(document.elementFromPoint(clientX, clientY)));
+  });
+
+  // Focus: a button that is switched off while it has the focus gives it to the next one that is not.
+  let at = null;
+  let lost = null; // the element that had the focus, until something has it again
+  document.addEventListener("focusin", ({ target }) => {
+    at = target;
+    lost = null;
+  });
+  document.addEventListener("focusout", () => setTimeout(lookForFocus));
+  document.addEventListener("pointerdown", () => (at = lost = null));
+  const usable = (element) => element.isConnected && !element.disabled && element.getClientRects().length > 0;
+  const lookForFocus = () => {
+    if (document.activeElement !== document.body || !document.hasFocus()) return;
+    if (at && !usable(at)) [lost, at] = [at, null];
+    if (!lost) return;
+    const again = lost.isConnected ? lost : lost.id && document.getElementById(lost.id);
+    const named = again && document.getElementById(again.dataset.next);
+    if (named && !usable(again)) return usable(named) && named.focus({ preventScroll: true }); // or it comes later
+    const group = again && again.closest(".actions, .card, .column, .tab-pane");
+    const others = group ? [...group.querySelectorAll("button, select, input, a[href]")].filter(usable) : [];
+    const after = others.filter((one) => again.compareDocumentPosition(one) & Node.DOCUMENT_POSITION_FOLLOWING);
+    const next = again && usable(again) ? again : after[0] || others.at(-1);
+    if (next) next.focus({ preventScroll: true });
+  };
+
+  let due = false;
+  const arrange = () => {
+    due = false;
+    arrangeTabs();
+    describe();
+    lookForFocus();
+  };
+  const inChart = ({ target }) => target.nodeType === 1 && target.closest("svg, .js-plotly-plot");
+  new MutationObserver((changes) => {
+    if (due || changes.every(inChart)) return;
+    due = true;
+    setTimeout(arrange);
+  }).observe(document, {
+    attributes: true,
+    attributeFilter: ["class", "disabled", "hidden"],
+    characterData: true,
+    childList: true,
+    subtree: true,
+  });
+  document.addEventListener("DOMContentLoaded", () => document.body.append(tip));
+  if (document.body) document.body.append(tip);
+})();

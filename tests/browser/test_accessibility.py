@@ -1,0 +1,183 @@
+"""The page by keyboard and for a screen reader: axe's rules, tabs, focus, help of every control."""
+
+from collections.abc import Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+
+from transformer_lab.lab.lab import Lab
+from transformer_lab.ui.server import TABS
+
+TAB = ".nav-tabs >> nth=0 >> .nav-link"
+SUB_TABS = ".tab-pane.active .sub-tabs .nav-link:visible"
+CONTROLS = (
+    "main :is(button, input, select, textarea, [role=slider]):not([type=hidden], .ag-root *, "
+    ".save-chart *, .modebar *)"
+)
+ONLY_FAULTS = {"resultTypes": ["violations"], "preload": False}
+# What of the controls in sight has no sentence of help that hover, focus or tap would show.
+WITHOUT_HELP = """controls => controls
+  .filter(one => one.getClientRects().length)
+  .filter(one => !one.closest('[title]:not([title=""])'))
+  .filter(one => !(one.getAttribute('aria-describedby') || '').split(' ')
+    .some(id => (document.getElementById(id) || {}).textContent))
+  .map(one => one.outerHTML.slice(0, 160))"""
+
+
+@pytest.fixture
+def visitor(context: BrowserContext) -> Page:
+    page = context.new_page()
+    page.goto("/")
+    expect(page.locator("#why")).to_be_attached()
+    expect(page.locator("#panel")).to_contain_text("parameters")
+    return page
+
+
+def open_tab(page: Page, name: str) -> None:
+    page.locator(TAB, has_text=name).click()
+    expect(page.locator(f"{TAB}.active")).to_have_text(name)
+    expect(page.locator(".tab-pane.active .late")).to_have_count(0)
+
+
+def every_view(page: Page) -> Iterator[str]:
+    """Each tab, and each of its own tabs, opened one after the other."""
+    for tab in TABS:
+        open_tab(page, tab.TITLE)
+        if tab.TITLE == "Runs":
+            page.locator(".ag-row").first.click()
+            page.locator("#detail-title:not(:empty)").wait_for()
+        yield tab.TITLE
+        for i in range(page.locator(SUB_TABS).count()):
+            page.locator(SUB_TABS).nth(i).click()
+            page.wait_for_load_state("networkidle")
+            yield f"{tab.TITLE}, {page.locator(SUB_TABS).nth(i).inner_text()}"
+
+
+def test_axe_finds_nothing_serious_on_any_tab_in_light_and_dark(visitor: Page, model: str):
+    found = []
+    axe = Axe()
+    visitor.emulate_media(reduced_motion="reduce")  # else colours are still on their way
+    for view in every_view(visitor):
+        for theme in ("light", "dark"):
+            visitor.evaluate("theme => document.documentElement.dataset.bsTheme = theme", theme)
+            for wrong in axe.run(visitor, options=ONLY_FAULTS).response["violations"]:
+                if wrong["impact"] in ("serious", "critical"):
+                    nodes = [node["html"][:120] for node in wrong["nodes"][:3]]
+                    found.append((view, theme, wrong["id"], nodes))
+    assert found == []
+
+
+def test_every_control_of_every_tab_has_help(visitor: Page, model: str):
+    found = {}
+    for view in every_view(visitor):
+        visitor.evaluate("document.querySelectorAll('main details').forEach(x => x.open = true)")
+        visitor.wait_for_timeout(50)  # the page joins controls and help in its next turn
+        if without := visitor.locator(CONTROLS).evaluate_all(WITHOUT_HELP):
+            found[view] = without
+    import json, pathlib; pathlib.Path("/tmp/kb/nohelp.json").write_text(json.dumps(found, indent=1))
+    assert found == {}
+
+
+def test_help_shows_by_hover_focus_and_tap(browser: Browser, address: str):
+    context = browser.new_context(
+        base_url=address, has_touch=True, viewport={"width": 390, "height": 844}
+    )
+    page = context.new_page()
+    page.goto("/")
+    expect(page.locator("#panel")).to_contain_text("parameters")
+    layers = page.locator(".field", has_text="Layers").first
+    help = layers.locator(".field-help")
+    expect(help).to_be_hidden()
+    layers.locator("input").focus()
+    expect(help).to_be_visible()
+    page.locator("#initialize").focus()
+    page.keyboard.press("Tab")
+    expect(page.locator("#tip")).to_have_text("Train a model with these settings from now on")
+    page.locator("h1").tap()
+    expect(page.locator("#tip")).to_be_hidden()
+    page.locator("#theme").tap()
+    expect(page.locator("#tip")).to_have_text("Light or dark")
+    expect(help).to_be_hidden()
+    layers.locator("input").tap()
+    expect(help).to_be_visible()
+    page.locator("h1").hover()
+    page.locator("#recipe").focus()
+    expect(help).to_be_hidden()
+    layers.hover()
+    expect(help).to_be_visible()
+    context.close()
+
+
+def roles(tabs: Locator) -> list[list[str]]:
+    return tabs.evaluate_all(
+        "tabs => tabs.map(tab => ['role', 'aria-selected', 'tabindex', 'id', 'aria-controls']"
+        ".map(name => tab.getAttribute(name)))"
+    )
+
+
+@pytest.mark.parametrize("place", ["tabs", "sub-tabs"])
+def test_tabs_are_tabs_for_a_keyboard(visitor: Page, model: str, place: str):
+    if place == "sub-tabs":
+        open_tab(visitor, "Look inside")
+    tabs = visitor.locator(TAB if place == "tabs" else SUB_TABS)
+    expect(tabs.first).to_have_attribute("aria-selected", "true")
+    tabs.first.focus()
+    visitor.keyboard.press("ArrowRight")
+    expect(tabs.nth(1)).to_be_focused()
+    expect(tabs.nth(1)).to_have_attribute("aria-selected", "true")
+    visitor.keyboard.press("End")
+    expect(tabs.last).to_be_focused()
+    expect(tabs.last).to_have_attribute("aria-selected", "true")
+    expect(tabs.nth(1)).to_have_attribute("aria-selected", "false")
+    found = roles(tabs)
+    assert {role for role, *_ in found} == {"tab"}
+    assert [index for _, _, index, *_ in found] == ["-1"] * (len(found) - 1) + ["0"]
+    names = [name for *_, tab_id, panel in found for name in (tab_id, panel)]
+    assert len({*names}) == 2 * len(found)
+    for *_, panel in found:
+        expect(visitor.locator(f"[id='{panel}'][role=tabpanel]")).to_have_count(1)
+
+
+def tab_to(page: Page, place: str) -> None:
+    """Press Tab until a control has the focus."""
+    for _ in range(60):
+        if page.evaluate("place => document.activeElement.matches(place)", place):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"Tab does not reach {place}")
+
+
+def test_the_keyboard_alone_leads_from_load_to_generated_text(page: Page, lab: Lab):
+    page.locator("body").focus()
+    tab_to(page, "#start")
+    page.keyboard.press("Enter")
+    expect(page.locator(".state")).to_have_text("running")
+    expect(page.locator("#pause")).to_be_focused()  # what was pressed is off now
+    expect(page.locator("#spoken")).to_contain_text("is running")
+    page.locator("body").focus()
+    page.keyboard.press("Home")
+    page.evaluate("document.activeElement.blur()")
+    tab_to(page, ".nav-link")
+    for name in ("Runs", "Data", "Generate"):
+        page.keyboard.press("ArrowRight")
+        expect(page.locator(f"{TAB}.active")).to_have_text(name)
+    tab_to(page, ".generate textarea")
+    page.keyboard.press("Control+A")
+    page.keyboard.type("The ")
+    tab_to(page, "#generate")
+    page.keyboard.press("Enter")
+    expect(page.locator("#generate-caption")).to_contain_text("done")
+    assert len(page.locator("#output").inner_text()) > 100
+
+
+def test_the_error_of_a_control_is_read_with_it(page: Page):
+    heads = page.locator("label:has-text('Attention Heads') input")
+    heads.fill("3")
+    expect(heads).to_have_attribute("aria-invalid", "true")
+    told = heads.evaluate(
+        "one => one.getAttribute('aria-describedby').split(' ')"
+        ".map(id => document.getElementById(id).textContent).join(' ')"
+    )
+    assert "side by side" in told
+    assert "does not divide Embedding Dimension" in told
