@@ -51,6 +51,9 @@
         if (error) set(control, "aria-invalid", String(Boolean(error.textContent)));
       }
     }
+    for (const control of document.querySelectorAll(`[title] :is(${CONTROL})`)) {
+      set(control, "aria-description", control.closest("[title]").title);
+    }
     for (const slider of document.querySelectorAll("[role=slider]:not([aria-label])")) {
       const field = slider.closest(".field");
       const name = field?.querySelector(".field-label")?.textContent || slider.closest("[data-name]")?.dataset.name;

@@ -101,8 +101,8 @@
     }
     const back = lookers.filter(([other]) => other !== at);
     caption.textContent =
-      `${words}In ${links.name}, ${name(at)} looks at ${listed(sources)}. ` +
-      (back.some(([, share]) => share > 0) ? `It is looked at by ${listed(back)}.` : "Nobody after it looks at it.");
+      `${words}In ${links.name}, ${name(at)} attends to ${listed(sources)}. ` +
+      (back.some(([, share]) => share > 0) ? `It is attended to by ${listed(back)}.` : "No later token attends to it.");
   };
 
   // --- the same in the picture --------------------------------------------------------------------

@@ -28,6 +28,7 @@ from transformer_lab.training import TrainConfig
 GROUPS: dict[str, type[Config]] = {
     config.GROUP: config for config in (DataConfig, ModelConfig, TrainConfig, SampleConfig)
 }
+TUTORIAL = "tiny_shakespeare"  # the recipe that is the tutorial's first model, unchanged
 ABOUT = ("title", "summary", "order", "group")
 
 
@@ -158,6 +159,26 @@ def find_recipe(name: str) -> Recipe:
     raise ConfigError(
         "recipe", f"There is no recipe {name!r}: choose {', '.join(recipes)}, or a .toml file."
     )
+
+
+# What a tutorial gives no number for: how it is watched, kept and computed.
+UNTAUGHT = ("evaluat", "keep", "save", "seed", "device", "micro", "compile", "threads")
+
+
+def differences(setup: Setup) -> list[tuple[Setting, Any, Any]]:
+    """The settings in which a model and its training differ from the tutorial's first one.
+
+    Each with its value and the tutorial's. How text is sampled, and how the training is watched,
+    kept and computed, does not count.
+    """
+    recipe = load_recipes()[TUTORIAL]
+    own, taught = setup.values(), recipe.setup.values()
+    keys = [key for key in changed_settings(setup, recipe) if not key.startswith("sample.")]
+    return [
+        (SETTINGS[key], own[key], taught[key])
+        for key in keys
+        if not key.partition(".")[2].startswith(UNTAUGHT)
+    ]
 
 
 def changed_settings(setup: Setup, recipe: Recipe) -> list[str]:

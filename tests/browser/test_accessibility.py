@@ -75,7 +75,7 @@ def test_every_control_of_every_tab_has_help(visitor: Page, model: str):
         visitor.wait_for_timeout(50)  # the page joins controls and help in its next turn
         if without := visitor.locator(CONTROLS).evaluate_all(WITHOUT_HELP):
             found[view] = without
-    import json, pathlib; pathlib.Path("/tmp/kb/nohelp.json").write_text(json.dumps(found, indent=1))
+
     assert found == {}
 
 
@@ -181,3 +181,23 @@ def test_the_error_of_a_control_is_read_with_it(page: Page):
     )
     assert "side by side" in told
     assert "does not divide Embedding Dimension" in told
+
+
+def test_advanced_shows_what_applies_and_finds_the_rest(page: Page):
+    page.locator(".advanced > summary").click()
+    shown = page.locator(".advanced .setting-field:visible .field-label")
+    beta = shown.filter(has_text="Beta 1")
+    momentum = shown.filter(has_text="Momentum")
+    page.locator("label:has-text('Optimizer') select").select_option("sgd")
+    expect(beta).to_have_count(0)
+    expect(momentum).to_have_count(1)
+    page.locator("label:has-text('Optimizer') select").select_option("adamw")
+    expect(beta).to_have_count(1)
+    expect(momentum).to_have_count(0)
+    page.locator("#settings-search").fill("momentum")
+    expect(momentum).to_have_count(1)
+    expect(beta).to_have_count(0)
+    expect(page.locator(".setting-needs:visible")).to_contain_text("Only with Optimizer: Muon")
+    page.locator("#settings-search").fill("")
+    expect(page.locator(".advanced h3:visible").first).to_have_text("Architecture")
+    expect(momentum).to_have_count(0)

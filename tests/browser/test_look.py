@@ -41,7 +41,7 @@ def marks(page: Page) -> list[list[float]]:
 
 def test_the_mouse_links_tokens_with_the_picture_and_the_picture_with_tokens(look: Page):
     tokens(look).nth(9).hover()
-    expect(look.locator("#look-caption")).to_contain_text("(10) looks at")
+    expect(look.locator("#look-caption")).to_contain_text("(10) attends to")
     expect(tokens(look).nth(9)).to_have_class(re.compile(r"\bat\b"))
     assert look.locator("#look-lines path.looks-there").count() > 0
     assert marks(look)[0] == [0.5, 10.5, 9.5, 10.5]
@@ -49,7 +49,7 @@ def test_the_mouse_links_tokens_with_the_picture_and_the_picture_with_tokens(loo
     shares = [float(share) for share in SHARE.findall(look.locator("#look-caption").inner_text())]
     assert 0 < sum(shares[:4]) <= 100.5
     look.mouse.move(700, 60)
-    expect(look.locator("#look-caption")).not_to_contain_text("(10) looks at")
+    expect(look.locator("#look-caption")).not_to_contain_text("(10) attends to")
     box = look.locator("#head-chart .nsewdrag").bounding_box()
     assert box
     size = tokens(look).count()
@@ -76,7 +76,7 @@ def test_everything_is_reached_by_keyboard_alone(look: Page):
         look.keyboard.press("ArrowRight")
     expect(tokens(look).nth(6)).to_be_focused()
     expect(tokens(look).nth(6)).to_have_attribute("aria-selected", "true")
-    expect(look.locator("#look-caption")).to_contain_text("(7) looks at")
+    expect(look.locator("#look-caption")).to_contain_text("(7) attends to")
     expect(look.locator("#stage-words")).to_contain_text("(7)")
     look.locator("#stage-next").focus()
     for _ in range(4):

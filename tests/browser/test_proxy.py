@@ -123,7 +123,7 @@ def test_the_page_works_under_a_path_of_a_proxy(lab, model, visit, strips, tmp_p
         expect(page.locator("#text-message")).to_have_text("up.txt was added.")
         page.get_by_role("tab", name="Runs").click()
         page.locator(f"#runs .ag-row[row-id='{model}'] .ag-selection-checkbox").first.click()
-        page.get_by_role("tab", name="Take away").click()
+        page.get_by_role("tab", name="Export").click()
         with page.expect_download() as begun:
             page.get_by_role("link", name="Metrics as CSV").click()
         saved = tmp_path / "metrics.csv"

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "transformer_lab"
 ROOMS: dict[str, set[str]] = {
     "settings": set(),
     "packaged": set(),
+    "glossary": set(),
     "text": {"numpy", "pooch", "charset_normalizer", "tiktoken", "rustbpe", "regex", "diskcache"},
     "pcn": {"torch"},
     "model": {"torch", "numpy"},
@@ -63,7 +64,10 @@ INNER: dict[str, dict[str, set[str]]] = {
         },
         "compare": {"compare", "charts", "form", "ids", "words", "web", "train", "experiments"},
         **{
-            tab: {tab, "charts", "form", "ids", "moment_bar", "words", "web", "train", "data"}
+            tab: {
+                tab, "charts", "form", "ids", "moment_bar", "terms", "words", "web", "train",
+                "data",
+            }
             for tab in (
                 "data", "experiments", "finetune", "generate", "learn", "look", "runs", "train",
             )

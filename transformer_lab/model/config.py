@@ -170,14 +170,14 @@ class ModelConfig(Config):
     )
     tied_head: bool = flag(
         False,
-        "Tied Head",
+        "Weight Tying",
         "Use the token embedding again to score the next token, instead of a matrix of its own.",
         advanced=True,
     )
 
     zero_init: bool = flag(
         False,
-        "Zero Projections",
+        "Zero-init Projections",
         "Start the head and what each layer writes at zero, so that every layer begins as nothing.",
         advanced=True,
     )
@@ -185,7 +185,7 @@ class ModelConfig(Config):
         0.02,
         0.001,
         2.0,
-        "Embedding Start",
+        "Embedding Init Std",
         "Standard deviation of the first token and position vectors; PC learning is steadier with "
         "about 0.7, where norms amplify less.",
         advanced=True,

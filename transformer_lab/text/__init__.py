@@ -22,7 +22,11 @@ class DataConfig(Config):
         TOKENIZERS,
         "Tokenizer",
         "How text is cut into the units the model reads.",
-        words={"bpe": "Byte pairs, learned here", "gpt2": "Byte pairs of GPT-2"},
+        words={
+            "characters": "Character-level",
+            "bpe": "BPE (learned here)",
+            "gpt2": "BPE (GPT-2)",
+        },
     )
     vocabulary_size: int = knob(
         2048,

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import dash_bootstrap_components as dbc
 from dash import html
 
+from transformer_lab import glossary
 from transformer_lab.recipes import SETTINGS, Setup
 from transformer_lab.settings import Config, ConfigError, Setting, checked, exact, plain
 from transformer_lab.ui import ids
@@ -81,10 +82,12 @@ def _widget(
     )
 
 
-def _help(setting: Setting) -> str:
-    if setting.low is None:
-        return setting.help
-    return f"{setting.help} {plain(setting.low)} to {plain(setting.high)}."
+def _help(setting: Setting) -> list[Any]:
+    """Its own sentence, its bounds, and what the glossary says of it."""
+    bounds = "" if setting.low is None else f" {plain(setting.low)} to {plain(setting.high)}."
+    meaning = glossary.meaning_of(setting.key)
+    explained = [html.Div(meaning, className="field-term")] if meaning else []
+    return [setting.help + bounds, *explained]
 
 
 def read(values: Iterable[tuple[Setting, Any]], base: Setup) -> tuple[Setup | None, dict[str, str]]:

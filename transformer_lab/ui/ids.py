@@ -17,6 +17,9 @@ SPOKEN = "spoken"  # the state alone, for screen readers: the headline changes t
 
 RECIPE = "recipe"
 RECIPE_SUMMARY = "recipe-summary"
+DIFFERS = "differs"
+SETTINGS_SEARCH = "settings-search"
+NEEDS = "needs"  # what advanced settings need to have an effect
 MODIFIED = "modified"
 UNDO = "undo"
 CORPUS_NOTE = "corpus-note"
@@ -491,6 +494,11 @@ def writing_button(writing: str) -> dict[str, str]:
 def setting(group: str, name: str) -> dict[str, str]:
     """The control of one setting."""
     return {"type": "setting", "group": group, "name": name}
+
+
+def setting_field(group: str, name: str) -> dict[str, str]:
+    """Around the control of an advanced setting, to show or hide it."""
+    return {"type": "setting-field", "group": group, "name": name}
 
 
 def sample_setting(name: str) -> dict[str, str]:

@@ -29,13 +29,14 @@ def layout(lab: Lab) -> html.Div:
                     dbc.Select(id=ids.WRITER, options=_writers(lab), value=NEWEST, size="sm"),
                 ],
                 className="moment-model",
+                title="Whose weights are used: a run, or the newest of all",
             ),
             html.Button(
                 html.I(className="bi bi-play-fill", **{"aria-hidden": "true"}),
                 id=ids.PLAY,
                 className="btn btn-outline-secondary btn-sm",
-                title="Play the model's life from its first moment",
-                **{"aria-label": "Play the model's life"},
+                title="Play all checkpoints from the first on",
+                **{"aria-label": "Play the checkpoints"},
             ),
             html.Div(
                 dcc.Slider(
@@ -49,8 +50,8 @@ def layout(lab: Lab) -> html.Div:
                     allow_direct_input=False,
                 ),
                 className="moment-slider",
-                title="Moments of the model's life; the last one is the newest",
-                **{"data-name": "Moment of the model's life"},
+                title="Checkpoints of the model; the last one is the newest",
+                **{"data-name": "Checkpoint"},
             ),
             html.Span(id=ids.MOMENT_LABEL, className="quiet moment-label", role="status"),
         ],

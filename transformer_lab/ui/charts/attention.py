@@ -113,7 +113,7 @@ def head_figure(
         zmin=0,
         zmax=1,
         colorscale=scales.shares(dark),
-        hovertemplate="%{y} looks at %{x}: %{z:.1%}<extra></extra>",
+        hovertemplate="%{y} attends to %{x}: %{z:.1%}<extra></extra>",
         colorbar={
             "thickness": 8,
             "tickvals": scales.SHARE_TICKS,

@@ -117,7 +117,7 @@ def similarity_figure(similarity: Numbers, factor: int, *, dark: bool) -> go.Fig
 
 def deviation_figure(deviations: Numbers, *, dark: bool) -> go.Figure:
     """How large the numbers of the stream are after every layer."""
-    figure = figure_with_title("Size of the stream's numbers (standard deviation)", "deviations")
+    figure = figure_with_title("Standard deviation of the residual stream", "deviations")
     layers = list(range(1, len(deviations) + 1))
     figure.add_scatter(
         x=layers, y=deviations, mode="lines+markers", line_color=scales.blue(dark),

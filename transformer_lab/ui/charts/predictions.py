@@ -167,7 +167,7 @@ def _largest(names: Sequence[str], values: Numbers) -> tuple[list[str], Numbers]
 
 def next_token_figure(names: Sequence[str], before: Numbers, after: Numbers, *, dark: bool) -> Any:
     """The likeliest next tokens before and after a change."""
-    figure = figure_with_title("What it expects next", "next")
+    figure = figure_with_title("Next-token probabilities", "next")
     for name, values, color, pattern in (
         ("before", before, QUIET, ""),
         ("after", after, scales.blue(dark), "/"),

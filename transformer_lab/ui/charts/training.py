@@ -105,7 +105,9 @@ def loss_figure(
         for loss, label in MILESTONES.items():
             _guide(figure, loss, label, "dot")
     if vocabulary_size > 1:
-        _guide(figure, math.log(vocabulary_size), f"ln {vocabulary_size}: knows nothing", "dash")
+        guess = math.log(vocabulary_size)
+        label = f"random guessing: ln {vocabulary_size} = {guess:.2f}"
+        _guide(figure, guess, label, "dash")
     for step, label in seams:
         _seam(figure, step, label)
     if not curve.steps:

@@ -73,6 +73,7 @@ def _texts(lab: Lab, corpus: str) -> list[Any]:
         _field(
             "Text",
             dbc.Select(id=ids.TEXT, options=options(lab.texts.titles()), value=corpus, size="sm"),
+            "The text that is shown here: those that come with the lab, then your own.",
         ),
         html.Dl(id=ids.TEXT_FACTS, className="pairs"),
         html.Div(id=ids.TEXT_PROBLEM, className="message", role="alert"),
@@ -82,12 +83,31 @@ def _texts(lab: Lab, corpus: str) -> list[Any]:
             className="btn btn-outline-primary",
             hidden=True,
         ),
-        html.Button("Train on this text", id=ids.TRAIN_ON, className="btn btn-primary"),
+        html.Button(
+            "Train on this text",
+            id=ids.TRAIN_ON,
+            className="btn btn-primary",
+            title="Choose it as the Corpus of the Train tab",
+        ),
         html.Div(
             [
-                _field("Name", dbc.Input(id=ids.NEW_NAME, size="sm", maxLength=80)),
-                html.Button("Rename", id=ids.RENAME, className="btn btn-outline-secondary"),
-                html.Button("Delete", id=ids.DELETE, className="btn btn-outline-secondary"),
+                _field(
+                    "Name",
+                    dbc.Input(id=ids.NEW_NAME, size="sm", maxLength=80),
+                    "What your text is called in the lists of texts.",
+                ),
+                html.Button(
+                    "Rename",
+                    id=ids.RENAME,
+                    className="btn btn-outline-secondary",
+                    title="Give your text this name",
+                ),
+                html.Button(
+                    "Delete",
+                    id=ids.DELETE,
+                    className="btn btn-outline-secondary",
+                    title="Take your text out of the lab; runs that learned from it stay",
+                ),
             ],
             id=ids.TEXT_OWN,
             className="own-text",
@@ -103,6 +123,7 @@ def _texts(lab: Lab, corpus: str) -> list[Any]:
             ],
             className="drop",
             id="drop",
+            title="It is copied into the lab, and its encoding is recognized",
         ),
         html.Div(
             html.Div(id="upload-bar"), className="progress-line", id="upload-line", hidden=True
@@ -110,16 +131,38 @@ def _texts(lab: Lab, corpus: str) -> list[Any]:
         html.Details(
             [
                 html.Summary("Paste text"),
-                _field("Name", dbc.Input(id=ids.PASTE_NAME, value="Pasted text", size="sm")),
-                _field("Text", dbc.Textarea(id=ids.PASTE_TEXT, rows=5, size="sm")),
-                html.Button("Add this text", id=ids.PASTE, className="btn btn-outline-primary"),
+                _field(
+                    "Name",
+                    dbc.Input(id=ids.PASTE_NAME, value="Pasted text", size="sm"),
+                    "What it is called in the lists of texts.",
+                ),
+                _field(
+                    "Text",
+                    dbc.Textarea(id=ids.PASTE_TEXT, rows=5, size="sm"),
+                    "The text itself; the longer, the better a model can learn from it.",
+                ),
+                html.Button(
+                    "Add this text",
+                    id=ids.PASTE,
+                    className="btn btn-outline-primary",
+                    title="Keep it in the lab as a text to train on",
+                ),
             ]
         ),
         html.Details(
             [
                 html.Summary("Take a file of the lab's computer"),
-                _field("Path", dbc.Input(id=ids.PATH, size="sm", placeholder="~/books/emma.txt")),
-                html.Button("Add this file", id=ids.ADD_PATH, className="btn btn-outline-primary"),
+                _field(
+                    "Path",
+                    dbc.Input(id=ids.PATH, size="sm", placeholder="~/books/emma.txt"),
+                    "Where the file lies on the computer on which the lab runs.",
+                ),
+                html.Button(
+                    "Add this file",
+                    id=ids.ADD_PATH,
+                    className="btn btn-outline-primary",
+                    title="Copy it into the lab as a text to train on",
+                ),
             ],
             hidden=not lab.texts.paths_allowed,
         ),
@@ -150,6 +193,7 @@ def _tokens(data: Any) -> list[Any]:
                         value=data.tokenizer,
                         size="sm",
                     ),
+                    tokenizer.help,
                 ),
                 _field(
                     size.label,
@@ -160,6 +204,7 @@ def _tokens(data: Any) -> list[Any]:
                         inputmode="numeric",
                         debounce=True,
                     ),
+                    size.help,
                 ),
             ],
             className="token-choice",
@@ -167,7 +212,9 @@ def _tokens(data: Any) -> list[Any]:
         html.Div(id=ids.STUDY_STATE, className="study-state", role="status"),
         html.Div(id=ids.VERIFIED, className="quiet"),
         _field(
-            "A sentence to try", dbc.Textarea(id=ids.SENTENCE, value=EXAMPLE, rows=2, size="sm")
+            "A sentence to try",
+            dbc.Textarea(id=ids.SENTENCE, value=EXAMPLE, rows=2, size="sm"),
+            "How this sentence is cut into tokens stands below.",
         ),
         html.Div(id=ids.TOKENS, className="tokens", tabIndex=0),
         html.Div(
@@ -193,9 +240,13 @@ def _tokens(data: Any) -> list[Any]:
     ]
 
 
-def _field(label: str, control: Any) -> html.Div:
+def _field(label: str, control: Any, help: str) -> html.Div:
     return html.Div(
-        html.Label([html.Span(label, className="field-label"), control]), className="field"
+        [
+            html.Label([html.Span(label, className="field-label"), control]),
+            html.Div(help, className="field-help", role="note"),
+        ],
+        className="field",
     )
 
 

@@ -39,9 +39,13 @@ def layout(lab: Lab) -> html.Section:
                             dbc.Select(id=ids.AUDIT_MODEL, options=_options(lab), size="sm"),
                         ],
                         className="audit-model",
+                        title="The run whose newest weights are examined",
                     ),
                     html.Button(
-                        "Audit this model", id=ids.AUDIT_START, className="btn btn-primary btn-sm"
+                        "Audit this model",
+                        id=ids.AUDIT_START,
+                        className="btn btn-primary btn-sm",
+                        title="Compute the six proofs on this model",
                     ),
                     html.Span(id=ids.AUDIT_CAPTION, className="quiet", role="status"),
                 ],

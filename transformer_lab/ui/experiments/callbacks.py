@@ -14,7 +14,15 @@ from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.settings import ConfigError, settings_of
 from transformer_lab.ui import form, ids, words
 from transformer_lab.ui.experiments import parts as pcn_parts
-from transformer_lab.ui.experiments.layout import CARDS, FAST, RESTING, SLOW, layout
+from transformer_lab.ui.experiments.layout import (
+    CARDS,
+    FAST,
+    RESTING,
+    SLOW,
+    START_HELP,
+    STOP_HELP,
+    layout,
+)
 from transformer_lab.ui.train import live
 
 __all__ = ["TITLE", "layout", "register"]
@@ -331,8 +339,8 @@ def _parts(lab: Lab, key: str, guess: int | None, cost: str) -> dict[tuple[str, 
         (ids.EXPERIMENT_TABLES, "children"): pcn_parts.tables(one.tables(result)) if told else [],
         (ids.EXPERIMENT_AWAY, "children"): pcn_parts.away(key),
         (ids.EXPERIMENT_START, "disabled"): busy,
-        (ids.EXPERIMENT_START, "title"): "It is running: stop it first" if busy else "",
+        (ids.EXPERIMENT_START, "title"): "It is running: stop it first" if busy else START_HELP,
         (ids.EXPERIMENT_STOP, "disabled"): not busy,
-        (ids.EXPERIMENT_STOP, "title"): "" if busy else "Nothing is running here",
+        (ids.EXPERIMENT_STOP, "title"): STOP_HELP if busy else "Nothing is running here",
         (ids.EXPERIMENT_TICK, "interval"): FAST if busy else SLOW,
     }

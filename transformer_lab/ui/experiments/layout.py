@@ -23,6 +23,8 @@ RESTING = 3_600_000  # while another tab is open
 
 # Cards below the experiments: modules with layout(lab) and register(app, lab).
 CARDS: tuple[Any, ...] = (audit_card,)
+START_HELP = "Run this experiment with these settings; the results appear as they come"
+STOP_HELP = "End it here; what has come so far stays"
 
 
 def opening(lab: Lab) -> str:
@@ -80,6 +82,7 @@ def _entry(one: Experiment[Any, Any], chosen: bool) -> html.Button:
         ],
         id=ids.experiment_button(one.key),
         className="experiment-entry",
+        title="Open this experiment",
         **{"aria-current": "true" if chosen else "false"},
     )
 
@@ -108,7 +111,12 @@ def _prediction() -> html.Section:
                         disabled=True,
                         title="Choose an answer first",
                     ),
-                    html.Button("Show without guessing", id=ids.EXPERIMENT_SHOW, className="link"),
+                    html.Button(
+                        "Show without guessing",
+                        id=ids.EXPERIMENT_SHOW,
+                        className="link",
+                        title="See the results at once",
+                    ),
                     html.Button(
                         "Hide the results and guess again",
                         id=ids.EXPERIMENT_AGAIN,
@@ -126,15 +134,20 @@ def _prediction() -> html.Section:
 
 
 def _settings(lab: Lab, shown: str) -> html.Section:
-    def button(name: str, button_id: str, kind: str) -> html.Button:
-        return html.Button(name, id=button_id, className=f"btn btn-{kind}")
+    def button(name: str, button_id: str, kind: str, title: str) -> html.Button:
+        return html.Button(name, id=button_id, className=f"btn btn-{kind}", title=title)
 
     return html.Section(
         [
             html.Div(
                 [
                     html.H2("Settings"),
-                    html.Button("defaults", id=ids.EXPERIMENT_DEFAULTS, className="link"),
+                    html.Button(
+                        "defaults",
+                        id=ids.EXPERIMENT_DEFAULTS,
+                        className="link",
+                        title="Put the settings back that the published results have",
+                    ),
                 ],
                 className="card-head",
             ),
@@ -145,8 +158,8 @@ def _settings(lab: Lab, shown: str) -> html.Section:
             html.Div(id=ids.EXPERIMENT_MESSAGE, className="message", role="alert"),
             html.Div(
                 [
-                    button("Start", ids.EXPERIMENT_START, "primary"),
-                    button("Stop", ids.EXPERIMENT_STOP, "outline-secondary"),
+                    button("Start", ids.EXPERIMENT_START, "primary", START_HELP),
+                    button("Stop", ids.EXPERIMENT_STOP, "outline-secondary", STOP_HELP),
                 ],
                 className="experiment-buttons",
             ),

@@ -52,6 +52,7 @@ def layout(lab: Lab) -> html.Div:
                         id=ids.GENERATE_STOP,
                         className="btn btn-outline-secondary",
                         disabled=True,
+                        title="End the text here; what has come stays",
                     ),
                 ],
                 className="column controls card",
@@ -79,14 +80,15 @@ def _against() -> html.Details:
                             html.Span("Compare with", className="field-label"),
                             dbc.Select(id=ids.AGAINST, options=nothing, value=NOTHING, size="sm"),
                         ],
-                        title="Another model, or another moment of the same, answers beside it: "
-                        "the same prompt and seed",
+                        title="Another model, or another checkpoint of the same, generates beside "
+                        "it: the same prompt and seed",
                     ),
                     html.Label(
                         [
-                            html.Span("at the moment", className="field-label"),
+                            html.Span("at the checkpoint", className="field-label"),
                             dbc.Select(id=ids.AGAINST_STEP, options=[], size="sm"),
-                        ]
+                        ],
+                        title="After which step of its training",
                     ),
                 ],
                 className="fields",
@@ -127,7 +129,7 @@ def _token() -> list[Any]:
             [
                 html.Div(
                     [
-                        html.H2("What else could have come"),
+                        html.H2("Alternatives at this position"),
                         html.Span(id=ids.PICKED_HEAD, className="quiet"),
                     ],
                     className="card-head",

@@ -29,7 +29,7 @@ LEVELS = (
     Level(0.8, "to 40 %"),
     Level(0.4, "to 15 %"),
     Level(0.15, "to 3 %"),
-    Level(0.03, "less: a surprise"),
+    Level(0.03, "less: high surprisal"),
 )
 
 

@@ -180,7 +180,7 @@ def clipped(look: AttentionLook, layer: Any, head: Any) -> tuple[int, int]:
 
 def _pooling(look: AttentionLook) -> str:
     if look.factor == 1:
-        return "Each row is a query, each column what it looks at; a row sums to 100 %."
+        return "Each row is a query, each column a key; a row sums to 100 %."
     return (
         f"In the small ones {look.factor} by {look.factor} tokens share a cell: what its queries "
         "give, on average, to its sources together."

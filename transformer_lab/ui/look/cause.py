@@ -31,17 +31,18 @@ from transformer_lab.ui.look.parts import (
     tried,
     trouble,
 )
+from transformer_lab.ui.terms import term
 
 NAME = "Cause"
 ANY_SITE = {"type": "site-button", "index": ALL}
 WAYS = {
-    "zero": "switch off: writes nothing",
-    "mean": "switch off: always its mean",
-    "patch": "take it from another text",
+    "zero": "zero ablation: output set to 0",
+    "mean": "mean ablation: output set to its mean",
+    "patch": "activation patching: output of another text",
 }
 WAY_HELP = (
-    "Zero takes away all that a part writes. The mean, over the validation text, leaves what it "
-    "always writes and takes away only what it tells apart. Or it gets what it did on another text."
+    "Zero ablation removes all of a component's output. Mean ablation, over the validation text, "
+    "keeps its average and removes what varies. Patching puts in its output on another text."
 )
 SOURCE_HELP = "Its activations go into the chosen parts, place by place."
 WHERE = {"here": "at the chosen token only", "everywhere": "at every place both texts have"}
@@ -63,14 +64,20 @@ def layout() -> html.Div:
 
 
 def _parts() -> html.Section:
-    clear = button("Everything on", ids.CAUSE_CLEAR, "The model as it is")
+    clear = button("Undo all", ids.CAUSE_CLEAR, "The model as it is")
     source = dbc.Textarea(
         id=ids.CAUSE_SOURCE, value="", rows=2, size="sm", maxLength=20_000, debounce=400
     )
     return html.Section(
         [
-            html.Div([html.H2("Without which parts?"), clear], className="card-head"),
-            choice("Pressed parts", ids.CAUSE_KIND, WAYS, "zero", WAY_HELP),
+            html.Div(
+                [
+                    html.H2([term("ablation"), " and ", term("activation_patching", "patching")]),
+                    clear,
+                ],
+                className="card-head",
+            ),
+            choice("Pressed components", ids.CAUSE_KIND, WAYS, "zero", WAY_HELP),
             html.Div(
                 [
                     field("Other text", source, SOURCE_HELP),
@@ -97,7 +104,7 @@ def _effect() -> html.Section:
             html.H2("Before and after"),
             trouble(ids.CAUSE_PROBLEM),
             html.Div(id=ids.CAUSE_EFFECT, role="status"),
-            chart(ids.CAUSE_CHART, "What it expects next", "short"),
+            chart(ids.CAUSE_CHART, "Next-token probabilities", "short"),
             html.Div(id=ids.CAUSE_WRITING),
         ],
         className="card cause-effect",

@@ -17,7 +17,7 @@ from transformer_lab.ui.look.parts import chart, is_dark, note, opened, tried, t
 NAME = "Health"
 MANY_DEAD = 0.1  # of a layer's units
 VANISHING = 1e-7
-UPDATES = "Movement in a step, in lengths of itself"
+UPDATES = "Update-to-weight ratio"
 
 
 def layout() -> html.Div:
@@ -27,12 +27,12 @@ def layout() -> html.Div:
             dcc.Store(id=ids.HEALTH_SEEN),
             trouble(ids.HEALTH_PROBLEM),
             html.Section(
-                [html.H2("Signs"), html.Div(id=ids.HEALTH_SIGNS, role="status")],
+                [html.H2("Health checks"), html.Div(id=ids.HEALTH_SIGNS, role="status")],
                 className="card",
             ),
             html.Div(
                 [
-                    chart(ids.DEVIATIONS, "Size of the stream's numbers", "short"),
+                    chart(ids.DEVIATIONS, "Residual-stream standard deviation", "short"),
                     chart(ids.ENTROPIES, "Entropy of each head's attention", "short heat"),
                     html.Section(
                         [chart(ids.UPDATES, UPDATES, "tall"), note(ids.UPDATES_NOTE)],
@@ -40,7 +40,7 @@ def layout() -> html.Div:
                     ),
                     html.Section(
                         [
-                            chart(ids.GRADIENTS, "Length of each part's gradient", "tall"),
+                            chart(ids.GRADIENTS, "Gradient norm of each part", "tall"),
                             note(ids.GRADIENTS_NOTE),
                         ],
                         className="card",
@@ -95,7 +95,7 @@ def register(app: Dash, lab: Lab) -> None:
                 guide=charts.PACE, dark=dark,
             )  # fmt: skip
         gradients = charts.part_bars_figure(
-            look.gradient_parts, look.gradients, "Length of each part's gradient",
+            look.gradient_parts, look.gradients, "Gradient norm of each part",
             "‖∂loss/∂W‖", dark=dark,
         )  # fmt: skip
         return (
@@ -175,7 +175,7 @@ def _collapsed(look: HealthLook) -> list[tuple[str, str]]:
             + (
                 "That many at once, early in a training, go with an unstable loss."
                 if many
-                else "A head that always looks at one place may just do its work."
+                else "A head that always attends to one position may just do its work."
             ),
         )
     ]

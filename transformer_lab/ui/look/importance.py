@@ -20,11 +20,12 @@ from transformer_lab.ui.look.parts import (
     named,
     opened,
 )
+from transformer_lab.ui.terms import term
 
 NAME = "Cause"
 EVERY = 400  # milliseconds between looks at a job
-KINDS = {"zero": "writes nothing", "mean": "always its mean"}
-MEAN_HELP = "What each part does while it is switched off: nothing, or always its mean."
+KINDS = {"zero": "zero ablation", "mean": "mean ablation"}
+MEAN_HELP = "What replaces a component's output: zero, or its mean over the validation text."
 
 
 def layout() -> html.Section:
@@ -33,10 +34,10 @@ def layout() -> html.Section:
         [
             dcc.Store(id=ids.IMPORTANCE_JOB),
             dcc.Interval(id=ids.IMPORTANCE_TICK, interval=EVERY, disabled=True),
-            html.H2("Importance of every part"),
+            html.H2(term("ablation", "Ablation of every component")),
             html.Div(
                 [
-                    choice("Switched off", ids.IMPORTANCE_MEAN, KINDS, "zero", MEAN_HELP),
+                    choice("Ablation", ids.IMPORTANCE_MEAN, KINDS, "zero", MEAN_HELP),
                     button(
                         "Measure",
                         ids.IMPORTANCE_START,

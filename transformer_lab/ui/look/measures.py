@@ -37,7 +37,7 @@ def layout() -> html.Section:
             }
             for key, measure in HEAD_MEASURES.items()
         ),
-        {"field": "kind", "headerName": "Looks like", "flex": 1, "minWidth": 130},
+        {"field": "kind", "headerName": "Kind of head", "flex": 1, "minWidth": 130},
     ]
     meanings = [
         html.Div([html.Dt(measure.label), html.Dd(measure.definition)], className="row-pair")
@@ -128,6 +128,6 @@ def even(measured: MeasuresLook | None) -> str:
     if measured is None:
         return ""
     values = zip(HEAD_MEASURES.values(), measured.even, strict=True)
-    return "A head that looks at everything alike would have: " + ", ".join(
+    return "Uniform attention would have: " + ", ".join(
         f"{measure.label.split(',')[0].lower()} {value:.3f}" for measure, value in values
     )

@@ -28,9 +28,10 @@ from transformer_lab.ui.look.parts import (
     tried,
     trouble,
 )
+from transformer_lab.ui.terms import term
 
 NAME = "Predictions"
-KINDS = {"attention": "attention writes", "feedforward": "feed-forward writes"}
+KINDS = {"attention": "attention output", "feedforward": "feed-forward output"}
 ADDS_UP = 2e-3  # of the largest part: what rounding may leave between the sum and the logit
 TOKEN_HELP = (
     "Whose logit is split among the parts of the model: one of the likeliest next tokens, or the "
@@ -60,7 +61,7 @@ def layout() -> html.Div:
                 [
                     html.Section(
                         [
-                            html.H2("Which part spoke for a token?"),
+                            html.H2(term("direct_logit_attribution")),
                             choice("Next token", ids.EXPLAINED, {}, "", TOKEN_HELP),
                             trouble(ids.ATTRIBUTION_PROBLEM),
                             html.Div(id=ids.ATTRIBUTION_SUM, className="sum", role="status"),
@@ -71,7 +72,7 @@ def layout() -> html.Div:
                         ],
                         className="card",
                     ),
-                    chart(ids.NORMS, "Length of the stream", "middling"),
+                    chart(ids.NORMS, "Residual-stream norm", "middling"),
                 ],
                 className="two-cards",
             ),

@@ -101,7 +101,7 @@ def _values(m: Moment, dark: bool) -> Any:
 
 
 def _result(m: Moment, dark: bool) -> Any:
-    return bars_figure(m.look.result, "What the query brings home", "number", dark=dark)
+    return bars_figure(m.look.result, "Head output", "number", dark=dark)
 
 
 def _product_in_numbers(m: Moment) -> str:
@@ -186,7 +186,9 @@ STAGES = (
     Stage(
         title="Values: what does each token pass on?",
         formula=lambda m: f"v = x W_V,  {m.width} numbers for each of {m.place + 1} tokens",
-        words=lambda m: "Every token up to here offers a value, a row, to whoever looks at it.",
+        words=lambda m: (
+            "Each token up to here has a value, a row, for the queries that attend to it."
+        ),
         draw=_values,
     ),
     Stage(

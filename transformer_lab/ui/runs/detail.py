@@ -252,7 +252,7 @@ TOLD: dict[str, Callable[[Any], str]] = {
     "threads": lambda count: f"computed on CPU threads: {count}",
     MEASURED: lambda event: _measured(event.plain()),
     "accuracy": lambda share: f"{share:.0%} of held-out problems solved",
-    "kept": lambda value: "this moment was kept",
+    "kept": lambda value: "a checkpoint was saved by hand",
     "audit": lambda event: f"leak audit: {event.sentence}",
 }
 

@@ -13,7 +13,7 @@ from transformer_lab.ui import ids
 from transformer_lab.ui.charts.comparison import AXES
 
 SMOOTHING = (1, 10, 50, 200, 1000)  # steps
-EMPTY = "No runs yet. Train one on the Train tab, or bring one in from a file."
+EMPTY = "No runs yet. Train one on the Train tab, or import one from a file."
 
 
 def row(run: RunSummary) -> dict[str, Any]:
@@ -127,6 +127,7 @@ def _toolbar() -> html.Div:
                     ),
                 ],
                 className="runs-search",
+                title="Only runs that have these words in their name, text, tags or notes",
             ),
             html.Span(id=ids.RUNS_COUNT, className="quiet", role="status"),
             html.Div(
@@ -136,7 +137,7 @@ def _toolbar() -> html.Div:
             html.Label(
                 [
                     html.I(className="bi bi-box-arrow-in-down", **{"aria-hidden": "true"}),
-                    " Bring in a run",
+                    " Import a run",
                     # Not dcc.Upload, which would read the whole file: the script streams it.
                     dcc.Input(id=ids.RUN_IMPORT, type="file", className="visually-hidden"),
                 ],
@@ -267,7 +268,8 @@ def _detail() -> list[Any]:
                     dbc.Input(
                         id=ids.RUN_MORE, value="1000", type="text", inputmode="numeric", size="sm"
                     ),
-                ]
+                ],
+                title="How many steps more",
             ),
             action(
                 "more steps",
@@ -296,6 +298,7 @@ def _detail() -> list[Any]:
                 rows=1,
             ),
         ],
+        title="They are kept with the run, and the search finds them",
         className="detail-notes",
     )
     head = html.Div(
@@ -327,7 +330,7 @@ def _detail() -> list[Any]:
         "Checkpoints": html.Div(id=ids.DETAIL_CHECKPOINTS),
         "Environment": html.Div(id=ids.DETAIL_ENVIRONMENT),
         "Log": html.Div(id=ids.DETAIL_LOG),
-        "Take away": html.Div(id=ids.DETAIL_AWAY, className="card take-away"),
+        "Export": html.Div(id=ids.DETAIL_AWAY, className="card take-away"),
     }
     shown = [dbc.Tab(content, label=label, tab_id=label) for label, content in tabs.items()]
     return [head, dbc.Tabs(shown, className="sub-tabs", active_tab="Curves")]

@@ -5,7 +5,7 @@ Its layout is in `ui/train/layout.py`, what a poll brings back in `ui/train/live
 
 from typing import Any
 
-from dash import ALL, Dash, Input, Output, State, ctx, html, no_update
+from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, html, no_update
 from dash.exceptions import PreventUpdate
 
 from transformer_lab.lab.device import choose_device
@@ -19,6 +19,7 @@ from transformer_lab.recipes import (
     Recipe,
     Setup,
     changed_settings,
+    differences,
     load_recipes,
     setup_from,
 )
@@ -27,13 +28,14 @@ from transformer_lab.settings import ConfigError
 from transformer_lab.text.corpora import SIZES, TITLES
 from transformer_lab.ui import form, ids, words
 from transformer_lab.ui.charts.training import MILESTONES
-from transformer_lab.ui.train import live, settling_card
+from transformer_lab.ui.train import live, sections, settling_card
 from transformer_lab.ui.train.layout import layout
 
 __all__ = ["TITLE", "layout", "register"]
 
 TITLE = "Train"
 ANY_SETTING = {"type": "setting", "group": ALL, "name": ALL}
+ANY_FIELD = {"type": "setting-field", "group": ALL, "name": ALL}
 ANY_SAMPLE_SETTING = {"type": "sample-setting", "name": ALL}
 ANY_PROBLEM = {"type": "problem", "group": ALL, "name": ALL}
 COMMANDS = (
@@ -47,12 +49,14 @@ COMMANDS = (
     ids.KEEP,
     ids.RESUME_NOW,
 )
+MOST_NAMED = 3  # settings in the line that says how far a setup is from the tutorial
 STARTS = (ids.INITIALIZE, ids.START, ids.ENQUEUE, ids.START_OVER_YES)
 
 
 def register(app: Dash, lab: Lab) -> None:
     """The callbacks of this tab."""
     _register_form(app, lab)
+    _register_sections(app)
     _register_commands(app, lab)
     _register_question(app, lab)
     _register_poll(app, lab)
@@ -98,6 +102,7 @@ def _register_form(app: Dash, lab: Lab) -> None:
         Output(ids.UNDO, "hidden"),
         Output(ids.CORPUS_NOTE, "children"),
         Output(ANY_PROBLEM, "children"),
+        Output(ids.DIFFERS, "children"),
         Input(ANY_SETTING, "value"),
         State(ANY_SETTING, "id"),
         State(ids.RECIPE, "value"),
@@ -125,7 +130,43 @@ def _register_form(app: Dash, lab: Lab) -> None:
             not changed,
             note,
             marks,
+            _differs(setup) if setup else no_update,
         )
+
+
+def _register_sections(app: Dash) -> None:
+    """Show the advanced settings that have an effect, or those that are searched for."""
+    app.clientside_callback(
+        ClientsideFunction("settings", "shown"),
+        Output(ANY_FIELD, "hidden"),
+        Output(ANY_FIELD, "className"),
+        Input(ANY_SETTING, "value"),
+        Input(ids.SETTINGS_SEARCH, "value"),
+        Input(ANY_PROBLEM, "children"),
+        State(ANY_SETTING, "id"),
+        State(ANY_FIELD, "id"),
+        State(ids.NEEDS, "data"),
+    )
+
+
+def _differs(setup: Setup) -> Any:
+    """In which settings that have an effect this is not the tutorial's first model."""
+    values = setup.values()
+    found = [each for each in differences(setup) if sections.applies(each[0].key, values)]
+    if not found:
+        return "The tutorial's first model, with nothing changed."
+    named = ", ".join(setting.label for setting, *_ in found[:MOST_NAMED])
+    more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+    listed = [
+        f"{setting.label}: {words.value(own, setting)}, not {words.value(taught, setting)}"
+        for setting, own, taught in found
+    ]
+    return html.Details(
+        [
+            html.Summary(f"Differs from the tutorial in {named}{more}"),
+            html.Ul([html.Li(each) for each in listed]),
+        ]
+    )
 
 
 def plan(lab: Lab, setup: Setup) -> dict[str, Any]:
@@ -296,7 +337,7 @@ def _control(lab: Lab, pressed: str, shown: str, rate: Any) -> Any:
     elif pressed == ids.KEEP:
         kept = lab.trainings.keep(run_id)
         words = "is kept with the run" if kept else "will be kept after the step under way"
-        return _done(f"This moment {words}.")
+        return _done(f"This checkpoint {words}.")
     elif pressed == ids.APPLY_RATE:
         return _done(_with_rate(lab, rate, run_id))
     return ""

@@ -10,7 +10,8 @@ from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import SETTINGS, Recipe, Setup, load_recipes
 from transformer_lab.ui import form, ids
 from transformer_lab.ui.charts.training import blank
-from transformer_lab.ui.train import live, settling_card
+from transformer_lab.ui.terms import terms_line
+from transformer_lab.ui.train import live, sections, settling_card
 
 GRAPH = {"displaylogo": False, "displayModeBar": False, "responsive": True}
 
@@ -33,6 +34,7 @@ def layout(lab: Lab) -> html.Div:
             dcc.Store(id=ids.CURSOR, data={}),
             dcc.Store(id=ids.REFRESH, data=0),
             dcc.Store(id=ids.PLAN),
+            dcc.Store(id=ids.NEEDS, data=sections.NEEDS),
             dcc.Store(id=ids.BRANCH),
             dcc.Store(id=ids.RESUME_DISMISSED, data=""),
             html.Section(_settings(lab, recipes, recipe, setup), className="column settings"),
@@ -54,12 +56,13 @@ def _settings(lab: Lab, recipes: dict[str, Recipe], recipe: Recipe, setup: Setup
         for item in form.FORM
     }
     main = [key for key in controls if not SETTINGS[key].advanced and key != "data.tokenizer"]
-    advanced = [key for key in controls if key not in main]
+    advanced = [key for key in controls if key not in (*main, "data.tokenizer")]
     return [
         html.Div(
             [
                 html.Div(_recipe(recipes, recipe), className="field wide"),
-                html.Div([controls.pop("data.corpus")], className="wide"),
+                controls["data.corpus"],
+                controls["data.tokenizer"],
                 html.Div(id=ids.CORPUS_NOTE, className="note wide", role="status"),
                 html.Div(
                     [
@@ -70,18 +73,54 @@ def _settings(lab: Lab, recipes: dict[str, Recipe], recipe: Recipe, setup: Setup
                     role="status",
                 ),
                 *[controls[key] for key in main if key != "data.corpus"],
-                html.Details(
-                    [
-                        html.Summary("Advanced"),
-                        html.Div([controls[key] for key in advanced], className="fields"),
-                    ],
-                    className="wide advanced",
-                ),
+                _advanced({key: controls[key] for key in advanced}),
             ],
             className="fields scroll",
         ),
         _actions(),
     ]
+
+
+def _advanced(controls: dict[str, html.Div]) -> html.Details:
+    """The settings of each section, each with what it needs to have an effect; and a search."""
+
+    def field(key: str) -> html.Div:
+        item, needed = SETTINGS[key], sections.needs(key, SETTINGS)
+        return html.Div(
+            [controls[key], html.Div(needed, className="setting-needs")],
+            id=ids.setting_field(item.group, item.name),
+            className="setting-field",
+        )
+
+    def section(title: str) -> html.Section:
+        keys = [key for key in controls if sections.section_of(SETTINGS[key]) == title]
+        fields = html.Div([field(key) for key in keys], className="fields")
+        return html.Section([html.H3(title), fields], className="section")
+
+    search = html.Div(
+        [
+            html.Label(
+                [
+                    html.Span("Search settings", className="field-label"),
+                    dbc.Input(id=ids.SETTINGS_SEARCH, type="search", size="sm", autocomplete="off"),
+                ]
+            ),
+            html.Div(
+                "Words of a name or its help. It also finds settings that have no effect now.",
+                className="field-help",
+                role="note",
+            ),
+        ],
+        className="field",
+    )
+    return html.Details(
+        [
+            html.Summary("Advanced"),
+            search,
+            *[section(title) for title in sections.SECTIONS],
+        ],
+        className="wide advanced",
+    )
 
 
 def _corpora(lab: Lab, setup: Setup) -> dict[str, str]:
@@ -101,7 +140,13 @@ def _recipe(recipes: dict[str, Recipe], recipe: Recipe) -> list[Any]:
                 html.Span(
                     [
                         html.Span(id=ids.MODIFIED),
-                        html.Button("undo", id=ids.UNDO, className="link", hidden=True),
+                        html.Button(
+                            "undo",
+                            id=ids.UNDO,
+                            className="link",
+                            hidden=True,
+                            title="Put the recipe's own settings back",
+                        ),
                     ],
                     className="modified",
                 ),
@@ -109,7 +154,13 @@ def _recipe(recipes: dict[str, Recipe], recipe: Recipe) -> list[Any]:
             className="label-line",
         ),
         dbc.Select(id=ids.RECIPE, options=options, value=recipe.slug, size="sm"),
+        html.Div(
+            "Complete settings for one lesson each; every one of them can be changed below.",
+            className="field-help",
+            role="note",
+        ),
         html.P(recipe.summary, id=ids.RECIPE_SUMMARY, className="summary"),
+        html.Div(id=ids.DIFFERS, className="differs"),
     ]
 
 
@@ -175,10 +226,10 @@ def _actions() -> html.Div:
                         title="From the next step on, for the run under way",
                     ),
                     html.Button(
-                        "Keep this moment",
+                        "Save checkpoint",
                         id=ids.KEEP,
                         className="btn btn-outline-primary btn-sm",
-                        title="Save it for good, to write with or to branch from later",
+                        title="Keep this state for good, to generate with or to branch from later",
                     ),
                 ],
                 id=ids.LIVE_ACTIONS,
@@ -223,6 +274,7 @@ def _charts(lab: Lab) -> list[Any]:
                         ),
                     ],
                     className="run-choice",
+                    title="Whose charts and text are shown; it changes nothing else",
                 ),
             ],
             className="state-row",
@@ -258,7 +310,7 @@ def _aside() -> list[Any]:
         html.Div(
             [
                 html.Div(
-                    [html.H2("What it writes"), html.Span(id=ids.SAMPLE_STEP, className="quiet")],
+                    [html.H2("Sample"), html.Span(id=ids.SAMPLE_STEP, className="quiet")],
                     className="card-head",
                 ),
                 html.Pre(id=ids.SAMPLE, className="sample", tabIndex=0),
@@ -278,6 +330,7 @@ def _aside() -> list[Any]:
                     [html.Summary("Parameters by part"), html.Dl(id="breakdown")],
                     className="breakdown",
                 ),
+                terms_line("cross_entropy", "random_guessing", "perplexity", "checkpoint"),
             ],
             className="card status-card",
         ),
