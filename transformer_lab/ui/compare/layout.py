@@ -19,6 +19,18 @@ from transformer_lab.ui.train.layout import GRAPH
 
 PLACES = 4  # for charts
 FAST, SLOW, RESTING = 500, 2000, 3_600_000  # milliseconds between polls
+HELP = {  # the sentence beside each control
+    ids.COMPARE_PRESET: "How large the models of the race are, and how long they train.",
+    ids.COMPARE_SEEDS: "How often each lane is trained, each time from other random weights.",
+    ids.COMPARE_RECIPE: "The settings that all lanes share.",
+    ids.COMPARE_SETTING: "The setting in which the lanes differ.",
+    ids.COMPARE_VALUES: "One lane for each value, separated by commas.",
+    ids.COMPARE_SECOND: "A second setting: one lane for each pair of values.",
+    ids.COMPARE_SECOND_VALUES: "The values of the second setting, separated by commas.",
+    ids.COMPARE_BUDGET: "What every lane may spend, so that the comparison is fair.",
+    ids.COMPARE_AMOUNT: "How much of it each lane gets.",
+    ids.COMPARE_AXIS: "Along which the curves are drawn.",
+}
 
 
 def layout(lab: Lab) -> html.Div:
@@ -72,6 +84,7 @@ def _entry(slug: str, title: str, chosen: bool) -> html.Button:
         ],
         id=ids.compare_button(slug),
         className="experiment-entry",
+        title="Open this question",
         **{"aria-current": "true" if chosen else "false"},
     )
 
@@ -91,11 +104,17 @@ def _guess() -> html.Section:
                         disabled=True,
                         title="Choose an answer first",
                     ),
-                    html.Button("Show without guessing", id=ids.COMPARE_SHOW, className="link"),
+                    html.Button(
+                        "Show without guessing",
+                        id=ids.COMPARE_SHOW,
+                        className="link",
+                        title="See the results at once",
+                    ),
                     html.Button(
                         "Hide the results and guess again",
                         id=ids.COMPARE_AGAIN,
                         className="link",
+                        title="The results stay, out of sight until you have answered",
                         hidden=True,
                     ),
                 ],
@@ -120,7 +139,8 @@ def _typed(label: str, control: str, value: str, problem: str, **more: Any) -> h
 
 def _field(label: str, control: Any, *below: Any) -> html.Div:
     named = html.Label([html.Span(label, className="field-label"), control])
-    return html.Div([named, *below], className="field")
+    help = html.Div(HELP[control.id], className="field-help", role="note")
+    return html.Div([named, help, *below], className="field")
 
 
 def _settings() -> html.Section:
@@ -145,9 +165,19 @@ def _settings() -> html.Section:
             html.Div(id=ids.COMPARE_MESSAGE, className="message", role="alert"),
             html.Div(
                 [
-                    button("Start", ids.COMPARE_START, "primary"),
-                    button("Pause", ids.COMPARE_PAUSE, "outline-secondary"),
-                    button("Stop", ids.COMPARE_STOP, "outline-secondary"),
+                    button("Start", ids.COMPARE_START, "primary", title="Train all lanes, in turn"),
+                    button(
+                        "Pause",
+                        ids.COMPARE_PAUSE,
+                        "outline-secondary",
+                        title="Rest after this step, or go on from there",
+                    ),
+                    button(
+                        "Stop",
+                        ids.COMPARE_STOP,
+                        "outline-secondary",
+                        title="End the race; what has come so far stays",
+                    ),
                     button(
                         "Go on",
                         ids.COMPARE_GO_ON,
