@@ -205,8 +205,13 @@ def _actions() -> html.Div:
                     html.Span(id=ids.START_OVER_WORDS),
                     html.Div(
                         [
-                            button("Start over", ids.START_OVER_YES, "primary btn-sm"),
-                            button("Keep training", ids.START_OVER_NO, "outline-secondary btn-sm"),
+                            button("Start over", ids.START_OVER_YES, "primary btn-sm", ids.PAUSE),
+                            button(
+                                "Keep training",
+                                ids.START_OVER_NO,
+                                "outline-secondary btn-sm",
+                                ids.PAUSE,
+                            ),
                         ],
                         className="two-buttons",
                     ),
