@@ -3,6 +3,7 @@
 import copy
 import json
 import tomllib
+from dataclasses import replace
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from transformer_lab.experiments.transformers import Seen
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.settings import ConfigError
 from transformer_lab.training.batches import Batches
+from transformer_lab.ui.compare.own import NOTHING, SLUG, STANDARD, asked_for, form_of
 from waiting import PATIENCE, until
 
 TINY = {
@@ -323,3 +325,43 @@ def test_the_command_races_a_question_and_prints_its_summary(tmp_path, capsys):
     assert "train.learning_rate" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="no question 'nothing'"):
         find_question("nothing")
+
+
+@pytest.mark.parametrize(
+    ("setting", "values", "second", "more"),
+    [
+        ("model.layers", "2 1", NOTHING, ""),
+        ("train.learning_rate", "1e-4; 0.1", "model.feedforward", "gelu, relu"),
+        ("model.bias", "true,false", NOTHING, ""),
+    ],
+)
+def test_a_question_made_by_hand_stands_in_its_controls_again(setting, values, second, more):
+    given = replace(
+        STANDARD, setting=setting, values=values, second=second, second_values=more, seeds="2"
+    )
+    one = asked_for(SLUG, given)
+    again = asked_for(SLUG, form_of(one))
+    assert (again.content, again.lanes) == (one.content, one.lanes)
+    assert form_of(comparison_from(content({"model.layers": [1, 2]}), SLUG)) == STANDARD
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"values": ""}, "model.layers"),
+        ({"values": "1, x"}, "model.layers"),
+        ({"setting": None}, "vary"),
+        ({"setting": "train.seed"}, "vary"),
+        ({"second": "model.layers", "second_values": "1"}, "vary"),
+        ({"second": ["model.heads"]}, "vary"),
+        ({"amount": ""}, "compare.steps"),
+        ({"amount": "0"}, "compare.steps"),
+        ({"budget": "tokens", "amount": "5"}, "compare.tokens"),
+        ({"seeds": None}, "compare.seeds"),
+        ({"recipe": {}}, "recipe"),
+    ],
+)
+def test_what_is_typed_wrong_is_said_at_its_control(changes, key):
+    with pytest.raises(ConfigError) as caught:
+        asked_for(SLUG, replace(STANDARD, **changes))
+    assert caught.value.field == key

@@ -14,7 +14,7 @@ from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import load_recipes
 from transformer_lab.ui import ids
 from transformer_lab.ui.charts.training import blank
-from transformer_lab.ui.compare.own import BUDGETS, NOTHING, PRESETS, SLUG, VARIED
+from transformer_lab.ui.compare.own import BUDGETS, NOTHING, PRESETS, SLUG, VARIED, Form, form_of
 from transformer_lab.ui.train.layout import GRAPH
 
 PLACES = 4  # for charts
@@ -39,6 +39,8 @@ def layout(lab: Lab) -> html.Div:
     questions = load_questions()
     known = newest is not None and newest.comparison.slug in [*questions, SLUG]
     shown = newest.comparison.slug if newest and known else next(iter(questions))
+    own = lab.comparisons.newest(SLUG)
+    form = form_of(own.comparison if own else None)
     return html.Div(
         [
             dcc.Store(id=ids.COMPARE_QUESTION, data=shown),
@@ -55,7 +57,7 @@ def layout(lab: Lab) -> html.Div:
                             html.P(id=ids.COMPARE_LOOK, className="experiment-question"),
                         ]
                     ),
-                    html.Div([_guess(), _settings()], className="experiment-asked"),
+                    html.Div([_guess(), _settings(form)], className="experiment-asked"),
                     _results(),
                 ],
                 className="column experiment-column",
@@ -143,7 +145,7 @@ def _field(label: str, control: Any, *below: Any) -> html.Div:
     return html.Div([named, help, *below], className="field")
 
 
-def _settings() -> html.Section:
+def _settings(form: Form) -> html.Section:
     def button(name: str, button_id: str, kind: str, **more: Any) -> html.Button:
         return html.Button(name, id=button_id, className=f"btn btn-{kind}", **more)
 
@@ -157,11 +159,11 @@ def _settings() -> html.Section:
                         _select("Preset", ids.COMPARE_PRESET, PRESETS, "quick"),
                         id=ids.COMPARE_READY,
                     ),
-                    _select("Seeds, 3 for a verdict", ids.COMPARE_SEEDS, seeds, "3"),
+                    _select("Seeds, 3 for a verdict", ids.COMPARE_SEEDS, seeds, form.seeds),
                 ],
                 className="compare-fields",
             ),
-            html.Div(_own(), id=ids.COMPARE_OWN, className="compare-own", hidden=True),
+            html.Div(_own(form), id=ids.COMPARE_OWN, className="compare-own", hidden=True),
             html.Div(id=ids.COMPARE_MESSAGE, className="message", role="alert"),
             html.Div(
                 [
@@ -195,21 +197,23 @@ def _settings() -> html.Section:
     )
 
 
-def _own() -> list[Any]:
+def _own(form: Form) -> list[Any]:
     recipes = {slug: recipe.title for slug, recipe in load_recipes().items()}
     groups = {"data": "Text", "model": "Model", "train": "Training"}
+    two, problem = form.second_values, ids.COMPARE_SECOND_PROBLEM
     varied = {key: f"{groups[one.group]}: {one.label}" for key, one in VARIED.items()}
+    also = {NOTHING: "nothing else", **varied}
     return [
-        _select("Base recipe", ids.COMPARE_RECIPE, recipes, "quick_start"),
+        _select("Base recipe", ids.COMPARE_RECIPE, recipes, form.recipe),
         html.Div(
             [
-                _select("Vary", ids.COMPARE_SETTING, varied, "model.layers"),
-                _typed("Values", ids.COMPARE_VALUES, "1, 2, 4", ids.COMPARE_VALUES_PROBLEM),
-                _select("And", ids.COMPARE_SECOND, {NOTHING: "nothing else", **varied}, NOTHING),
-                _typed("Its values", ids.COMPARE_SECOND_VALUES, "", ids.COMPARE_SECOND_PROBLEM),
-                _select("Budget in", ids.COMPARE_BUDGET, BUDGETS, "steps"),
+                _select("Vary", ids.COMPARE_SETTING, varied, form.setting),
+                _typed("Values", ids.COMPARE_VALUES, form.values, ids.COMPARE_VALUES_PROBLEM),
+                _select("And", ids.COMPARE_SECOND, also, form.second),
+                _typed("Its values", ids.COMPARE_SECOND_VALUES, two, problem),
+                _select("Budget in", ids.COMPARE_BUDGET, BUDGETS, form.budget),
                 _typed(
-                    "For every lane", ids.COMPARE_AMOUNT, "60", ids.COMPARE_AMOUNT_PROBLEM,
+                    "For every lane", ids.COMPARE_AMOUNT, form.amount, ids.COMPARE_AMOUNT_PROBLEM,
                     inputmode="numeric",
                 ),
             ],

@@ -7,7 +7,7 @@ from typing import Any
 from transformer_lab.experiments.comparison import OWN, Comparison, comparison_from
 from transformer_lab.experiments.questions import find_question
 from transformer_lab.recipes import SETTINGS
-from transformer_lab.settings import ConfigError, Setting, checked, plain
+from transformer_lab.settings import ConfigError, Setting, checked, exact, plain
 
 SLUG = "own"
 NOTHING = "none"  # is varied besides the first setting
@@ -38,6 +38,40 @@ class Form:
     second_values: Any
     budget: Any
     amount: Any
+
+
+STANDARD = Form(
+    preset="quick", seeds="3", recipe="quick_start", setting="model.layers", values="1, 2, 4",
+    second=NOTHING, second_values="", budget="steps", amount="60",
+)  # fmt: skip
+
+
+def form_of(comparison: Comparison | None) -> Form:
+    """What stands in the controls when the tab opens: the last question made by hand."""
+    if comparison is None:
+        return STANDARD
+    content = comparison.content
+    compare, base = content.get("compare", {}), content.get("base", {})
+    varied = [
+        (key, ", ".join(map(_typed, values))) for key, values in content.get("vary", {}).items()
+    ]
+    kind = "tokens" if "tokens" in compare else "steps"
+    first, second = (*varied, (NOTHING, ""), (NOTHING, ""))[:2]
+    form = Form(
+        preset="quick", seeds=str(compare.get("seeds", 3)), recipe=base.get("recipe"),
+        setting=first[0], values=first[1], second=second[0], second_values=second[1],
+        budget=kind, amount=str(compare.get(kind, "")),
+    )  # fmt: skip
+    try:
+        return form if asked_for(SLUG, form).content == content else STANDARD
+    except ConfigError:  # a recipe that is gone, or one that was no question of these controls
+        return STANDARD
+
+
+def _typed(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return exact(value) if isinstance(value, int | float) else str(value)
 
 
 def asked_for(slug: str, form: Form) -> Comparison:

@@ -133,6 +133,7 @@ def _toolbar() -> html.Div:
             html.Div(
                 dbc.Switch(id=ids.RUNS_FOLD, value=True, label="Fold comparisons"),
                 title="One row for all runs of a comparison, to open and delete together",
+                className="fold",
             ),
             html.Label(
                 [
