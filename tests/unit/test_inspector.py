@@ -107,7 +107,11 @@ def test_every_variant_can_be_looked_into_or_says_why_not(fresh, changes):
     for name in LOOKS:
         assert getattr(inspector, name)(what)
     assert np.isfinite(inspector.head(what, 0, 0).given).all()
-    assert inspector.query(what, 0, 0, 3).weights.sum() == pytest.approx(1, abs=1e-5)
+    if changes == {"model.attention": "linear"}:
+        with pytest.raises(ConfigError, match="no softmax"):
+            inspector.query(what, 0, 0, 3)
+    else:
+        assert inspector.query(what, 0, 0, 3).weights.sum() == pytest.approx(1, abs=1e-5)
     health = inspector.health(what, None)
     assert np.isfinite(health.gradients).all()
     assert len(health.gradients) > 5
