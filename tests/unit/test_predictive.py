@@ -200,8 +200,8 @@ def test_the_two_streams_are_mixed_by_the_gate():
     ("changes", "field", "why"),
     [
         ({"layers": 1}, "model.layers", "at least 2"),
-        ({"feedforward": "pc"}, "model.feedforward", "choose relu"),
-        ({"feedforward": "gelu_matched"}, "model.feedforward", "choose relu"),
+        ({"feedforward": "pc"}, "model.feedforward", "choose ReLU"),
+        ({"feedforward": "gelu_matched"}, "model.feedforward", "choose ReLU"),
         ({"pc_steps": 65}, "model.pc_steps", "0 to 64"),
     ],
 )
