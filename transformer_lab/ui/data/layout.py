@@ -236,7 +236,7 @@ def _tokens(data: Any) -> list[Any]:
             hidden=True,
         ),
         html.H2("The same sentence under each tokenizer"),
-        html.Div(id=ids.COSTS, className="table-box"),
+        html.Div(id=ids.COSTS, className="table-box", tabIndex=0),
     ]
 
 

@@ -14,6 +14,11 @@ from transformer_lab.ui.charts.training import blank
 from transformer_lab.ui.train.layout import GRAPH
 
 RESTING = 3_600_000  # milliseconds between polls while another tab is open
+HELP = {  # the sentence beside each list
+    ids.FINETUNE_BASE: "The run whose weights the fine-tuning begins with.",
+    ids.FINETUNE_STEP: "The checkpoint of the base, by its step.",
+    ids.FINETUNE_TEXT: "The text that the model learns from now.",
+}
 NOTHING = "Train a model first: it is the base that a fine-tuning begins with."
 ASKED: dict[str, Setting] = {
     key: FINETUNE_SETTINGS[key] if key in FINETUNE_SETTINGS else SETTINGS[key]
@@ -84,7 +89,7 @@ def _asked(lab: Lab) -> list[Any]:
         html.Div(
             [
                 _select("Base", ids.FINETUNE_BASE, [], None),
-                _select("Moment", ids.FINETUNE_STEP, [], None),
+                _select("Checkpoint", ids.FINETUNE_STEP, [], None),
                 _select("New text", ids.FINETUNE_TEXT, texts, texts[0]["value"], wide=True),
                 html.Div(id=ids.FINETUNE_UNKNOWN, className="note wide", role="status"),
                 *[controls[key] for key in main],
@@ -110,17 +115,26 @@ def _asked(lab: Lab) -> list[Any]:
         ),
         html.Div(id=ids.FINETUNE_COST, className="preflight", role="status"),
         html.Div(id=ids.FINETUNE_MESSAGE, className="message", role="alert"),
-        html.Button("Start fine-tuning", id=ids.FINETUNE_START, className="btn btn-primary"),
+        html.Button(
+            "Start fine-tuning",
+            id=ids.FINETUNE_START,
+            className="btn btn-primary",
+            title="Train the base on the new text, as a run of its own",
+        ),
         html.Div(
             [
                 html.Button(
-                    "Add to queue", id=ids.FINETUNE_LATER, className="btn btn-outline-primary"
+                    "Add to queue",
+                    id=ids.FINETUNE_LATER,
+                    className="btn btn-outline-primary",
+                    title="Fine-tune when its turn comes; the queue is on the Runs tab",
                 ),
                 html.Button(
                     "Stop",
                     id=ids.FINETUNE_STOP,
                     className="btn btn-outline-secondary",
                     disabled=True,
+                    title="Save the fine-tuned run and end it",
                 ),
             ],
             className="finetune-buttons",
@@ -133,7 +147,8 @@ def _select(
 ) -> html.Div:
     select = dbc.Select(id=select_id, options=options, value=value, size="sm")
     line = html.Label([html.Span(label, className="field-label"), select])
-    return html.Div(line, className="field wide" if wide else "field")
+    help = html.Div(HELP[select_id], className="field-help", role="note")
+    return html.Div([line, help], className="field wide" if wide else "field")
 
 
 def _course() -> html.Section:
@@ -148,6 +163,7 @@ def _course() -> html.Section:
                             dbc.Select(id=ids.FINETUNE_SHOWN, options=[], size="sm"),
                         ],
                         className="finetune-shown",
+                        title="Whose curves, texts and changes are shown below",
                     ),
                 ],
                 className="card-head",
@@ -188,7 +204,8 @@ def _side_by_side() -> html.Section:
                                 placeholder="empty: one of the new text",
                                 size="sm",
                             ),
-                        ]
+                        ],
+                        title="Both models continue it; empty takes one of the new text",
                     ),
                     html.Label(
                         [
@@ -202,9 +219,13 @@ def _side_by_side() -> html.Section:
                             ),
                         ],
                         className="finetune-seed",
+                        title="The same seed gives the same two texts",
                     ),
                     html.Button(
-                        "Write both", id=ids.FINETUNE_WRITE, className="btn btn-outline-primary"
+                        "Write both",
+                        id=ids.FINETUNE_WRITE,
+                        className="btn btn-outline-primary",
+                        title="Generate with the base and with the fine-tuned model",
                     ),
                 ],
                 className="finetune-prompt",

@@ -158,7 +158,10 @@ def line(lab: Lab) -> Any:
         f"{len(losses)} losses is {sum(losses):.2f}, the mean {mean:.2f}, the perplexity "
         f"{math.exp(mean):.2f}."
     )
-    return [said, html.Div(table(["next", "probability", "loss"], rows), className="table-box")]
+    return [
+        said,
+        html.Div(table(["next", "probability", "loss"], rows), className="table-box", tabIndex=0),
+    ]
 
 
 def milestones(lab: Lab) -> Any:
@@ -267,7 +270,7 @@ def compared(lab: Lab) -> Any:
     )
     return [
         f"Changed from {old.run_id} to {new.run_id}: {', '.join(changes) or 'no setting'}.{many}",
-        html.Div(table(heads, rows), className="table-box"),
+        html.Div(table(heads, rows), className="table-box", tabIndex=0),
         html.P("One run of each: a small difference may be chance.", className="quiet"),
     ]
 

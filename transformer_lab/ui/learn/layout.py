@@ -37,7 +37,12 @@ def layout(lab: Lab) -> html.Div:
                     html.Ol([html.Li(_entry(lesson)) for lesson in numbered]),
                     html.H2("At hand"),
                     html.Ul([html.Li(_entry(lesson)) for lesson in others]),
-                    html.Button("Show the tour again", id="tour-again", className="link"),
+                    html.Button(
+                        "Show the tour again",
+                        id="tour-again",
+                        className="link",
+                        title="The first steps, shown on the page itself",
+                    ),
                 ],
                 className="card lesson-nav",
                 **{"aria-label": "Lessons"},

@@ -52,6 +52,7 @@ def do(label: str, lines: str) -> html.Div:
             html.Button(
                 [html.I(className="bi bi-arrow-right-circle", **{"aria-hidden": "true"}), label],
                 className="btn btn-outline-primary btn-sm do",
+                title="The page does this step for you",
                 **{"data-do": json.dumps(steps(lines))},
             ),
             html.Span(className="quiet did-words", role="status"),

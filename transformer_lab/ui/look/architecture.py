@@ -74,7 +74,7 @@ def layout() -> html.Div:
                                 ],
                                 id="block-picture",
                             ),
-                            html.Div(id=ids.BLOCK_TENSORS, className="table-box"),
+                            html.Div(id=ids.BLOCK_TENSORS, className="table-box", tabIndex=0),
                             html.Div(id=ids.BLOCK_CODE),
                         ],
                         className="card block-open",

@@ -60,7 +60,7 @@ def layout() -> html.Div:
                             html.Section(
                                 [
                                     html.H2("Nearest neighbours"),
-                                    html.Div(id=ids.NEIGHBOURS, className="table-box"),
+                                    html.Div(id=ids.NEIGHBOURS, className="table-box", tabIndex=0),
                                 ],
                                 className="card",
                             ),

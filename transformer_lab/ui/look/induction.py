@@ -38,7 +38,7 @@ def layout() -> html.Section:
                 className="look-controls",
             ),
             html.Div(id=ids.INDUCTION_STATE, role="status"),
-            html.Div(id=ids.INDUCTION_TABLE, className="table-box"),
+            html.Div(id=ids.INDUCTION_TABLE, className="table-box", tabIndex=0),
         ],
         className="card",
         **named("Induction heads"),

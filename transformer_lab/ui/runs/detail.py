@@ -229,7 +229,7 @@ def _log(run: Run) -> html.Div:
     ]
     head = html.Thead(html.Tr([html.Th("when"), html.Th("after step"), html.Th("what")]))
     table = html.Table([head, html.Tbody(rows)], className="numbers log")
-    return html.Div(table, className="card table-box")
+    return html.Div(table, className="card table-box", tabIndex=0)
 
 
 def _told(kind: str, detail: str) -> str:

@@ -252,7 +252,7 @@ def _comparison() -> list[Any]:
             className="chart overlay",
         ),
         html.H2("What differs"),
-        html.Div(id=ids.DIFFERENCES, className="table-box"),
+        html.Div(id=ids.DIFFERENCES, className="table-box", tabIndex=0),
     ]
 
 
