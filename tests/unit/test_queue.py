@@ -434,7 +434,7 @@ def test_two_labs_that_work_off_one_queue_train_each_item_once(tmp_path):
         for lab in labs:
             lab.stdin.write("go\n")
             lab.stdin.flush()
-        assert [lab.trainings.wait(PATIENCE) for lab in labs] == [0, 0]
+        assert [lab.wait(PATIENCE) for lab in labs] == [0, 0]
     finally:
         for lab in labs:
             lab.kill()
