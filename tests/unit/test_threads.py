@@ -294,7 +294,7 @@ def test_what_is_set_after_initialize_is_what_start_trains_with_and_records(lab)
     lab.trainings.start(setup, "direct")
     direct = ended(lab)
     assert numbers(late) == numbers(direct)
-    differing = ("id", "created", "recipe", "environment")
+    differing = ("id", "created", "order", "recipe", "environment")
     one, other = (
         {key: value for key, value in run.manifest.items() if key not in differing}
         for run in (late, direct)
