@@ -47,7 +47,8 @@ def test_without_a_model_it_says_what_to_do(page):
 
 def test_a_run_that_went_on_says_after_which_step_it_was_audited(trained, lab, until):
     run_id = lab.trainings.current.status.run_id
-    lab.runs.open(run_id).add_event("audit", 20, json.dumps({"outcome": "passed"}))
+    verdict = {"outcome": "passed", "sentence": "Nothing leaks."}
+    lab.runs.open(run_id).add_event("audit", 20, json.dumps(verdict))
     lab.runs.refresh()
     assert lab.runs.all()[0].audit == "passed at step 20"
 

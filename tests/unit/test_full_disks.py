@@ -252,9 +252,9 @@ def test_a_start_that_fails_leaves_no_folder(lab, monkeypatch):
     def no_table(*arguments, **options):
         raise sqlite3.OperationalError("database or disk is full")
 
-    for name, fault in (("runs.write_json", no_file), ("database.connect", no_table)):
+    for name, fault in (("store.write_json", no_file), ("database.connect", no_table)):
         with monkeypatch.context() as patch:
-            patch.setattr(f"transformer_lab.lab.{name}", fault)
+            patch.setattr(f"transformer_lab.runs.{name}", fault)
             lab.trainings.start(SETUP)
             until(lambda: lab.trainings.current.ended)
         assert lab.trainings.current.status.state == "failed"

@@ -102,7 +102,7 @@ class Counted:
         return []
 
 
-def test_an_experiment_with_a_runner_of_its_own_gets_the_lab_and_is_closed_by_stop(
+def test_an_experiment_with_a_runner_of_its_own_gets_the_trainings_and_is_closed_by_stop(
     lab, monkeypatch
 ):
     asked, closed = [], threading.Event()
@@ -123,5 +123,5 @@ def test_an_experiment_with_a_runner_of_its_own_gets_the_lab_and_is_closed_by_st
     lab.studies.stop("race")
     assert trial.job.wait(PATIENCE)
     assert closed.is_set()
-    assert asked == [(lab, settings)]
+    assert asked == [(lab.trainings, settings)]
     assert trial.latest.result.count == trial.version - 1
