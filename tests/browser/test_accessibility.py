@@ -79,6 +79,7 @@ def test_every_control_of_every_tab_has_help(visitor: Page, model: str):
     assert found == {}
 
 
+@pytest.mark.slow
 def test_help_shows_by_hover_focus_and_tap(browser: Browser, address: str):
     context = browser.new_context(
         base_url=address, has_touch=True, viewport={"width": 390, "height": 844}
@@ -183,6 +184,7 @@ def test_the_error_of_a_control_is_read_with_it(page: Page):
     assert "does not divide Embedding Dimension" in told
 
 
+@pytest.mark.slow
 def test_advanced_shows_what_applies_and_finds_the_rest(page: Page):
     page.locator(".advanced > summary").click()
     shown = page.locator(".advanced .setting-field:visible .field-label")

@@ -92,6 +92,7 @@ def a_model(house: House) -> None:
         until(lambda: house.lab.trainings.current.ended)
 
 
+@pytest.mark.slow
 def test_every_tab_is_filled_without_a_model_and_while_the_first_one_trains(
     browser: Browser, house: House
 ):
