@@ -177,7 +177,7 @@ def parts(view: Shown) -> dict[tuple[str, str], Any]:
         if view.outcome
         else [],
         (ids.COMPARE_AWAY, "children"): away(asked.key) if asked and seen else "",
-        (ids.COMPARE_START, "disabled"): busy or comparison is None,
+        (ids.COMPARE_START, "disabled"): busy or comparison is None or bool(view.problems),
         (ids.COMPARE_PAUSE, "disabled"): not busy,
         (ids.COMPARE_PAUSE, "children"): "Resume" if asked and asked.paused and busy else "Pause",
         (ids.COMPARE_STOP, "disabled"): not busy,
