@@ -18,6 +18,7 @@ from transformer_lab.cli.train import _Printer
 from transformer_lab.generation import SampleConfig
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.training.metrics import MetricStream
+from transformer_lab.lab.training.states import Lifecycle
 from transformer_lab.recipes import setup_from
 from transformer_lab.runs.database import RunWriter
 from transformer_lab.runs.store import RunStore
@@ -100,13 +101,29 @@ def test_export_names_the_file_a_person_asked_for(home, tmp_path, capsys):
 
 def test_resume_prints_no_step_from_before_the_save(capsys):
     past = MetricStream([point(1), point(2)])
-    run = SimpleNamespace(made=None, active=False, stream=past)
+    run = SimpleNamespace(made=None, active=False, ended=False, stream=past)
     printer = _Printer(as_json=True)
     printer.show(run)
     run.made = SimpleNamespace(saved=SimpleNamespace(progress=SimpleNamespace(step=2)))
     run.stream.append(point(3))
     printer.show(run)
     assert [step["step"] for step in lines(capsys)] == [3]
+
+
+def test_every_note_is_printed_once_also_when_the_run_ends_before_anyone_looks(capsys):
+    run = Lifecycle()
+    run.move("starting")
+    run.move("running", note="The text has changed.")
+    run.update(note="It uses one thread now.")
+    run.move("finished")
+    run.made = None
+    printer = _Printer(as_json=False)
+    printer.show(run)
+    printer.show(run)
+    assert capsys.readouterr().out.splitlines() == [
+        "The text has changed.",
+        "It uses one thread now.",
+    ]
 
 
 def point(step):

@@ -206,6 +206,15 @@ def test_a_run_is_never_called_another_programs_while_it_opens(lab, gate):
     ended(lab)
 
 
+def test_a_run_that_begins_or_ends_here_is_listed_so_at_once(lab):
+    assert lab.runs.all() == []
+    lab.trainings.start(SETUP.with_values({"train.steps": 1}), "mine")
+    until(lambda: lab.trainings.current.status.run_id)
+    assert [run.id for run in lab.runs.all()] == ["mine-1"]
+    ended(lab)
+    assert [(run.id, run.state, run.step) for run in lab.runs.all()] == [("mine-1", "finished", 1)]
+
+
 def test_a_run_that_ended_here_and_goes_on_elsewhere_is_seen(lab):
     lab.trainings.start(SETUP, "mine")
     name = ended(lab).run_id

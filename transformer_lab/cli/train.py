@@ -112,7 +112,7 @@ def _follow(lab: Lab, *, as_json: bool) -> int:
             if run.trained:
                 words += f"{run.trained:,} of them learn, "
             words += f"{run.made.corpus.title}, {run.device.name}, {live_threads(run)}. "
-            words += printer.news(run)
+            words += " ".join(printer.news(run))
             if run.made.saved:
                 words += f" It goes on after step {run.made.saved.progress.step:,}."
             mention(words.strip(), to=sys.stderr if as_json else sys.stdout)
@@ -179,16 +179,18 @@ class _Printer:
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
-        self._cursor, self._printed, self._note = 0, 0.0, ""
+        self._cursor, self._printed, self._noted = 0, 0.0, 0
 
-    def news(self, run: LiveRun) -> str:
-        """The newest note of the run, when it was not printed yet."""
-        before, self._note = self._note, run.status.note
-        return self._note if self._note != before else ""
+    def news(self, run: LiveRun) -> list[str]:
+        """The notes of the run that were not printed yet."""
+        notes = run.status.notes[self._noted :]
+        self._noted += len(notes)
+        return list(notes)
 
     def show(self, run: LiveRun) -> None:
-        if run.active and (note := self.news(run)):
-            mention(note, to=sys.stderr if self._as_json else sys.stdout)
+        if run.active or run.ended:
+            for note in self.news(run):
+                mention(note, to=sys.stderr if self._as_json else sys.stdout)
         if run.made is None:  # which steps are new is known once the save has been read
             return
         begun = run.made.saved.progress.step if run.made.saved else 0

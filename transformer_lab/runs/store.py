@@ -126,6 +126,13 @@ class RunStore:
         """Every folder that holds a run, damaged or not, in no order."""
         return [Run(path) for path in _inside(self.folder) if _is_name(path.name) and _is_run(path)]
 
+    def changed(self) -> int:
+        """When a run came or went last, in nanoseconds; 0 where there are none."""
+        try:
+            return self.folder.stat().st_mtime_ns
+        except OSError:
+            return 0
+
     def list(self) -> list[RunSummary]:
         """Every run, newest first; damaged ones say so."""
         return self._summaries.of(self.all())

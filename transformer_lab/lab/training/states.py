@@ -45,6 +45,7 @@ class Status:
     run_id: str = ""
     step: int = 0
     note: str = ""
+    notes: tuple[str, ...] = ()  # all of them, in the order in which they came
     field: str = ""
 
 
@@ -80,11 +81,17 @@ class Lifecycle:
         with self._changing:
             if state not in NEXT[self._status.state]:
                 return False
-            self._status = replace(self._status, state=state, **changes)
+            self._set(state=state, **changes)
             return True
 
     def update(self, **changes: Any) -> None:
         """Change anything but the state."""
         assert "state" not in changes
         with self._changing:
-            self._status = replace(self._status, **changes)
+            self._set(**changes)
+
+    def _set(self, **changes: Any) -> None:
+        before = self._status
+        if changes.get("note", before.note) not in ("", before.note):
+            changes["notes"] = (*before.notes, changes["note"])
+        self._status = replace(before, **changes)

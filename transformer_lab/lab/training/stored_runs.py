@@ -23,7 +23,7 @@ class Runs:
         self.store = trainings.store
 
     def all(self) -> list[RunSummary]:
-        """All runs, newest first; at most a second old."""
+        """All runs, newest first; what is said of one may be a second old."""
         return self._trainings.runs()
 
     def refresh(self) -> None:

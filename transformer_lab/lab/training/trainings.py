@@ -66,7 +66,7 @@ class Trainings:
         self._lanes: list[LiveRun] = []  # all that are busy, and the one started last
         self._focus: LiveRun | None = None  # the one started last
         self._leaving: set[str] = set()  # ids of runs that are being deleted
-        self._listing: tuple[float, list[RunSummary]] = (-1e9, [])
+        self._listing: tuple[float, tuple[int, set[str]], list[RunSummary]] = (-1e9, (0, set()), [])
         self._closing = False
         self._worker = Worker(self._dispatch)
 
@@ -530,14 +530,15 @@ class Trainings:
         return next((run for run in self._lanes[::-1] if run.status.run_id == run_id), None)
 
     def runs(self) -> list[RunSummary]:
-        """All runs, newest first; at most a second old."""
-        taken, listing = self._listing
-        if time.monotonic() - taken > LISTING_SECONDS:
-            own = self._own()  # before and after: runs begin and end while the list is made
+        """All runs, newest first; what is said of one may be a second old."""
+        own = self._own()
+        known = (self.store.changed(), own)  # other runs are there, or others are written
+        taken, before, listing = self._listing
+        if time.monotonic() - taken > LISTING_SECONDS or known != before:
             found = self.store.list()
-            own |= self._own()
-            listing = [replace(run, elsewhere=False) if run.id in own else run for run in found]
-            self._listing = (time.monotonic(), listing)
+            both = own | self._own()  # runs begin and end while the list is made
+            listing = [replace(run, elsewhere=False) if run.id in both else run for run in found]
+            self._listing = (time.monotonic(), known, listing)
         return listing
 
     def _own(self) -> set[str]:
@@ -546,7 +547,7 @@ class Trainings:
 
     def refresh(self) -> None:
         """Have the next list of runs made anew."""
-        self._listing = (-1e9, [])
+        self._listing = (-1e9, (0, set()), [])
 
     def interrupted(self) -> list[RunSummary]:
         """Runs that were cut off and can be resumed, newest first."""
