@@ -62,11 +62,13 @@ INNER: dict[str, dict[str, set[str]]] = {
             "charts", "web", "compare", "data", "experiments", "finetune", "generate", "learn",
             "look", "runs", "train", "frame", "ids", "moment_bar", "words",
         },
-        "compare": {"compare", "charts", "form", "ids", "words", "web", "train", "experiments"},
+        "compare": {
+            "compare", "charts", "form", "ids", "polling", "words", "web", "train", "experiments",
+        },
         **{
             tab: {
-                tab, "charts", "form", "ids", "moment_bar", "terms", "words", "web", "train",
-                "data",
+                tab, "charts", "form", "ids", "moment_bar", "polling", "terms", "words", "web",
+                "train", "data",
             }
             for tab in (
                 "data", "experiments", "finetune", "generate", "learn", "look", "runs", "train",

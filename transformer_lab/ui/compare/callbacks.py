@@ -11,12 +11,11 @@ from transformer_lab.experiments.questions import find_question, ready
 from transformer_lab.lab.experiments.comparisons import Asked
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.settings import ConfigError
-from transformer_lab.ui import ids
+from transformer_lab.ui import ids, polling
 from transformer_lab.ui.compare import parts
 from transformer_lab.ui.compare.layout import RESTING, layout
 from transformer_lab.ui.compare.own import SLUG, Form, asked_for
 from transformer_lab.ui.experiments.parts import UNGUESSED, drawn, plot_digest
-from transformer_lab.ui.train import live
 
 __all__ = ["TITLE", "layout", "register"]
 
@@ -234,7 +233,7 @@ def _register_poll(app: Dash, lab: Lab) -> None:
         fresh = parts.parts(view)
         digests = [parts.digest(part, value, view) for part, value in fresh.items()]
         plots, figures = _plots(view, axis, rooms, seen.get("plots"))
-        stamp = live.digest([digests, figures, badges, "open"])
+        stamp = polling.digest([digests, figures, badges, "open"])
         if seen.get("stamp") == stamp:
             raise PreventUpdate
         outputs = _changed(list(fresh.values()), digests, seen.get("parts"))

@@ -8,12 +8,11 @@ from dash import html
 from transformer_lab.experiments.comparison import Comparison
 from transformer_lab.experiments.comparison_result import Outcome, answer, tables, verdict
 from transformer_lab.lab.experiments.comparisons import Asked, Cost
-from transformer_lab.ui import ids, words
+from transformer_lab.ui import ids, polling, words
 from transformer_lab.ui.compare.layout import FAST, SLOW
 from transformer_lab.ui.compare.own import SLUG, VARIED, Form, example
 from transformer_lab.ui.experiments import parts as experiment_parts
 from transformer_lab.ui.experiments.parts import HIDDEN, UNGUESSED
-from transformer_lab.ui.train import live
 
 OWN_TITLE = "Vary one setting, or two"
 OWN_LOOK = (
@@ -48,7 +47,7 @@ def guess_key(comparison: Comparison) -> str:
     """Under which name a guess is kept: another question made by hand asks anew."""
     if comparison.slug != SLUG:
         return comparison.slug
-    return f"{SLUG}-{live.digest(list(comparison.lanes))}"
+    return f"{SLUG}-{polling.digest(list(comparison.lanes))}"
 
 
 def guess_of(guesses: Any, comparison: Comparison) -> int | None:
@@ -189,7 +188,7 @@ def parts(view: Shown) -> dict[tuple[str, str], Any]:
 def digest(part: tuple[str, str], value: Any, view: Shown) -> int:
     """A short number that changes when a part does; the choice of another question is none."""
     salt = guess_key(view.comparison) if view.comparison else ""
-    return live.digest([value, salt] if part == (ids.COMPARE_OPTIONS, "value") else value)
+    return polling.digest([value, salt] if part == (ids.COMPARE_OPTIONS, "value") else value)
 
 
 def away(name: str) -> html.A:

@@ -12,7 +12,7 @@ from transformer_lab.experiments.catalogue import EXPERIMENTS
 from transformer_lab.lab.experiments.studies import Trial
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.settings import ConfigError, settings_of
-from transformer_lab.ui import form, ids, words
+from transformer_lab.ui import form, ids, polling, words
 from transformer_lab.ui.experiments import parts as pcn_parts
 from transformer_lab.ui.experiments.layout import (
     CARDS,
@@ -23,7 +23,6 @@ from transformer_lab.ui.experiments.layout import (
     STOP_HELP,
     layout,
 )
-from transformer_lab.ui.train import live
 
 __all__ = ["TITLE", "layout", "register"]
 
@@ -263,7 +262,7 @@ def _register_poll(app: Dash, lab: Lab) -> None:
         ]
         trial = lab.studies.find(key)
         cost = _cost(lab, key, _read(key, values, control_ids)[0]) if tab == TITLE else ""
-        stamp = live.digest([tab == TITLE, rooms, key, guess, badges, cost, _stamp(trial)])
+        stamp = polling.digest([tab == TITLE, rooms, key, guess, badges, cost, _stamp(trial)])
         if seen.get("stamp") == stamp:
             raise PreventUpdate
         if tab != TITLE:
@@ -272,7 +271,7 @@ def _register_poll(app: Dash, lab: Lab) -> None:
             return *nothing, *rest, seen | {"stamp": stamp}
         plots, drawn = _plots(key, trial if guess is not None else None, rooms, seen.get("plots"))
         fresh = _parts(lab, key, guess, cost)
-        digests = [live.digest(value) for value in fresh.values()]
+        digests = [polling.digest(value) for value in fresh.values()]
         outputs = _changed(list(fresh.values()), digests, seen.get("parts"))
         return *plots, badges, *outputs, {"stamp": stamp, "parts": digests, "plots": drawn}
 

@@ -15,9 +15,8 @@ from transformer_lab.experiments.experiment import (
     source_of,
 )
 from transformer_lab.lab.experiments.studies import Trial
-from transformer_lab.ui import words
+from transformer_lab.ui import polling, words
 from transformer_lab.ui.charts import experiments as charts
-from transformer_lab.ui.train import live
 
 LONGEST_CELL = 40  # characters, before a cell of a table is wrapped
 UNGUESSED = -1  # shown without guessing
@@ -119,7 +118,7 @@ def hint(trial: Trial | None, guess: int | None) -> str:
 
 def plot_digest(key: str, plot: Plot | None) -> int:
     """A short number that changes when a plot does."""
-    return live.digest([key, asdict(plot)]) if plot else 0
+    return polling.digest([key, asdict(plot)]) if plot else 0
 
 
 def drawn(plot: Plot | None, key: str) -> tuple[bool, Any, Any, Any]:

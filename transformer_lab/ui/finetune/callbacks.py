@@ -18,7 +18,7 @@ from transformer_lab.runs.run import Run, RunNotFoundError
 from transformer_lab.settings import ConfigError, checked, from_mapping
 from transformer_lab.text.tokenizers import UnknownTextError
 from transformer_lab.training.finetune import FULL_RATE, LORA_RATE, FineTuning
-from transformer_lab.ui import form, ids, words
+from transformer_lab.ui import form, ids, polling, words
 from transformer_lab.ui.charts.training import blank
 from transformer_lab.ui.finetune import parts
 from transformer_lab.ui.finetune.layout import ASKED, NOTHING, RESTING, layout
@@ -263,7 +263,7 @@ def _register_poll(app: Dash, lab: Lab) -> None:
         texts += [("", True)] * (2 - len(texts))
         busy = found.pop("busy") or not all(done for _, done in texts)
         values = [*found.values(), *[text for text, _ in texts], FAST if busy else SLOW]
-        digests = [None if value is no_update else live.digest(value) for value in values]
+        digests = [None if value is no_update else polling.digest(value) for value in values]
         known = before.get("parts")
         if not isinstance(known, list) or len(known) != len(values):
             known = [None] * len(values)

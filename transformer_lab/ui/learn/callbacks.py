@@ -9,11 +9,10 @@ from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_up
 from flask import current_app
 
 from transformer_lab.lab.lab import Lab
-from transformer_lab.ui import ids
+from transformer_lab.ui import ids, polling
 from transformer_lab.ui.learn import page
 from transformer_lab.ui.learn.layout import layout
 from transformer_lab.ui.learn.lessons import Lesson, load_lessons
-from transformer_lab.ui.train import live
 
 __all__ = ["TITLE", "layout", "register"]
 
@@ -108,7 +107,7 @@ def _register_checks(app: Dash, lab: Lab) -> None:
         for item in names:
             name = str(item.get("name"))
             said, there = page.found(lab, name)
-            fresh[name] = live.digest(said)
+            fresh[name] = polling.digest(said)
             answers.append(no_update if known.get(name) == fresh[name] else said)
             hidden.append(there)
         return answers, hidden, no_update if fresh == known else fresh

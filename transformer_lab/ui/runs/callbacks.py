@@ -16,7 +16,7 @@ from transformer_lab.recipes import SETTINGS, setup_from
 from transformer_lab.runs.run import Run, RunNotFoundError
 from transformer_lab.runs.summaries import RunSummary
 from transformer_lab.settings import ConfigError
-from transformer_lab.ui import ids, words
+from transformer_lab.ui import ids, polling, words
 from transformer_lab.ui.charts.comparison import MOST_POINTS, RunCurve, overlay_figure, run_colors
 from transformer_lab.ui.runs import detail as run_detail
 from transformer_lab.ui.runs import folding
@@ -66,7 +66,7 @@ def _register_list(app: Dash, lab: Lab) -> None:
         known = known if isinstance(known, dict) else {}
         runs = lab.runs.all()
         rows = folding.rows(runs, folded=bool(fold))
-        digests = {run_id: live.digest(line) for run_id, line in rows.items()}
+        digests = {run_id: polling.digest(line) for run_id, line in rows.items()}
         changes = {
             "add": [line for run_id, line in rows.items() if run_id not in known],
             "addIndex": 0,
@@ -213,11 +213,11 @@ def _register_detail(app: Dash, lab: Lab) -> None:
         if found is None:
             return [*nothing, True, no_update, {}]
         run = lab.runs.open(found.id)
-        version = live.digest(run.stamp)
+        version = polling.digest(run.stamp)
         if seen.get("run") == found.id and seen.get("version") == version:
             raise PreventUpdate
         fresh = run_detail.parts(run, found, held=run.is_held())
-        digests = {f"{name}.{prop}": live.digest(fresh[name, prop]) for name, prop in shown}
+        digests = {f"{name}.{prop}": polling.digest(fresh[name, prop]) for name, prop in shown}
         same = seen.get("parts", {}) if seen.get("run") == found.id else {}
         outputs = [
             no_update
@@ -400,7 +400,7 @@ def _register_queue(app: Dash, lab: Lab) -> None:
         count += problem
         stuck = any(item.problem for item in waiting)
         fresh = [_waiting(item, place) for place, item in enumerate(waiting, start=1)]
-        same = live.digest(fresh) == live.digest(drawn) and count == head
+        same = polling.digest(fresh) == polling.digest(drawn) and count == head
         if same and ctx.triggered_id == ids.RUNS_TICK:
             raise PreventUpdate
         return fresh, count, not (waiting and (lab.trainings.queue.held or stuck))

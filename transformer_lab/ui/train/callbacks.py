@@ -26,7 +26,7 @@ from transformer_lab.recipes import (
 from transformer_lab.runs.run import RunNotFoundError
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.corpora import SIZES, TITLES
-from transformer_lab.ui import form, ids, words
+from transformer_lab.ui import form, ids, polling, words
 from transformer_lab.ui.charts.training import MILESTONES
 from transformer_lab.ui.train import live, sections, settling_card
 from transformer_lab.ui.train.layout import layout
@@ -49,6 +49,38 @@ COMMANDS = (
     ids.KEEP,
     ids.RESUME_NOW,
 )
+CHARTS = (ids.LOSS, ids.PERPLEXITY, ids.RATE)
+# What a poll may change, besides the charts.
+PARTS = {
+    "headline": Output(ids.HEADLINE, "children"),
+    "spoken": Output(ids.SPOKEN, "children"),
+    "state": Output(ids.STATE, "children"),
+    "sample": Output(ids.SAMPLE, "children"),
+    "sample_step": Output(ids.SAMPLE_STEP, "children"),
+    "panel": Output(ids.PANEL, "children"),
+    "memory": Output("memory", "children"),
+    "breakdown": Output("breakdown", "children"),
+    "why": Output(ids.WHY, "children"),
+    "preflight": Output(ids.PREFLIGHT, "children"),
+    "offer_hidden": Output(ids.OFFER, "hidden"),
+    "initialize_disabled": Output(ids.INITIALIZE, "disabled"),
+    "start_disabled": Output(ids.START, "disabled"),
+    "pause_disabled": Output(ids.PAUSE, "disabled"),
+    "pause": Output(ids.PAUSE, "children"),
+    "stop_disabled": Output(ids.STOP, "disabled"),
+    "start_over_disabled": Output(ids.START_OVER, "disabled"),
+    "initialize_title": Output(ids.INITIALIZE, "title"),
+    "start_title": Output(ids.START, "title"),
+    "pause_title": Output(ids.PAUSE, "title"),
+    "stop_title": Output(ids.STOP, "title"),
+    "start_over_title": Output(ids.START_OVER, "title"),
+    "live_actions_hidden": Output(ids.LIVE_ACTIONS, "hidden"),
+    "enqueue_hidden": Output(ids.ENQUEUE, "hidden"),
+    "resume_offer_hidden": Output(ids.RESUME_OFFER, "hidden"),
+    "resume_words": Output(ids.RESUME_WORDS, "children"),
+    "run_options": Output(ids.RUN, "options"),
+    "tick_interval": Output(ids.TICK, "interval"),
+}
 MOST_NAMED = 3  # settings in the line that says how far a setup is from the tutorial
 STARTS = (ids.INITIALIZE, ids.START, ids.ENQUEUE, ids.START_OVER_YES)
 
@@ -366,69 +398,35 @@ def _value_of(key: str, values: Any, control_ids: Any) -> Any:
 
 
 def _register_poll(app: Dash, lab: Lab) -> None:
-    charts = (ids.LOSS, ids.PERPLEXITY, ids.RATE)
-    parts = (
-        (ids.HEADLINE, "children"),
-        (ids.SPOKEN, "children"),
-        (ids.STATE, "children"),
-        (ids.SAMPLE, "children"),
-        (ids.SAMPLE_STEP, "children"),
-        (ids.PANEL, "children"),
-        ("memory", "children"),
-        ("breakdown", "children"),
-        (ids.WHY, "children"),
-        (ids.PREFLIGHT, "children"),
-        (ids.OFFER, "hidden"),
-        (ids.INITIALIZE, "disabled"),
-        (ids.START, "disabled"),
-        (ids.PAUSE, "disabled"),
-        (ids.PAUSE, "children"),
-        (ids.STOP, "disabled"),
-        (ids.START_OVER, "disabled"),
-        (ids.INITIALIZE, "title"),
-        (ids.START, "title"),
-        (ids.PAUSE, "title"),
-        (ids.STOP, "title"),
-        (ids.START_OVER, "title"),
-        (ids.LIVE_ACTIONS, "hidden"),
-        (ids.ENQUEUE, "hidden"),
-        (ids.RESUME_OFFER, "hidden"),
-        (ids.RESUME_WORDS, "children"),
-        (ids.RUN, "options"),
-        (ids.TICK, "interval"),
-    )
-
     @app.callback(
-        *[Output(chart, prop) for chart in charts for prop in ("figure", "extendData")],
-        *[Output(*part) for part in parts],
-        Output(ids.CURSOR, "data"),
-        Input(ids.TICK, "n_intervals"),
-        Input(ids.REFRESH, "data"),
-        Input(ids.RUN, "value"),
-        Input(ids.PLAN, "data"),
-        Input(ids.RESUME_DISMISSED, "data"),
-        State(ids.CURSOR, "data"),
+        output={
+            "charts": [
+                Output(chart, prop) for chart in CHARTS for prop in ("figure", "extendData")
+            ],
+            "parts": PARTS,
+            "cursor": Output(ids.CURSOR, "data"),
+        },
+        inputs={
+            "tick": Input(ids.TICK, "n_intervals"),
+            "refresh": Input(ids.REFRESH, "data"),
+            "run_id": Input(ids.RUN, "value"),
+            "form_plan": Input(ids.PLAN, "data"),
+            "dismissed": Input(ids.RESUME_DISMISSED, "data"),
+        },
+        state={"cursor": State(ids.CURSOR, "data")},
         running=[(Output(ids.TICK, "disabled"), True, False)],
     )
     def poll(
         tick: Any, refresh: Any, run_id: Any, form_plan: Any, dismissed: Any, cursor: Any
-    ) -> list[Any]:
+    ) -> dict[str, Any]:
         """What changed since the last poll, and nothing else."""
         cursor = cursor if isinstance(cursor, dict) else {}
         view = _view(lab, run_id)
         drawn, place = live.curves(lab, view, form_plan, cursor)
-        fresh = _parts(lab, view, form_plan, dismissed)
-        seen = {f"{name}.{prop}": live.digest(fresh[name, prop]) for name, prop in parts}
-        known = cursor.get("seen", {})
-        outputs = [
-            fresh[part]
-            if known.get(f"{part[0]}.{part[1]}") != seen[f"{part[0]}.{part[1]}"]
-            else no_update
-            for part in parts
-        ]
-        if all(part is no_update for part in [*drawn, *outputs]):
+        parts, seen = polling.changed(_parts(lab, view, form_plan, dismissed), cursor.get("seen"))
+        if all(part is no_update for part in [*drawn, *parts.values()]):
             raise PreventUpdate
-        return [*drawn, *outputs, place | {"seen": seen}]
+        return {"charts": drawn, "parts": parts, "cursor": place | {"seen": seen}}
 
 
 def _view(lab: Lab, run_id: Any) -> View:
@@ -438,8 +436,8 @@ def _view(lab: Lab, run_id: Any) -> View:
         return lab.runs.view()
 
 
-def _parts(lab: Lab, view: View, form_plan: Any, dismissed: Any) -> dict[tuple[str, str], Any]:
-    """Every part of the page besides the charts, by (id, property)."""
+def _parts(lab: Lab, view: View, form_plan: Any, dismissed: Any) -> dict[str, Any]:
+    """Every part of the page besides the charts, named as in PARTS."""
     own = lab.runs.view()
     why = live.buttons(lab, view)
     sample = view.sample
@@ -447,39 +445,37 @@ def _parts(lab: Lab, view: View, form_plan: Any, dismissed: Any) -> dict[tuple[s
     cost, offers = live.preflight(lab, own, form_plan)
     breakdown = view.breakdown or (form_plan or {}).get("breakdown", {})
     return {
-        (ids.HEADLINE, "children"): words.headline(own),
-        (ids.SPOKEN, "children"): words.spoken(own, MILESTONES),
-        (ids.STATE, "children"): live.state_line(view),
-        (ids.SAMPLE, "children"): sample.prompt + sample.text
+        "headline": words.headline(own),
+        "spoken": words.spoken(own, MILESTONES),
+        "state": live.state_line(view),
+        "sample": sample.prompt + sample.text
         if sample
         else "The model writes here while it learns.",
-        (ids.SAMPLE_STEP, "children"): f"after step {sample.step:,}" if sample else "",
-        (ids.PANEL, "children"): live.panel(view, form_plan),
-        ("memory", "children"): live.memory(),
-        ("breakdown", "children"): [
+        "sample_step": f"after step {sample.step:,}" if sample else "",
+        "panel": live.panel(view, form_plan),
+        "memory": live.memory(),
+        "breakdown": [
             html.Div([html.Dt(part), html.Dd(f"{count:,}")], className="row-pair")
             for part, count in breakdown.items()
         ],
-        (ids.WHY, "children"): why["start"],
-        (ids.PREFLIGHT, "children"): cost,
-        (ids.OFFER, "hidden"): not offers,
-        (ids.INITIALIZE, "disabled"): bool(why["initialize"]),
-        (ids.START, "disabled"): bool(why["start"]),
-        (ids.PAUSE, "disabled"): bool(why["pause"]),
-        (ids.PAUSE, "children"): "Pause" if why["pause"] or view.state == "running" else "Resume",
-        (ids.STOP, "disabled"): bool(why["stop"]),
-        (ids.START_OVER, "disabled"): bool(why["start_over"]),
-        (ids.INITIALIZE, "title"): why["initialize"] or live.BUTTON_HELP["initialize"],
-        (ids.START, "title"): why["start"] or live.BUTTON_HELP["start"],
-        (ids.PAUSE, "title"): why["pause"] or live.BUTTON_HELP["pause"],
-        (ids.STOP, "title"): why["stop"] or live.BUTTON_HELP["stop"],
-        (ids.START_OVER, "title"): why["start_over"] or live.BUTTON_HELP["start_over"],
-        (ids.LIVE_ACTIONS, "hidden"): own.state not in BEGUN,
-        (ids.ENQUEUE, "hidden"): not why["start"] or own.state == "preparing",
-        (ids.RESUME_OFFER, "hidden"): not offer,
-        (ids.RESUME_WORDS, "children"): offer,
-        (ids.RUN, "options"): live.run_options(lab.runs.all()),
-        (ids.TICK, "interval"): live.FAST
-        if {view.state, own.state} & {*BUSY} - {"paused"}
-        else live.SLOW,
+        "why": why["start"],
+        "preflight": cost,
+        "offer_hidden": not offers,
+        "initialize_disabled": bool(why["initialize"]),
+        "start_disabled": bool(why["start"]),
+        "pause_disabled": bool(why["pause"]),
+        "pause": "Pause" if why["pause"] or view.state == "running" else "Resume",
+        "stop_disabled": bool(why["stop"]),
+        "start_over_disabled": bool(why["start_over"]),
+        "initialize_title": why["initialize"] or live.BUTTON_HELP["initialize"],
+        "start_title": why["start"] or live.BUTTON_HELP["start"],
+        "pause_title": why["pause"] or live.BUTTON_HELP["pause"],
+        "stop_title": why["stop"] or live.BUTTON_HELP["stop"],
+        "start_over_title": why["start_over"] or live.BUTTON_HELP["start_over"],
+        "live_actions_hidden": own.state not in BEGUN,
+        "enqueue_hidden": not why["start"] or own.state == "preparing",
+        "resume_offer_hidden": not offer,
+        "resume_words": offer,
+        "run_options": live.run_options(lab.runs.all()),
+        "tick_interval": live.FAST if {view.state, own.state} & {*BUSY} - {"paused"} else live.SLOW,
     }

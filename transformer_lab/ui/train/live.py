@@ -3,12 +3,9 @@
 The page holds a cursor: which curve it shows, up to which step, and a digest of every other part.
 """
 
-import json
-import zlib
 from typing import Any
 
 from dash import html, no_update
-from plotly.utils import PlotlyJSONEncoder
 
 from transformer_lab.lab.device import memory_free, memory_used
 from transformer_lab.lab.lab import Lab
@@ -20,7 +17,7 @@ from transformer_lab.recipes import Setup, load_recipes, setup_from
 from transformer_lab.runs.run import RESUMABLE, step_of
 from transformer_lab.runs.summaries import RunSummary
 from transformer_lab.settings import ConfigError
-from transformer_lab.ui import words
+from transformer_lab.ui import polling, words
 from transformer_lab.ui.charts import training as charts
 
 REDRAW_AFTER = 1000  # points on the page; then it gets a thinned whole figure
@@ -46,17 +43,12 @@ TOO_MANY = 20  # parameters for each token of the text, from which a model learn
 MOST_RUNS = 50  # in the list to choose from
 
 
-def digest(part: Any) -> int:
-    """A short number that changes when a part of the page does."""
-    return zlib.crc32(json.dumps(part, cls=PlotlyJSONEncoder, sort_keys=True).encode())
-
-
 def curves(
     lab: Lab, view: View, plan: dict[str, Any] | None, cursor: dict[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
     """Figure and extendData of loss, perplexity and rate, and the new place in the curve."""
     drawn = "" if view.state in BEFORE_CURVES and not view.step else view.run_id
-    key = f"{drawn} {view.attempt}" if drawn else f"plan-{digest(plan)}"
+    key = f"{drawn} {view.attempt}" if drawn else f"plan-{polling.digest(plan)}"
     if view.peaks:  # each change of the learning rate is drawn at once, and the zoom stays
         key += f" {len(view.peaks)} {view.peaks[-1]}"
     if not drawn and plan is None and "curve" in cursor:  # a value is wrong: keep what is drawn
