@@ -19,7 +19,6 @@ def tab(context: BrowserContext) -> Page:
     return opened
 
 
-@pytest.mark.slow
 def test_three_lanes_race_from_press_to_verdict_and_are_guessed_first(tab: Page, lab: Lab):
     tab.locator(".experiment-entry", has_text="Vary one setting, or two").click()
     tab.locator("#compare-setting").select_option("model.embedding_dim")
