@@ -5,30 +5,32 @@ from typing import Any, TypeVar
 
 import dash_bootstrap_components as dbc
 from dash import html
+from dash.development.base_component import Component
 
 from transformer_lab import glossary
 from transformer_lab.recipes import SETTINGS, Setup
 from transformer_lab.settings import Config, ConfigError, Setting, checked, exact, plain
 from transformer_lab.ui import ids
 
+Value = str | bool | int | float | None  # what a control can hold
 ConfigT = TypeVar("ConfigT", bound=Config)
 FORM = [setting for setting in SETTINGS.values() if setting.group != "sample"]
 
 
-def written(setting: Setting, value: Any) -> Any:
+def written(setting: Setting, value: Value) -> Value:
     """A value as its control shows it."""
-    if setting.kind in (int, float):
+    if setting.kind in (int, float) and isinstance(value, int | float):
         return exact(value)
     return value
 
 
 def control(
     setting: Setting,
-    value: Any,
+    value: Value,
     *,
     choices: Mapping[str, str] | None = None,
-    control_id: Any = None,
-    problem_id: Any = None,
+    control_id: ids.ComponentId | None = None,
+    problem_id: ids.ComponentId | None = None,
 ) -> html.Div:
     """A labelled control with its sentence of help and room for its error.
 
@@ -62,8 +64,8 @@ def _kinds(setting: Setting) -> list[str]:
 
 
 def _widget(
-    setting: Setting, control_id: Any, value: Any, choices: Mapping[str, str] | None
-) -> Any:
+    setting: Setting, control_id: ids.ComponentId, value: Value, choices: Mapping[str, str] | None
+) -> Component:
     options = choices or setting.choices
     if options is not None:
         listed = [{"value": key, "label": words} for key, words in options.items()]
@@ -82,7 +84,7 @@ def _widget(
     )
 
 
-def _help(setting: Setting) -> list[Any]:
+def _help(setting: Setting) -> list[Component | str]:
     """Its own sentence, its bounds, and what the glossary says of it."""
     bounds = "" if setting.low is None else f" {plain(setting.low)} to {plain(setting.high)}."
     meaning = glossary.meaning_of(setting.key)
@@ -90,7 +92,9 @@ def _help(setting: Setting) -> list[Any]:
     return [setting.help + bounds, *explained]
 
 
-def read(values: Iterable[tuple[Setting, Any]], base: Setup) -> tuple[Setup | None, dict[str, str]]:
+def read(
+    values: Iterable[tuple[Setting, Value]], base: Setup
+) -> tuple[Setup | None, dict[str, str]]:
     """A setup from what stands in the controls, and what is wrong with it by dotted name.
 
     `base` gives the settings that have no control in this form.
@@ -104,7 +108,7 @@ def read(values: Iterable[tuple[Setting, Any]], base: Setup) -> tuple[Setup | No
 
 
 def read_config(
-    config: type[ConfigT], values: Iterable[tuple[Setting, Any]]
+    config: type[ConfigT], values: Iterable[tuple[Setting, Value]]
 ) -> tuple[ConfigT | None, dict[str, str]]:
     """One group of settings from its controls, and what is wrong with it by dotted name."""
     given, problems = _checked(values)
@@ -116,7 +120,7 @@ def read_config(
         return None, {error.field: str(error)}
 
 
-def _checked(values: Iterable[tuple[Setting, Any]]) -> tuple[dict[str, Any], dict[str, str]]:
+def _checked(values: Iterable[tuple[Setting, Value]]) -> tuple[dict[str, Any], dict[str, str]]:
     """Values that are right and problems of those that are not, both by dotted name."""
     given: dict[str, Any] = {}
     problems: dict[str, str] = {}

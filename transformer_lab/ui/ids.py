@@ -1,5 +1,9 @@
 """Names of the parts of the page that callbacks speak of."""
 
+from collections.abc import Mapping
+
+ComponentId = Mapping[str, str]  # the id of one of many components, such as a setting's control
+
 TABS = "tabs"
 
 
@@ -494,6 +498,11 @@ def writing_button(writing: str) -> dict[str, str]:
 def setting(group: str, name: str) -> dict[str, str]:
     """The control of one setting."""
     return {"type": "setting", "group": group, "name": name}
+
+
+def key_of(component: ComponentId) -> str:
+    """The setting that a control, its field or its error belongs to, as group.name."""
+    return f"{component.get('group', 'sample')}.{component['name']}"
 
 
 def setting_field(group: str, name: str) -> dict[str, str]:

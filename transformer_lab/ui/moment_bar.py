@@ -1,6 +1,6 @@
 """The bar that chooses a model and a moment of its life, shared by Generate and Look inside."""
 
-from typing import Any
+from typing import TypedDict
 
 import dash_bootstrap_components as dbc
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update, set_props
@@ -12,6 +12,25 @@ from transformer_lab.ui import ids
 NEWEST = "latest"
 SHOWN_ON = ("Generate", "Look inside")
 PLAY_MILLISECONDS = 700
+
+
+class Life(TypedDict, total=False):
+    """The run that is meant, the steps of its moments, and why there are none."""
+
+    run: str
+    steps: list[int]
+    problem: str
+
+
+class At(TypedDict, total=False):
+    """A moment: the run, its step, or None and the newest step there is."""
+
+    run: str
+    step: int | None
+    newest: int | None
+
+
+Options = list[dict[str, str]]
 
 
 def layout(lab: Lab) -> html.Div:
@@ -63,19 +82,25 @@ def layout(lab: Lab) -> html.Div:
 
 def register(app: Dash, lab: Lab) -> None:
     """What the bar answers to."""
+    _register_choice(app, lab)
+    _register_slider(app)
 
+
+def _register_choice(app: Dash, lab: Lab) -> None:
     @app.callback(
-        Output(ids.MOMENT_BAR, "hidden"),
-        Output(ids.MOMENT_TICK, "disabled"),
-        Input(ids.TABS, "active_tab"),
+        output={
+            "hidden": Output(ids.MOMENT_BAR, "hidden"),
+            "resting": Output(ids.MOMENT_TICK, "disabled"),
+        },
+        inputs={"tab": Input(ids.TABS, "active_tab")},
     )
-    def shown(tab: Any) -> tuple[bool, bool]:
+    def shown(tab: str | None) -> dict[str, bool]:
         """Whether the tab has a use for it.
 
         It listens to nothing that changes at every poll: all that follows the slider waits for it.
         """
         hidden = tab not in SHOWN_ON
-        return hidden, hidden
+        return {"hidden": hidden, "resting": hidden}
 
     @app.callback(
         Output(ids.WRITER, "options"),
@@ -83,19 +108,21 @@ def register(app: Dash, lab: Lab) -> None:
         Input(ids.MOMENT_BAR, "hidden"),
         State(ids.WRITER, "options"),
     )
-    def listed(tick: Any, hidden: Any, known: Any) -> Any:
+    def listed(tick: int | None, hidden: bool | None, known: Options | None) -> Options | None:
         """The models there are now."""
         fresh = known if hidden else _writers(lab)
         return no_update if fresh == known else fresh
 
     @app.callback(
-        Output(ids.MOMENT_ASKED, "data"),
-        Input(ids.WRITER, "value"),
-        Input(ids.MOMENT_TICK, "n_intervals"),
-        Input(ids.MOMENT_BAR, "hidden"),
-        State(ids.MOMENT_STEPS, "data"),
+        output=Output(ids.MOMENT_ASKED, "data"),
+        inputs={
+            "name": Input(ids.WRITER, "value"),
+            "tick": Input(ids.MOMENT_TICK, "n_intervals"),
+            "hidden": Input(ids.MOMENT_BAR, "hidden"),
+        },
+        state={"known": State(ids.MOMENT_STEPS, "data")},
     )
-    def lived(name: Any, tick: Any, hidden: Any, known: Any) -> Any:
+    def lived(name: str | None, tick: int | None, hidden: bool | None, known: Life | None) -> str:
         """The run that is meant, and the steps of its moments.
 
         They are set aside of the outputs: whatever follows an output of a poll waits while one is
@@ -104,8 +131,8 @@ def register(app: Dash, lab: Lab) -> None:
         if hidden:
             raise PreventUpdate
         try:
-            run = lab.models.writer_named(name if isinstance(name, str) else NEWEST)
-            fresh: dict[str, Any] = {"run": run, "steps": lab.models.moments(run)}
+            run = lab.models.writer_named(str(name or NEWEST))
+            fresh: Life = {"run": run, "steps": lab.models.moments(run)}
         except LabError as error:
             fresh = {"run": "", "steps": [], "problem": str(error)}
         if fresh == known:
@@ -113,6 +140,8 @@ def register(app: Dash, lab: Lab) -> None:
         set_props(ids.MOMENT_STEPS, {"data": fresh})
         return fresh["run"]
 
+
+def _register_slider(app: Dash) -> None:
     app.clientside_callback(
         ClientsideFunction("moments", "lived"),
         Output(ids.MOMENT, "max"),
@@ -144,13 +173,12 @@ def register(app: Dash, lab: Lab) -> None:
     )
 
 
-def _writers(lab: Lab) -> list[dict[str, str]]:
+def _writers(lab: Lab) -> Options:
     named = [{"value": key, "label": words} for key, words in lab.models.writers().items()]
     return [{"value": NEWEST, "label": "Newest model"}, *named]
 
 
-def chosen(at: Any) -> tuple[str, int | None]:
+def chosen(at: At | None) -> tuple[str, int | None]:
     """The run and the step that the bar points at; no step means the newest weights."""
-    at = at if isinstance(at, dict) else {}
-    step = at.get("step")
-    return str(at.get("run") or NEWEST), step if isinstance(step, int) else None
+    at = at or {}
+    return at.get("run") or NEWEST, at.get("step")

@@ -4,10 +4,11 @@ import logging
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import dash_bootstrap_components as dbc
 from dash import Dash, Input, Output, State, dcc, html, set_props
+from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
 from flask import Flask, Response, abort, send_from_directory
 
@@ -38,8 +39,21 @@ from transformer_lab.ui.web.requests import check_requests
 
 log = logging.getLogger(__name__)
 
-TABS = (train, runs, compare, data, generate, look, finetune, pcn, learn)
-LATE = (
+
+class Tab(Protocol):
+    """The module of a tab."""
+
+    TITLE: str
+
+    def layout(self, lab: Lab) -> Component:
+        """What the tab shows."""
+
+    def register(self, app: Dash, lab: Lab) -> None:
+        """What it answers to."""
+
+
+TABS: tuple[Tab, ...] = (train, runs, compare, data, generate, look, finetune, pcn, learn)
+LATE: tuple[Tab, ...] = (
     finetune,
     runs,
     compare,
@@ -143,19 +157,21 @@ def layout(lab: Lab) -> html.Div:
     )
 
 
-def _make_late(app: Dash, lab: Lab, tab: Any) -> None:
+def _make_late(app: Dash, lab: Lab, tab: Tab) -> None:
     """Fill a tab when it is first opened. What is in it stays, whatever is opened then."""
 
     @app.callback(
-        Output(ids.late(tab.TITLE), "children"),
-        Output(ids.late(tab.TITLE), "className"),
-        Input(ids.TABS, "active_tab"),
-        State(ids.late(tab.TITLE), "className"),
+        output={
+            "made": Output(ids.late(tab.TITLE), "children"),
+            "kind": Output(ids.late(tab.TITLE), "className"),
+        },
+        inputs={"opened": Input(ids.TABS, "active_tab")},
+        state={"empty": State(ids.late(tab.TITLE), "className")},
     )
-    def make(opened: Any, empty: Any) -> tuple[Any, str]:
+    def make(opened: str | None, empty: str | None) -> dict[str, Component | str]:
         if opened != tab.TITLE or not empty:
             raise PreventUpdate
-        return tab.layout(lab), ""
+        return {"made": tab.layout(lab), "kind": ""}
 
 
 def report(error: Exception) -> None:

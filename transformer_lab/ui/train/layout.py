@@ -1,9 +1,8 @@
 """How the Train tab is laid out: settings and buttons, charts, sample and status."""
 
-from typing import Any
-
 import dash_bootstrap_components as dbc
 from dash import dcc, html
+from dash.development.base_component import Component
 
 from transformer_lab.lab.device import has_gpu
 from transformer_lab.lab.lab import Lab
@@ -45,7 +44,9 @@ def layout(lab: Lab) -> html.Div:
     )
 
 
-def _settings(lab: Lab, recipes: dict[str, Recipe], recipe: Recipe, setup: Setup) -> list[Any]:
+def _settings(
+    lab: Lab, recipes: dict[str, Recipe], recipe: Recipe, setup: Setup
+) -> list[Component]:
     values = setup.values()
     controls = {
         item.key: form.control(
@@ -128,7 +129,7 @@ def _corpora(lab: Lab, setup: Setup) -> dict[str, str]:
     return found | ({} if setup.data.corpus in found else {setup.data.corpus: setup.data.corpus})
 
 
-def _recipe(recipes: dict[str, Recipe], recipe: Recipe) -> list[Any]:
+def _recipe(recipes: dict[str, Recipe], recipe: Recipe) -> list[Component]:
     options = [
         {"value": slug, "label": f"{item.group} · {item.title}" if item.group else item.title}
         for slug, item in recipes.items()
@@ -247,7 +248,7 @@ def _actions() -> html.Div:
     )
 
 
-def _charts(lab: Lab) -> list[Any]:
+def _charts(lab: Lab) -> list[Component]:
     return [
         html.Div(
             [
@@ -310,7 +311,7 @@ def _charts(lab: Lab) -> list[Any]:
     ]
 
 
-def _aside() -> list[Any]:
+def _aside() -> list[Component]:
     return [
         html.Div(
             [

@@ -3,22 +3,23 @@
 The page holds a cursor: which curve it shows, up to which step, and a digest of every other part.
 """
 
-from typing import Any
+from typing import Any, TypeAlias, TypedDict
 
+import plotly.graph_objects as go
 from dash import html, no_update
+from dash.development.base_component import Component
 
 from transformer_lab.lab.device import memory_free, memory_used
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.training.estimate import Estimate, flops_per_step
 from transformer_lab.lab.training.states import BUSY, STEPPING
 from transformer_lab.lab.training.threads import planned as planned_threads
 from transformer_lab.lab.training.views import View
-from transformer_lab.recipes import Setup, load_recipes, setup_from
-from transformer_lab.runs.run import RESUMABLE, step_of
+from transformer_lab.recipes import Setup
+from transformer_lab.runs.run import RESUMABLE, RunNotFoundError, step_of
 from transformer_lab.runs.summaries import RunSummary
-from transformer_lab.settings import ConfigError
 from transformer_lab.ui import polling, words
 from transformer_lab.ui.charts import training as charts
+from transformer_lab.ui.train.plan import FormPlan, planned
 
 REDRAW_AFTER = 1000  # points on the page; then it gets a thinned whole figure
 FAST, SLOW = 200, 1000  # milliseconds between polls, while something runs and while nothing does
@@ -38,26 +39,43 @@ BUTTON_HELP = {
     "start_over": "End this run and train a new model with these settings",
 }
 LATEST = "latest"
-QUICK_START = "quick_start"  # the recipe that is offered where another takes long
-TOO_MANY = 20  # parameters for each token of the text, from which a model learns it by heart
 MOST_RUNS = 50  # in the list to choose from
+
+Drawn: TypeAlias = go.Figure | list[Any]  # a figure, or what new points add to it, or no_update
+
+
+class Cursor(TypedDict, total=False):
+    """What the page has: a curve's name, its last step and points, and digests of the rest."""
+
+    curve: str
+    n: int
+    shown: int
+    seen: dict[str, int]
+
+
+def shown(lab: Lab, run_id: str | None) -> View:
+    """The run that was chosen, or the newest where that one is gone."""
+    try:
+        return lab.runs.view(None if run_id in (LATEST, None) else str(run_id))
+    except RunNotFoundError:
+        return lab.runs.view()
 
 
 def curves(
-    lab: Lab, view: View, plan: dict[str, Any] | None, cursor: dict[str, Any]
-) -> tuple[list[Any], dict[str, Any]]:
+    lab: Lab, view: View, plan: FormPlan | None, cursor: Cursor
+) -> tuple[list[Drawn], Cursor]:
     """Figure and extendData of loss, perplexity and rate, and the new place in the curve."""
     drawn = "" if view.state in BEFORE_CURVES and not view.step else view.run_id
     key = f"{drawn} {view.attempt}" if drawn else f"plan-{polling.digest(plan)}"
     if view.peaks:  # each change of the learning rate is drawn at once, and the zoom stays
         key += f" {len(view.peaks)} {view.peaks[-1]}"
     if not drawn and plan is None and "curve" in cursor:  # a value is wrong: keep what is drawn
-        return [no_update] * 6, {name: cursor[name] for name in ("curve", "n", "shown")}
+        return [no_update] * 6, _same(cursor)
     if cursor.get("curve") != key:
         return _whole(lab, view, plan, drawn, key)
     points, n = lab.runs.since(drawn, cursor["n"]) if drawn else ([], 0)
     if not points:
-        return [no_update] * 6, {name: cursor[name] for name in ("curve", "n", "shown")}
+        return [no_update] * 6, _same(cursor)
     if not cursor["shown"] or cursor["shown"] + len(points) > REDRAW_AFTER:
         return _whole(lab, view, plan, drawn, key)
     curve = charts.curve_of(points)
@@ -72,14 +90,18 @@ def curves(
     return added, {"curve": key, "n": n, "shown": cursor["shown"] + len(points)}
 
 
+def _same(cursor: Cursor) -> Cursor:
+    return {"curve": cursor["curve"], "n": cursor["n"], "shown": cursor["shown"]}
+
+
 def _whole(
-    lab: Lab, view: View, plan: dict[str, Any] | None, drawn: str, key: str
-) -> tuple[list[Any], dict[str, Any]]:
+    lab: Lab, view: View, plan: FormPlan | None, drawn: str, key: str
+) -> tuple[list[Drawn], Cursor]:
     most = charts.MOST_POINTS
     points, evaluated, n = lab.runs.envelope(drawn, most) if drawn else ([], [], 0)
     curve = charts.curve_of(points, most, evaluated)
     setup = view.setup if drawn else planned(plan)
-    vocabulary_size = view.vocabulary_size if drawn else (plan or {}).get("vocabulary_size", 0)
+    vocabulary_size = view.vocabulary_size if drawn else (plan["vocabulary_size"] if plan else 0)
     train = (setup or Setup()).train
     seam = view.seams[-1].step if view.seams else 0
     characters = setup is None or setup.data.tokenizer == "characters"
@@ -96,12 +118,7 @@ def _whole(
     return outputs, {"curve": key, "n": n, "shown": len(curve.steps)}
 
 
-def planned(plan: dict[str, Any] | None) -> Setup | None:
-    """The setup the form holds, when it is a valid one."""
-    return setup_from(plan["setup"]) if plan else None
-
-
-def state_line(view: View) -> list[Any]:
+def state_line(view: View) -> list[Component | None]:
     """The run's name and state, how far it is, and why it ended or what to know about it."""
     share = view.step / view.steps if view.steps else 0.0
     facts = []
@@ -143,16 +160,16 @@ def state_line(view: View) -> list[Any]:
     ]
 
 
-def panel(view: View, plan: dict[str, Any] | None) -> list[Any]:
+def panel(view: View, plan: FormPlan | None) -> list[Component]:
     """Device, model, text and milestones of what is shown, or of what the form would make."""
     shows_run = view.setup is not None and view.parameters > 0
     setup = view.setup if shows_run else planned(plan)
-    corpus = view.corpus if shows_run else (plan or {}).get("corpus", "")
+    corpus = view.corpus if shows_run else (plan["corpus"] if plan else "")
     if setup is None:
         return [_row("Model", "Correct the marked settings first.")]
-    parameters = view.parameters if shows_run else sum((plan or {})["breakdown"].values())
+    parameters = view.parameters if shows_run else sum(plan["breakdown"].values() if plan else ())
     threads = view.threads if shows_run else ""
-    device = view.device or (plan or {}).get("device", "")
+    device = view.device or (plan["device"] if plan else "")
     rows = [
         _row("Model", f"{parameters:,} parameters"),
         _row("Text", corpus),
@@ -160,7 +177,7 @@ def panel(view: View, plan: dict[str, Any] | None) -> list[Any]:
             "Device",
             f"{device}, {threads or planned_threads(setup.train, device)}",
         ),
-        _row("GPU", view.device_reason or (plan or {}).get("device_reason", "")),
+        _row("GPU", view.device_reason or (plan["device_reason"] if plan else "")),
     ]
     if view.bits_per_byte is not None:
         nats, bits = f"{view.validation_loss:.3f}", f"{view.bits_per_byte:.3f}"
@@ -170,56 +187,11 @@ def panel(view: View, plan: dict[str, Any] | None) -> list[Any]:
     return rows
 
 
-def preflight(lab: Lab, view: View, plan: dict[str, Any] | None) -> tuple[list[Any], bool]:
-    """What pressing Start will cost, and whether to offer a recipe that takes less."""
-    setup = planned(plan)
-    if setup is None or view.state in BUSY:
-        return [], False
-    try:
-        cost = lab.costs.estimate(setup, (plan or {})["vocabulary_size"])
-    except ConfigError:
-        return [], False  # said at its control
-    facts = [f"{words.flops(cost.flops)} a step"]
-    if cost.memory is not None and cost.free is not None:
-        facts.append(f"{words.size(cost.memory)} of {words.size(round(cost.free, -9))} memory")
-    on_cpu = cost.memory is not None
-    time = "time is being measured" if on_cpu else "time not known before the first steps"
-    if cost.seconds is not None and cost.step_seconds is not None:
-        about = "" if cost.measured else "roughly "
-        time = f"{about}{words.duration(cost.seconds)}, {words.duration(cost.step_seconds)} a step"
-    lines = [
-        html.Div([html.Span("Before you start: ", className="quiet"), html.Strong(time)]),
-        html.Div(" · ".join(facts), className="quiet"),
-    ]
-    tokens = (plan or {})["tokens"]
-    if cost.parameters > TOO_MANY * tokens:
-        lines.append(
-            html.Div(
-                f"About {words.compact(tokens)} tokens are few for "
-                f"{words.compact(cost.parameters)} parameters: it will overfit.",
-                className="warn",
-            )
-        )
-    if cost.long:
-        lines.append(html.Div("That is long for this computer.", className="warn"))
-    return lines, cost.long and _takes_less(setup, cost, (plan or {})["vocabulary_size"])
-
-
-def _takes_less(setup: Setup, cost: Estimate, vocabulary_size: int) -> bool:
-    """Whether Quick start, on the same kind of text, would be done much sooner.
-
-    By its arithmetic: times are measured one after the other, and the computer may be busy in one.
-    """
-    quick = load_recipes()[QUICK_START].setup
-    whole = flops_per_step(quick, vocabulary_size) * quick.train.steps
-    return whole < cost.flops * setup.train.steps / 2
-
-
-def _row(name: str, value: Any) -> html.Div:
+def _row(name: str, value: Component | str | list[Component]) -> html.Div:
     return html.Div([html.Dt(name), html.Dd(value)], className="row-pair")
 
 
-def _milestones(loss: float | None) -> list[Any]:
+def _milestones(loss: float | None) -> list[Component]:
     reached = [(limit, loss is not None and loss < limit) for limit in charts.MILESTONES]
     return [
         html.Span(
@@ -286,7 +258,7 @@ def _full(lab: Lab) -> str:
     return f"{name} is {state}: {way}, or add to the queue."
 
 
-def offer(lab: Lab, dismissed: Any) -> str:
+def offer(lab: Lab, dismissed: str | None) -> str:
     """What to say of runs that were cut off; empty when there is nothing to offer."""
     cut_off = lab.trainings.interrupted()
     if not cut_off or not lab.trainings.has_room() or cut_off[0].id == dismissed:

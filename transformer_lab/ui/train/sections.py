@@ -4,7 +4,6 @@ A setting that stands nowhere here gets into the section of its group, and alway
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from transformer_lab.settings import Setting
 
@@ -88,7 +87,7 @@ def needs(key: str, settings: Mapping[str, Setting]) -> str:
     return f"Only with {'; or '.join(parts)}." if parts else ""
 
 
-def applies(key: str, values: Mapping[str, Any]) -> bool:
+def applies(key: str, values: Mapping[str, object]) -> bool:
     """Whether a setting has an effect beside these values."""
     rules = NEEDS.get(key, {})
     return not rules or any(values.get(other) in allowed for other, allowed in rules.items())

@@ -42,16 +42,22 @@ def register(app: Dash, lab: Lab, tab: str) -> None:
     """Look again now and then while `tab` is open."""
 
     @app.callback(
-        Output(ids.SETTLING_CARD, "hidden"),
-        Output(ids.SETTLING_CHART, "children"),
-        Output(ids.SETTLING_STEP, "children"),
-        Output(ids.SETTLING_SEEN, "data"),
-        Input(ids.SETTLING_TICK, "n_intervals"),
-        Input(ids.RUN, "value"),
-        Input(ids.TABS, "active_tab"),
-        State(ids.SETTLING_SEEN, "data"),
+        output={
+            "hidden": Output(ids.SETTLING_CARD, "hidden"),
+            "chart": Output(ids.SETTLING_CHART, "children"),
+            "step": Output(ids.SETTLING_STEP, "children"),
+            "seen": Output(ids.SETTLING_SEEN, "data"),
+        },
+        inputs={
+            "tick": Input(ids.SETTLING_TICK, "n_intervals"),
+            "run_id": Input(ids.RUN, "value"),
+            "shown": Input(ids.TABS, "active_tab"),
+        },
+        state={"seen": State(ids.SETTLING_SEEN, "data")},
     )
-    def look(tick: Any, run_id: Any, shown: Any, seen: Any) -> tuple[Any, Any, Any, Any]:
+    def look(
+        tick: int | None, run_id: str | None, shown: str | None, seen: list[object] | None
+    ) -> dict[str, Any]:
         """The newest energies of the model that is shown; no card where nothing settles."""
         if shown != tab:
             raise PreventUpdate
@@ -60,13 +66,14 @@ def register(app: Dash, lab: Lab, tab: str) -> None:
         if stamp == seen:
             raise PreventUpdate
         if settled is None:
-            return True, no_update, no_update, None
+            return {"hidden": True, "chart": no_update, "step": no_update, "seen": None}
         traces = [(called(name), energies) for name, energies in settled.traces]
         graph = dcc.Graph(figure=settling_figure(traces), config=GRAPH)
-        return False, graph, f"after step {settled.step:,}", stamp
+        step = f"after step {settled.step:,}"
+        return {"hidden": False, "chart": graph, "step": step, "seen": stamp}
 
 
-def _settled(lab: Lab, run_id: Any) -> Settled | None:
+def _settled(lab: Lab, run_id: str | None) -> Settled | None:
     newest = run_id in (live.LATEST, None)
     try:
         return lab.settlings.look((lab.runs.shown() if newest else str(run_id)) or UNTRAINED)
