@@ -1,7 +1,7 @@
 """The Train tab: its form, its buttons, and what a poll brings.
 
-Its layout is in `layout.py`, the form in `settings_form.py`, the buttons in `commands.py`; `live.py`
-has what a poll shows.
+Its layout is in `layout.py`, the form in `settings_form.py`, the buttons in `commands.py`, and what
+a poll shows in `live.py`.
 """
 
 from typing import Any
