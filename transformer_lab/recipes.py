@@ -7,6 +7,7 @@ what a recipe does not mention has its default. [about] has title, summary, orde
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -114,12 +115,32 @@ class Recipe:
 
 def load_recipe(path: Path) -> Recipe:
     """Read one recipe file. Raises ConfigError that names the file, the key and the value."""
+    return _recipe(path, *file_stamp(path, "recipe"))
+
+
+def file_stamp(path: Path, kind: str) -> tuple[int, int]:
+    """What changes when a file is written: its time and its size. Raises ConfigError."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        found = path.stat()
     except FileNotFoundError:
-        raise ConfigError("recipe", f"There is no recipe file {path}.") from None
+        raise ConfigError(kind, f"There is no {kind} file {path}.") from None
+    except OSError as error:
+        raise ConfigError(kind, f"{path} is not a readable TOML file: {error}.") from error
+    return found.st_mtime_ns, found.st_size
+
+
+def read_toml(path: Path, kind: str) -> dict[str, Any]:
+    """What a file says. Raises ConfigError."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError("recipe", f"{path} is not a readable TOML file: {error}.") from error
+        raise ConfigError(kind, f"{path} is not a readable TOML file: {error}.") from error
+
+
+@lru_cache(maxsize=64)
+def _recipe(path: Path, changed: int, size: int) -> Recipe:
+    """The recipe of a file; it is read again once the file has changed."""
+    content = read_toml(path, "recipe")
     about = content.pop("about", {})
     try:
         if not isinstance(about, dict):

@@ -4,6 +4,8 @@ import copy
 import json
 import tomllib
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +21,7 @@ from transformer_lab.experiments.comparison_result import (
     tables,
     verdict,
 )
-from transformer_lab.experiments.questions import find_question, load_questions
+from transformer_lab.experiments.questions import find_question, load_questions, ready
 from transformer_lab.experiments.transformers import Seen
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.settings import ConfigError
@@ -50,6 +52,20 @@ def lab(tmp_path):
     lab = Lab(tmp_path / "home")
     yield lab
     lab.close()
+
+
+def test_no_file_is_read_twice_to_list_the_questions(monkeypatch):
+    read: list[Path] = []
+    read_text = Path.read_text
+
+    def counted(path: Path, **how: Any) -> str:
+        read.append(path)
+        return read_text(path, **how)
+
+    monkeypatch.setattr(Path, "read_text", counted)
+    load_questions()
+    assert len(read) == len(set(read))
+    assert {path.stem for path in read} >= set(ready())
 
 
 def test_every_ready_question_is_whole_in_both_presets():

@@ -1,5 +1,7 @@
 """Recipes are complete, true to the tutorial, and fail in sentences."""
 
+import os
+
 import pytest
 
 from transformer_lab.recipes import (
@@ -133,6 +135,14 @@ def test_a_recipe_is_found_by_name_or_by_path(tmp_path):
     for missing in ("quick", str(tmp_path / "no.toml")):
         with pytest.raises(ConfigError, match="There is no recipe"):
             find_recipe(missing)
+
+
+def test_a_recipe_file_that_is_written_again_is_read_again(tmp_path):
+    path = tmp_path / "mine.toml"
+    for title in ("one", "two", "three, which is longer"):
+        path.write_text(f"[about]\ntitle = '{title}'")
+        os.utime(path, ns=(0, len(title) * 10**9 + ord(title[0])))
+        assert load_recipe(path).title == title
 
 
 def test_what_was_changed_is_known():

@@ -1,25 +1,18 @@
 """Ready questions: TOML files in recipes/questions/. To add one, drop a file there."""
 
-import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from transformer_lab.experiments.comparison import Comparison, comparison_from
 from transformer_lab.packaged import packaged
+from transformer_lab.recipes import file_stamp, read_toml
 from transformer_lab.settings import ConfigError
 
 
 def load_question(path: Path, *, quick: bool = False) -> Comparison:
     """Read one question. Raises ConfigError that names the file, the key and the value."""
+    file_stamp(path, "question")
     try:
-        content: Mapping[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError("question", f"There is no question file {path}.") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError("question", f"{path} is not a readable TOML file: {error}.") from error
-    try:
-        return comparison_from(content, path.stem, quick=quick)
+        return comparison_from(read_toml(path, "question"), path.stem, quick=quick)
     except ConfigError as error:
         raise ConfigError(error.field, f"{path.name}: {error}") from error
 
