@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from transformer_lab.ui.charts import scales
 from transformer_lab.ui.charts.training import figure_with_title, plain
 
-Numbers = Any  # an array of numpy's
+Numbers = NDArray[Any]
 MOST_NAMED = 32  # tokens that have room for their names along an axis
 PLAIN = {"showgrid": False, "zeroline": False, "fixedrange": True}
 
@@ -86,7 +87,7 @@ def tile_pitch(side: int) -> int:
     return side + max(1, side // 12)
 
 
-def tile_frame(row: int, head: int, side: int, *, dark: bool) -> dict[str, Any]:
+def tile_frame(row: int, head: int, side: int, *, dark: bool) -> dict[str, object]:
     """The frame around the head that is enlarged."""
     pitch = tile_pitch(side)
     return {
@@ -122,11 +123,11 @@ def head_figure(
             "x": 1.01,
         },
     )
-    figure.update_xaxes(**PLAIN, **token_axis(pieces), title="is looked at", constrain="domain")
+    figure.update_xaxes(**PLAIN, **token_axis(pieces), title="key: attended to", constrain="domain")
     figure.update_yaxes(
         **PLAIN,
         **token_axis(pieces),
-        title="looks",
+        title="query",
         autorange="reversed",
         scaleanchor="x",
         constrain="domain",
@@ -137,7 +138,7 @@ def head_figure(
     return figure
 
 
-def token_axis(pieces: Sequence[str]) -> dict[str, Any]:
+def token_axis(pieces: Sequence[str]) -> dict[str, object]:
     """An axis of tokens: their names where there is room, else their numbers."""
     if len(pieces) > MOST_NAMED:
         return {"nticks": 10}

@@ -10,11 +10,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from transformer_lab.ui.charts import scales
-from transformer_lab.ui.charts.attention import PLAIN
+from transformer_lab.ui.charts.attention import PLAIN, Numbers
 from transformer_lab.ui.charts.comparison import PALETTE
 from transformer_lab.ui.charts.training import QUIET, figure_with_title, plain
 
-Numbers = Any  # an array of numpy's
 INK = {False: "#4a535e", True: "#b4bcc6"}
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross")
 PACE = 1e-3  # of its own length: a common rule of thumb for what a weight moves in a step

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 from itertools import chain, takewhile
-from typing import Any
+from typing import Protocol
 
 import plotly.graph_objects as go
 
@@ -12,7 +12,25 @@ BELOW = 34
 LABEL_WIDTH = 26  # characters
 
 
-def put_pictures(made: go.Figure, plot: Any) -> None:
+class Picture(Protocol):
+    """A picture with its name; pixels are rows of brightness from 0 to 1."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def pixels(self) -> Sequence[Sequence[float]]: ...  # noqa: D102
+
+
+class Plot(Protocol):
+    """Pictures, so many in a row; 0 puts all of them into one row."""
+
+    @property
+    def pictures(self) -> Sequence[Picture]: ...  # noqa: D102
+    @property
+    def columns(self) -> int: ...  # noqa: D102
+
+
+def put_pictures(made: go.Figure, plot: Plot) -> None:
     """All pictures as one, in rows of `columns`, with a gap of a pixel between them."""
     rows = _rows(plot)
     tall = max(len(one.pixels) for one in plot.pictures)
@@ -50,17 +68,17 @@ def put_pictures(made: go.Figure, plot: Any) -> None:
     made.update_layout(margin_b=BELOW, hovermode="closest")
 
 
-def _rows(plot: Any) -> list[list[Any]]:
+def _rows(plot: Plot) -> list[Sequence[Picture]]:
     columns = plot.columns or len(plot.pictures)
     return [plot.pictures[k : k + columns] for k in range(0, len(plot.pictures), columns)]
 
 
-def drawn_height(plot: Any) -> int:
+def drawn_height(plot: Plot) -> int:
     """How many pixels the pictures take, and the numbers of the columns below them."""
     return PICTURE * max(1, len(_rows(plot))) + BELOW
 
 
-def _strip(row: Sequence[Any], tall: int, wide: int, columns: int) -> list[list[float | None]]:
+def _strip(row: Sequence[Picture], tall: int, wide: int, columns: int) -> list[list[float | None]]:
     """One row of pictures side by side, and an empty line below."""
     lines: list[list[float | None]] = []
     for y in range(tall):
@@ -74,7 +92,7 @@ def _strip(row: Sequence[Any], tall: int, wide: int, columns: int) -> list[list[
     return [*[(line + [None] * whole)[:whole] for line in lines], [None] * whole]
 
 
-def _names(rows: Sequence[Sequence[Any]]) -> tuple[list[str], list[str]]:
+def _names(rows: Sequence[Sequence[Picture]]) -> tuple[list[str], list[str]]:
     """What to write beside each row, and above the columns where names differ within a row.
 
     Pictures named digit 1, digit 2, ... give the row the name digit and the columns 1, 2, ...

@@ -4,16 +4,14 @@ Shapes: L layers, T tokens, P parts.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
 from transformer_lab.ui.charts import scales
-from transformer_lab.ui.charts.attention import PLAIN, short, token_axis
+from transformer_lab.ui.charts.attention import PLAIN, Numbers, short, token_axis
 from transformer_lab.ui.charts.training import QUIET, figure_with_title, plain
 
-Numbers = Any  # an array of numpy's
 MOST_PARTS = 40  # bars of one logit
 CELL_LETTERS = 5  # of a token, in a cell of the lens
 
@@ -118,7 +116,9 @@ def norms_figure(
     return figure
 
 
-def attribution_figure(names: Sequence[str], values: Numbers, title: str, *, dark: bool) -> Any:
+def attribution_figure(
+    names: Sequence[str], values: Numbers, title: str, *, dark: bool
+) -> go.Figure:
     """What each part gave to a logit, the largest first, whatever its sign.
 
     Where there are more than fit, the smallest share one bar: the bars always add up to the logit.
@@ -165,7 +165,9 @@ def _largest(names: Sequence[str], values: Numbers) -> tuple[list[str], Numbers]
     return named, np.append(values[kept], values[others].sum())
 
 
-def next_token_figure(names: Sequence[str], before: Numbers, after: Numbers, *, dark: bool) -> Any:
+def next_token_figure(
+    names: Sequence[str], before: Numbers, after: Numbers, *, dark: bool
+) -> go.Figure:
     """The likeliest next tokens before and after a change."""
     figure = figure_with_title("Next-token probabilities", "next")
     for name, values, color, pattern in (

@@ -1,7 +1,5 @@
 """How the Generate tab is laid out: controls, the text or two of them, and the token picked."""
 
-from typing import Any
-
 import dash_bootstrap_components as dbc
 from dash import dcc, html
 
@@ -107,8 +105,8 @@ def _legend() -> html.Div:
     return html.Div([head, *samples], className="surprise-legend")
 
 
-def _texts() -> list[Any]:
-    def box(caption: str, output: str, **more: Any) -> html.Div:
+def _texts() -> list[html.Div]:
+    def box(caption: str, output: str, **more: str | bool) -> html.Div:
         return html.Div(
             [
                 html.Div(id=caption, className="quiet", role="status"),
@@ -123,7 +121,7 @@ def _texts() -> list[Any]:
     return [first, box(ids.CAPTION_2, ids.OUTPUT_2, id=ids.OUTPUT_2_BOX, hidden=True)]
 
 
-def _token() -> list[Any]:
+def _token() -> list[html.Div]:
     return [
         html.Div(
             [

@@ -1,10 +1,10 @@
-"""Text with what the model thought of it: each token marked by how likely it was."""
+"""Generated text, each token marked by its probability, and one token taken apart."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from dash import html
+from dash.development.base_component import Component
 
 from transformer_lab.generation import SampleConfig
 from transformer_lab.inspection.distribution import Alternative, distribution
@@ -38,9 +38,9 @@ def level_of(probability: float) -> int:
     return max(k for k, level in enumerate(LEVELS) if probability < level.below)
 
 
-def marked(writing: Writing, tokens: Sequence[Written], first: int) -> list[Any]:
+def marked(writing: Writing, tokens: Sequence[Written], first: int) -> list[Component | str]:
     """Tokens as parts of the page; `first` is the place of the first of them."""
-    spans: list[Any] = []
+    spans: list[Component | str] = []
     for place, one in enumerate(tokens, start=first):
         if place >= MOST_MARKED:
             return [*spans, "".join(later.text for later in tokens[place - first :])]
@@ -71,7 +71,7 @@ def token_head(writing: Writing, place: int, one: Written) -> str:
     return f"token {place + 1:,}, after step {writing.snapshot.step:,}"
 
 
-def token_body(writing: Writing, one: Written, config: SampleConfig) -> list[Any]:
+def token_body(writing: Writing, one: Written, config: SampleConfig) -> list[Component]:
     """What was likely in that place, before and after temperature and cuts, to branch from."""
     tokenizer = writing.snapshot.tokenizer
     facts = [

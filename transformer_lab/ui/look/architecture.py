@@ -1,8 +1,8 @@
 """Architecture: this very model as a column of blocks, each with its code and its numbers."""
 
 from collections.abc import Sequence
-from typing import Any
 
+import plotly.graph_objects as go
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.exceptions import PreventUpdate
 
@@ -27,6 +27,7 @@ from transformer_lab.ui.look.parts import (
     tried,
     trouble,
 )
+from transformer_lab.ui.look.state import Column, Index, Opened
 
 NAME = "Architecture"
 ANY_BLOCK = {"type": "block-button", "index": ALL}
@@ -110,32 +111,39 @@ def register(app: Dash, lab: Lab) -> None:
 
 def _register_blocks(app: Dash, lab: Lab) -> None:
     @app.callback(
-        Output(ids.BLOCKS, "children"),
-        Output(ids.BLOCKS_KNOWN, "data"),
-        Output(ids.ARCHITECTURE_PROBLEM, "children"),
-        Input(ids.LOOK_OPEN, "data"),
-        Input(ids.LOOK_TABS, "active_tab"),
-        State(ids.BLOCKS_KNOWN, "data"),
-        State(ids.BLOCK, "data"),
+        output={
+            "blocks": Output(ids.BLOCKS, "children"),
+            "known": Output(ids.BLOCKS_KNOWN, "data"),
+            "problem": Output(ids.ARCHITECTURE_PROBLEM, "children"),
+        },
+        inputs={
+            "data": Input(ids.LOOK_OPEN, "data"),
+            "sub_tab": Input(ids.LOOK_TABS, "active_tab"),
+        },
+        state={"known": State(ids.BLOCKS_KNOWN, "data"), "at": State(ids.BLOCK, "data")},
         prevent_initial_call=True,
     )
-    def drawn(data: Any, sub_tab: Any, known: Any, at: Any) -> tuple[Any, Any, Any]:
+    def drawn(
+        data: Opened | None, sub_tab: str | None, known: Column | None, at: Index | None
+    ) -> dict[str, object]:
         """The parts of this model."""
         what = opened(data, sub_tab, NAME)
         parts, problem = tried(lambda: lab.inspector.architecture(what))
         if parts is None:
-            return no_update, no_update, problem
-        fresh = {"run": what.run, "count": len(parts)}
+            return {"blocks": no_update, "known": no_update, "problem": problem}
+        fresh: Column = {"run": what.run, "count": len(parts)}
         if fresh == known:
             raise PreventUpdate
-        return blocks.column(parts, _index(at, parts)), fresh, ""
+        return {
+            "blocks": blocks.column(parts, _index(at, parts)), "known": fresh, "problem": "",
+        }  # fmt: skip
 
     @app.callback(
         Output(ids.BLOCK, "data"),
         Input(ANY_BLOCK, "n_clicks"),
         prevent_initial_call=True,
     )
-    def picked(clicks: Any) -> dict[str, int]:
+    def picked(clicks: list[int | None]) -> Index:
         """A part was chosen."""
         if not isinstance(ctx.triggered_id, dict) or not ctx.triggered[0]["value"]:
             raise PreventUpdate
@@ -144,55 +152,66 @@ def _register_blocks(app: Dash, lab: Lab) -> None:
 
 def _register_open(app: Dash, lab: Lab) -> None:
     @app.callback(
-        Output(ids.BLOCK_HEAD, "children"),
-        Output(ids.BLOCK_CODE, "children"),
-        Output(ids.BLOCK_TENSORS, "children"),
-        Output(ids.BLOCK_TENSOR, "options"),
-        Output(ids.BLOCK_TENSOR, "value"),
-        Output(ids.BLOCK_CHART, "figure"),
-        Output("block-picture", "hidden"),
-        Output(ids.SLOW_WORDS, "children"),
-        Output(ANY_BLOCK, "aria-current"),
-        Input(ids.BLOCK, "data"),
-        Input(ids.BLOCKS_KNOWN, "data"),
-        Input(ids.LOOK_OPEN, "data"),
-        Input(ids.BLOCK_TENSOR, "value"),
-        Input(ids.LOOK_TABS, "active_tab"),
-        Input(ids.LOOK_THEME, "data"),
+        output={
+            "head": Output(ids.BLOCK_HEAD, "children"),
+            "code": Output(ids.BLOCK_CODE, "children"),
+            "tensors": Output(ids.BLOCK_TENSORS, "children"),
+            "options": Output(ids.BLOCK_TENSOR, "options"),
+            "tensor": Output(ids.BLOCK_TENSOR, "value"),
+            "figure": Output(ids.BLOCK_CHART, "figure"),
+            "picture_hidden": Output("block-picture", "hidden"),
+            "words": Output(ids.SLOW_WORDS, "children"),
+            "current": Output(ANY_BLOCK, "aria-current"),
+        },
+        inputs={
+            "at": Input(ids.BLOCK, "data"),
+            "known": Input(ids.BLOCKS_KNOWN, "data"),
+            "data": Input(ids.LOOK_OPEN, "data"),
+            "tensor": Input(ids.BLOCK_TENSOR, "value"),
+            "sub_tab": Input(ids.LOOK_TABS, "active_tab"),
+            "theme": Input(ids.LOOK_THEME, "data"),
+        },
         prevent_initial_call=True,
     )
     def shown(
-        at: Any, known: Any, data: Any, tensor: Any, sub_tab: Any, theme: Any
-    ) -> tuple[Any, ...]:
+        at: Index | None,
+        known: Column | None,
+        data: Opened | None,
+        tensor: str | None,
+        sub_tab: str | None,
+        theme: str | None,
+    ) -> dict[str, object]:
         """The part that is open: what it is, what comes out of it, and the lines that run."""
         what = opened(data, sub_tab, NAME)
-        buttons = [number(item["id"]["index"], -1) for item in ctx.outputs_list[-1]]
         parts, _ = tried(lambda: lab.inspector.architecture(what))
         if parts is None:
             raise PreventUpdate
         place = _index(at, parts)
         part = parts[place]
-        current = ["true" if button == place else "false" for button in buttons]
         tensors, problem = tried(lambda: lab.inspector.tensors(what, part.taps))
         tensors = tensors or []
         chosen = next((one for one in tensors if one.path == tensor), None)
         chosen = chosen or (tensors[-1] if tensors else None)
-        return (
-            blocks.headline(part, blocks.total(parts, place)),
-            [_code(source) for source in part.sources],
-            _table(tensors) if tensors else html.Div(problem or NOTHING, className="quiet"),
-            [{"value": one.path, "label": one.label} for one in tensors],
-            chosen.path if chosen else "",
-            _picture(lab, what, chosen, is_dark(theme)),
-            chosen is None,
-            f"{place + 1} of {len(parts)}: {part.name}",
-            current,
-        )
+        return {
+            "head": blocks.headline(part, blocks.total(parts, place)),
+            "code": [_code(source) for source in part.sources],
+            "tensors": _table(tensors)
+            if tensors
+            else html.Div(problem or NOTHING, className="quiet"),
+            "options": [{"value": one.path, "label": one.label} for one in tensors],
+            "tensor": chosen.path if chosen else "",
+            "figure": _picture(lab, what, chosen, is_dark(theme)),
+            "picture_hidden": chosen is None,
+            "words": f"{place + 1} of {len(parts)}: {part.name}",
+            "current": [
+                "true" if number(item["id"]["index"], -1) == place else "false"
+                for item in ctx.outputs_grouping["current"]
+            ],
+        }
 
 
-def _index(at: Any, parts: Sequence[Part]) -> int:
-    place = number(at.get("index") if isinstance(at, dict) else 0)
-    return max(0, min(place, len(parts) - 1))
+def _index(at: Index | None, parts: Sequence[Part]) -> int:
+    return min(at["index"] if at else 0, len(parts) - 1)
 
 
 def _table(tensors: Sequence[TensorLook]) -> html.Table:
@@ -207,7 +226,7 @@ def _table(tensors: Sequence[TensorLook]) -> html.Table:
     return table(["activation", "shape", "mean", "deviation", "least", "most"], rows, "tensors")
 
 
-def _picture(lab: Lab, what: Open, one: TensorLook | None, dark: bool) -> Any:
+def _picture(lab: Lab, what: Open, one: TensorLook | None, dark: bool) -> go.Figure:
     if one is None:
         return blank("What comes out")
     pieces = pieces_of(lab.inspector.pieces(what, what.tokens))

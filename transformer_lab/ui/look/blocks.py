@@ -1,15 +1,15 @@
 """The parts of a model as they are drawn: a column of buttons, and the facts of one of them."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from dash import html
+from dash.development.base_component import Component
 
 from transformer_lab.inspection.architecture import Part
 from transformer_lab.ui import ids
 
 
-def column(parts: Sequence[Part], chosen: int) -> list[Any]:
+def column(parts: Sequence[Part], chosen: int) -> list[html.Button]:
     """The parts as buttons, in the order in which a token meets them."""
     totals = [total(parts, place) for place in range(len(parts))]
     return [
@@ -57,7 +57,7 @@ def _named(axes: Sequence[str], sizes: Sequence[int]) -> list[str]:
     ]
 
 
-def headline(part: Part, parameters: int) -> list[Any]:
+def headline(part: Part, parameters: int) -> list[Component]:
     """What a part is: its purpose, its shapes, its parameters and those of the parts inside."""
     inside = parameters - part.parameters
     counted = f"{part.parameters:,} of its own" if part.parameters or not inside else ""

@@ -1,9 +1,10 @@
 """Cause: switch parts off, or give them what they did on another text, and see what changes."""
 
-from typing import Any
+from typing import TypedDict
 
 import dash_bootstrap_components as dbc
 from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
+from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
 
 from transformer_lab.inspection.ablation import Site
@@ -22,7 +23,6 @@ from transformer_lab.ui.look.parts import (
     is_dark,
     named,
     number,
-    numbers_in,
     opened,
     pieces_of,
     place_in,
@@ -31,6 +31,7 @@ from transformer_lab.ui.look.parts import (
     tried,
     trouble,
 )
+from transformer_lab.ui.look.state import Opened, Place
 from transformer_lab.ui.terms import term
 
 NAME = "Cause"
@@ -47,7 +48,17 @@ WAY_HELP = (
 SOURCE_HELP = "Its activations go into the chosen parts, place by place."
 WHERE = {"here": "at the chosen token only", "everywhere": "at every place both texts have"}
 WHERE_HELP = "Where activations of the other text are put in: click a token of the text to choose."
+
 MOST_WIDE = 40  # heads side by side, beyond which buttons are only numbers
+
+
+class Change(TypedDict):
+    """The controls that say what is done to the model."""
+
+    off: list[int] | None
+    kind: str | None
+    source: str | None
+    where: str | None
 
 
 def layout() -> html.Div:
@@ -114,6 +125,7 @@ def _effect() -> html.Section:
 def register(app: Dash, lab: Lab) -> None:
     """The callbacks of this part."""
     _register_parts(app, lab)
+    _register_pressed(app)
     _register_effect(app, lab)
     importance.register(app, lab)
     induction.register(app, lab)
@@ -121,53 +133,73 @@ def register(app: Dash, lab: Lab) -> None:
 
 def _register_parts(app: Dash, lab: Lab) -> None:
     @app.callback(
-        Output(ids.CAUSE_GRID, "children"),
-        Output(ids.CAUSE_PARTS, "data"),
-        Input(ids.LOOK_OPEN, "data"),
-        Input(ids.LOOK_TABS, "active_tab"),
-        State(ids.CAUSE_PARTS, "data"),
+        output={
+            "grid": Output(ids.CAUSE_GRID, "children"),
+            "labels": Output(ids.CAUSE_PARTS, "data"),
+        },
+        inputs={
+            "data": Input(ids.LOOK_OPEN, "data"),
+            "sub_tab": Input(ids.LOOK_TABS, "active_tab"),
+        },
+        state={"known": State(ids.CAUSE_PARTS, "data")},
         prevent_initial_call=True,
     )
-    def drawn(data: Any, sub_tab: Any, known: Any) -> tuple[Any, Any]:
+    def drawn(
+        data: Opened | None, sub_tab: str | None, known: list[str] | None
+    ) -> dict[str, object]:
         """The parts of this model."""
         what = opened(data, sub_tab, NAME)
         sites, _ = tried(lambda: lab.inspector.trials.parts(what))
         labels = [what.run, *(site.label for site in sites or [])]
         if sites is None or labels == known:
             raise PreventUpdate
-        return _grid(sites), labels
+        return {"grid": _grid(sites), "labels": labels}
 
+
+def _register_pressed(app: Dash) -> None:
     @app.callback(
-        Output(ids.CAUSE_OFF, "data"),
-        Output(ANY_SITE, "aria-pressed"),
-        Input(ANY_SITE, "n_clicks"),
-        Input(ids.CAUSE_CLEAR, "n_clicks"),
-        Input(ids.CAUSE_PARTS, "data"),
-        State(ids.CAUSE_OFF, "data"),
+        output={
+            "off": Output(ids.CAUSE_OFF, "data"),
+            "pressed": Output(ANY_SITE, "aria-pressed"),
+        },
+        inputs={
+            "clicks": Input(ANY_SITE, "n_clicks"),
+            "clear": Input(ids.CAUSE_CLEAR, "n_clicks"),
+            "parts": Input(ids.CAUSE_PARTS, "data"),
+        },
+        state={"off": State(ids.CAUSE_OFF, "data")},
         prevent_initial_call=True,
     )
-    def pressed(clicks: Any, clear: Any, parts: Any, off: Any) -> tuple[list[int], list[str]]:
-        """A part was pressed, or all were let go."""
-        shown = [number(item["id"]["index"], -1) for item in ctx.outputs_list[1]]
-        chosen = set(numbers_in(off))
+    def pressed(
+        clicks: list[int | None],
+        clear: int | None,
+        parts: list[str] | None,
+        off: list[int] | None,
+    ) -> dict[str, object]:
+        """A part was pressed, or all were released."""
+        shown = [number(item["id"]["index"], -1) for item in ctx.outputs_grouping["pressed"]]
+        chosen = set(off or [])
         if isinstance(ctx.triggered_id, dict):
             if not ctx.triggered[0]["value"]:
                 raise PreventUpdate
             chosen ^= {number(ctx.triggered_id["index"], -1)}
         else:
             chosen = set()
-        return sorted(chosen), ["true" if place in chosen else "false" for place in shown]
+        states = ["true" if place in chosen else "false" for place in shown]
+        return {"off": sorted(chosen), "pressed": states}
 
     @app.callback(
-        Output(ids.CAUSE_SOURCE_BOX, "hidden"),
-        Output(ids.CAUSE_GRID, "className"),
-        Input(ids.CAUSE_KIND, "value"),
+        output={
+            "source_hidden": Output(ids.CAUSE_SOURCE_BOX, "hidden"),
+            "grid_class": Output(ids.CAUSE_GRID, "className"),
+        },
+        inputs={"kind": Input(ids.CAUSE_KIND, "value")},
         prevent_initial_call=True,
     )
-    def way(kind: Any) -> tuple[bool, str]:
+    def way(kind: str | None) -> dict[str, object]:
         """A patch needs another text, and can also go into the stream."""
         patching = kind == "patch"
-        return not patching, "cause-grid patching" if patching else "cause-grid"
+        return {"source_hidden": not patching, "grid_class": "cause-grid" + " patching" * patching}
 
 
 def _grid(sites: list[Site]) -> html.Table:
@@ -210,37 +242,47 @@ def _site(place: int, site: Site, wide: int) -> html.Button:
 
 def _register_effect(app: Dash, lab: Lab) -> None:
     @app.callback(
-        Output(ids.CAUSE_EFFECT, "children"),
-        Output(ids.CAUSE_CHART, "figure"),
-        Output(ids.CAUSE_WRITING, "children"),
-        Output(ids.CAUSE_PROBLEM, "children"),
-        Input(ids.LOOK_OPEN, "data"),
-        Input(ids.CAUSE_OFF, "data"),
-        Input(ids.CAUSE_KIND, "value"),
-        Input(ids.CAUSE_SOURCE, "value"),
-        Input(ids.CAUSE_WHERE, "value"),
-        Input(ids.LOOK_PLACE, "data"),
-        Input(ids.LOOK_TABS, "active_tab"),
-        Input(ids.LOOK_THEME, "data"),
+        output={
+            "losses": Output(ids.CAUSE_EFFECT, "children"),
+            "figure": Output(ids.CAUSE_CHART, "figure"),
+            "writing": Output(ids.CAUSE_WRITING, "children"),
+            "problem": Output(ids.CAUSE_PROBLEM, "children"),
+        },
+        inputs={
+            "data": Input(ids.LOOK_OPEN, "data"),
+            "change": {
+                "off": Input(ids.CAUSE_OFF, "data"),
+                "kind": Input(ids.CAUSE_KIND, "value"),
+                "source": Input(ids.CAUSE_SOURCE, "value"),
+                "where": Input(ids.CAUSE_WHERE, "value"),
+            },
+            "place": Input(ids.LOOK_PLACE, "data"),
+            "sub_tab": Input(ids.LOOK_TABS, "active_tab"),
+            "theme": Input(ids.LOOK_THEME, "data"),
+        },
         prevent_initial_call=True,
     )
     def changed(
-        data: Any, off: Any, kind: Any, source: Any, where: Any, place: Any, sub_tab: Any,
-        theme: Any,
-    ) -> tuple[Any, ...]:  # fmt: skip
+        data: Opened | None,
+        change: Change,
+        place: Place | None,
+        sub_tab: str | None,
+        theme: str | None,
+    ) -> dict[str, object]:
         """The model before and after the change."""
         what = opened(data, sub_tab, NAME)
         at = place_in(place, what.tokens)
         trial = Trial(
-            kind=kind if kind in list(WAYS) else "zero",
-            parts=tuple(numbers_in(off)),
+            kind=change["kind"] if change["kind"] in WAYS else "zero",
+            parts=tuple(change["off"] or []),
             position=at,
-            source=str(source or ""),
-            everywhere=where == "everywhere",
+            source=str(change["source"] or ""),
+            everywhere=change["where"] == "everywhere",
         )
         found, problem = tried(lambda: lab.inspector.trials.effect(what, trial))
         if found is None:
-            return no_update, no_update, no_update, problem
+            kept = dict.fromkeys(("losses", "figure", "writing"), no_update)
+            return kept | {"problem": problem}
         names = pieces_of(lab.inspector.pieces(what, found.tokens))
         figure = next_token_figure(
             names,
@@ -248,10 +290,15 @@ def _register_effect(app: Dash, lab: Lab) -> None:
             found.after.probabilities[found.tokens],
             dark=is_dark(theme),
         )
-        return _losses(lab, what, found, at, trial), figure, _writing(found), ""
+        return {
+            "losses": _losses(lab, what, found, at, trial),
+            "figure": figure,
+            "writing": _writing(found),
+            "problem": "",
+        }
 
 
-def _losses(lab: Lab, what: Open, found: Effect, at: int, trial: Trial) -> list[Any]:
+def _losses(lab: Lab, what: Open, found: Effect, at: int, trial: Trial) -> list[Component]:
     before, after = found.before, found.after
     rows = [
         _pair("Loss on validation text", before.validation, after.validation),

@@ -1,7 +1,5 @@
 """Embeddings: where tokens lie in the space the model made for them, and likewise positions."""
 
-from typing import Any
-
 from dash import Dash, Input, Output, State, html, no_update
 from dash.exceptions import PreventUpdate
 
@@ -23,6 +21,7 @@ from transformer_lab.ui.look.parts import (
     tried,
     trouble,
 )
+from transformer_lab.ui.look.state import Click, Opened
 
 NAME = "Embeddings"
 VIEWS = {"2": "2 directions", "3": "3 directions, to turn"}
@@ -84,27 +83,44 @@ def layout() -> html.Div:
 
 def register(app: Dash, lab: Lab) -> None:
     """The callbacks of this part."""
+    _register_cloud(app, lab)
+    _register_pick(app, lab)
+    _register_positions(app, lab)
+
+
+def _register_cloud(app: Dash, lab: Lab) -> None:
+    outputs = {
+        "figure": Output(ids.EMBEDDING, "figure"),
+        "note": Output(ids.EMBEDDING_NOTE, "children"),
+        "options": Output(ids.EMBEDDING_TOKEN, "options"),
+        "token": Output(ids.EMBEDDING_TOKEN, "value"),
+        "neighbours": Output(ids.NEIGHBOURS, "children"),
+        "problem": Output(ids.EMBEDDING_PROBLEM, "children"),
+    }
 
     @app.callback(
-        Output(ids.EMBEDDING, "figure"),
-        Output(ids.EMBEDDING_NOTE, "children"),
-        Output(ids.EMBEDDING_TOKEN, "options"),
-        Output(ids.EMBEDDING_TOKEN, "value"),
-        Output(ids.NEIGHBOURS, "children"),
-        Output(ids.EMBEDDING_PROBLEM, "children"),
-        Input(ids.LOOK_OPEN, "data"),
-        Input(ids.EMBEDDING_VIEW, "value"),
-        Input(ids.EMBEDDING_TOKEN, "value"),
-        Input(ids.LOOK_TABS, "active_tab"),
-        Input(ids.LOOK_THEME, "data"),
+        output=outputs,
+        inputs={
+            "data": Input(ids.LOOK_OPEN, "data"),
+            "view": Input(ids.EMBEDDING_VIEW, "value"),
+            "token": Input(ids.EMBEDDING_TOKEN, "value"),
+            "sub_tab": Input(ids.LOOK_TABS, "active_tab"),
+            "theme": Input(ids.LOOK_THEME, "data"),
+        },
         prevent_initial_call=True,
     )
-    def cloud(data: Any, view: Any, token: Any, sub_tab: Any, theme: Any) -> tuple[Any, ...]:
+    def cloud(
+        data: Opened | None,
+        view: str | None,
+        token: str | None,
+        sub_tab: str | None,
+        theme: str | None,
+    ) -> dict[str, object]:
         """Where the tokens lie now, and which lie near the chosen one."""
         what = opened(data, sub_tab, NAME)
         look, problem = tried(lambda: lab.inspector.embeddings(what))
         if look is None:
-            return *([no_update] * 5), problem
+            return dict.fromkeys(outputs, no_update) | {"problem": problem}
         tokens = look.tokens.tolist()
         names = pieces_of(lab.inspector.pieces(what, tokens))
         chosen = number(token, -1) if number(token, -1) in tokens else _first(what.tokens, tokens)
@@ -127,31 +143,38 @@ def register(app: Dash, lab: Lab) -> None:
             for each, name in zip(tokens, names, strict=True)
         ]
         others = pieces_of(lab.inspector.pieces(what, [n.token for n in near]))
-        rows = [
-            [html.Code(piece), f"{n.cosine:.3f}"] for piece, n in zip(others, near, strict=True)
-        ]
-        return (
-            figure,
-            f"{KEPT} {_left_out(look, lab.inspector.vocabulary_size(what))}",
-            options,
-            str(chosen),
-            table([f"to {quoted(names[tokens.index(chosen)])}", "cosine"], rows),
-            "",
-        )
+        return {
+            "figure": figure,
+            "note": f"{KEPT} {_left_out(look, lab.inspector.vocabulary_size(what))}",
+            "options": options,
+            "token": str(chosen),
+            "neighbours": table(
+                [f"to {quoted(names[tokens.index(chosen)])}", "cosine"],
+                [
+                    [html.Code(piece), f"{n.cosine:.3f}"]
+                    for piece, n in zip(others, near, strict=True)
+                ],
+            ),
+            "problem": "",
+        }
 
+
+def _register_pick(app: Dash, lab: Lab) -> None:
     @app.callback(
         Output(ids.EMBEDDING_TOKEN, "value", allow_duplicate=True),
-        Input(ids.EMBEDDING, "clickData"),
-        State(ids.LOOK_OPEN, "data"),
-        State(ids.LOOK_TABS, "active_tab"),
+        inputs={"click": Input(ids.EMBEDDING, "clickData")},
+        state={
+            "data": State(ids.LOOK_OPEN, "data"),
+            "sub_tab": State(ids.LOOK_TABS, "active_tab"),
+        },
         prevent_initial_call=True,
     )
-    def picked(click: Any, data: Any, sub_tab: Any) -> str:
+    def picked(click: Click | None, data: Opened | None, sub_tab: str | None) -> str:
         """A point was clicked: its token is the chosen one."""
         what = opened(data, sub_tab, NAME)
         look, _ = tried(lambda: lab.inspector.embeddings(what))
         try:
-            row = click["points"][0]["customdata"]
+            row = (click or {})["points"][0]["customdata"]
             row = row[0] if isinstance(row, list) else row
         except (TypeError, KeyError, IndexError):
             raise PreventUpdate from None
@@ -159,22 +182,29 @@ def register(app: Dash, lab: Lab) -> None:
             raise PreventUpdate
         return str(int(look.tokens[number(row)]))
 
+
+def _register_positions(app: Dash, lab: Lab) -> None:
     @app.callback(
-        Output(ids.POSITIONS, "figure"),
-        Output(ids.POSITIONS_NOTE, "children"),
-        Input(ids.LOOK_OPEN, "data"),
-        Input(ids.LOOK_TABS, "active_tab"),
-        Input(ids.LOOK_THEME, "data"),
+        output={
+            "figure": Output(ids.POSITIONS, "figure"),
+            "note": Output(ids.POSITIONS_NOTE, "children"),
+        },
+        inputs={
+            "data": Input(ids.LOOK_OPEN, "data"),
+            "sub_tab": Input(ids.LOOK_TABS, "active_tab"),
+            "theme": Input(ids.LOOK_THEME, "data"),
+        },
         prevent_initial_call=True,
     )
-    def positions(data: Any, sub_tab: Any, theme: Any) -> tuple[Any, Any]:
+    def positions(data: Opened | None, sub_tab: str | None, theme: str | None) -> dict[str, object]:
         """How alike positions are, or why that is no question for this model."""
         what = opened(data, sub_tab, NAME)
         look, problem = tried(lambda: lab.inspector.positions(what))
         if look is None or not look.similarity.size:
-            return blank("How alike positions are"), problem or (look.meaning if look else "")
+            why = problem or (look.meaning if look else "")
+            return {"figure": blank("How alike positions are"), "note": why}
         figure = charts.similarity_figure(look.similarity, look.factor, dark=is_dark(theme))
-        return figure, look.meaning
+        return {"figure": figure, "note": look.meaning}
 
 
 def _first(read: tuple[int, ...], shown: list[int]) -> int:

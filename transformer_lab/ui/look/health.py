@@ -1,8 +1,8 @@
 """Health: signs that the training goes well, at the moment that is looked at."""
 
 from collections.abc import Sequence
-from typing import Any
 
+import plotly.graph_objects as go
 from dash import Dash, Input, Output, State, dcc, html, no_update
 from dash.exceptions import PreventUpdate
 
@@ -13,6 +13,7 @@ from transformer_lab.ui import ids
 from transformer_lab.ui.charts import health as charts
 from transformer_lab.ui.charts.training import blank
 from transformer_lab.ui.look.parts import chart, is_dark, note, opened, tried, trouble
+from transformer_lab.ui.look.state import Opened
 
 NAME = "Health"
 MANY_DEAD = 0.1  # of a layer's units
@@ -56,67 +57,98 @@ def layout() -> html.Div:
 def register(app: Dash, lab: Lab) -> None:
     """The callback of this part."""
 
+    outputs = {
+        "signs": Output(ids.HEALTH_SIGNS, "children"),
+        "deviations": Output(ids.DEVIATIONS, "figure"),
+        "entropies": Output(ids.ENTROPIES, "figure"),
+        "updates": _chart_outputs(ids.UPDATES, ids.UPDATES_NOTE),
+        "gradients": _chart_outputs(ids.GRADIENTS, ids.GRADIENTS_NOTE),
+        "problem": Output(ids.HEALTH_PROBLEM, "children"),
+        "seen": Output(ids.HEALTH_SEEN, "data"),
+    }
+
     @app.callback(
-        Output(ids.HEALTH_SIGNS, "children"),
-        Output(ids.DEVIATIONS, "figure"),
-        Output(ids.ENTROPIES, "figure"),
-        Output(ids.UPDATES, "figure"),
-        Output(ids.UPDATES, "style"),
-        Output(ids.UPDATES_NOTE, "children"),
-        Output(ids.GRADIENTS, "figure"),
-        Output(ids.GRADIENTS, "style"),
-        Output(ids.GRADIENTS_NOTE, "children"),
-        Output(ids.HEALTH_PROBLEM, "children"),
-        Output(ids.HEALTH_SEEN, "data"),
-        Input(ids.LOOK_OPEN, "data"),
-        Input(ids.LOOK_TABS, "active_tab"),
-        Input(ids.LOOK_THEME, "data"),
-        State(ids.HEALTH_SEEN, "data"),
+        output=outputs,
+        inputs={
+            "data": Input(ids.LOOK_OPEN, "data"),
+            "sub_tab": Input(ids.LOOK_TABS, "active_tab"),
+            "theme": Input(ids.LOOK_THEME, "data"),
+        },
+        state={"seen": State(ids.HEALTH_SEEN, "data")},
         prevent_initial_call=True,
     )
-    def examine(data: Any, sub_tab: Any, theme: Any, seen: Any) -> tuple[Any, ...]:
+    def examine(
+        data: Opened | None, sub_tab: str | None, theme: str | None, seen: list[object] | None
+    ) -> dict[str, object]:
         """How the model is at this moment; one that trains is examined at each of its moments."""
         what = opened(data, sub_tab, NAME)
         moments, problem = tried(lambda: lab.models.moments(what.run))
         if moments is None:
-            return *([no_update] * 9), problem, None
+            return _unexamined(problem)
         fresh = [what.run, moments[:-1] if what.step is None else what.step, theme]
         if fresh == seen:
             raise PreventUpdate
-        before = _before(moments, data.get("after"))
+        before = _before(moments, data["after"] if data else 0)
         look, problem = tried(lambda: lab.inspector.health(what, before))
         if look is None:
-            return *([no_update] * 9), problem, None
-        dark = is_dark(theme)
-        updates = blank(UPDATES)
-        if look.update_parts:
-            updates = charts.part_bars_figure(
-                look.update_parts, look.updates, UPDATES, "‖ΔW‖ / ‖W‖ per step",
-                guide=charts.PACE, dark=dark,
-            )  # fmt: skip
-        gradients = charts.part_bars_figure(
-            look.gradient_parts, look.gradients, "Gradient norm of each part",
-            "‖∂loss/∂W‖", dark=dark,
+            return _unexamined(problem)
+        return _drawn(look, is_dark(theme)) | {"problem": "", "seen": fresh}
+
+
+def _chart_outputs(chart_id: str, note_id: str) -> dict[str, Output]:
+    """A chart as high as its bars need, and the note below."""
+    return {
+        "figure": Output(chart_id, "figure"),
+        "style": Output(chart_id, "style"),
+        "note": Output(note_id, "children"),
+    }
+
+
+def _unexamined(problem: str) -> dict[str, object]:
+    """The sentence why there is nothing to show; what is on the page stays."""
+    chart_kept = dict.fromkeys(("figure", "style", "note"), no_update)
+    kept = dict.fromkeys(("signs", "deviations", "entropies"), no_update)
+    both = {"updates": chart_kept, "gradients": chart_kept}
+    return {**kept, **both, "problem": problem, "seen": None}
+
+
+def _drawn(look: HealthLook, dark: bool) -> dict[str, object]:
+    """Every chart and note of an examination."""
+    updates = blank(UPDATES)
+    if look.update_parts:
+        updates = charts.part_bars_figure(
+            look.update_parts, look.updates, UPDATES, "‖ΔW‖ / ‖W‖ per step",
+            guide=charts.PACE, dark=dark,
         )  # fmt: skip
-        return (
-            signs(look),
-            charts.deviation_figure(look.deviations, dark=dark),
-            charts.entropy_figure(look.entropies, look.collapsed, look.attention_layers, dark=dark),
-            updates,
-            {"height": f"{updates.layout.height or 120}px"},
-            look.update_note,
-            gradients,
-            {"height": f"{gradients.layout.height}px"},
-            f"Of a loss of {look.loss:.3f} nats on {look.gradient_tokens:,} tokens of validation "
-            "text, without dropout.",
-            "",
-            fresh,
-        )
+    gradients = charts.part_bars_figure(
+        look.gradient_parts, look.gradients, "Gradient norm of each part",
+        "‖∂loss/∂W‖", dark=dark,
+    )  # fmt: skip
+    note = (
+        f"Of a loss of {look.loss:.3f} nats on {look.gradient_tokens:,} tokens of validation "
+        "text, without dropout."
+    )
+    return {
+        "signs": signs(look),
+        "deviations": charts.deviation_figure(look.deviations, dark=dark),
+        "entropies": charts.entropy_figure(
+            look.entropies, look.collapsed, look.attention_layers, dark=dark
+        ),
+        "updates": _sized(updates, look.update_note),
+        "gradients": _sized(gradients, note),
+    }
 
 
-def _before(moments: Sequence[int], after: Any) -> int | None:
+def _sized(figure: go.Figure, note: str) -> dict[str, object]:
+    """A chart as high as it needs, and its note."""
+    return {
+        "figure": figure, "style": {"height": f"{figure.layout.height or 120}px"}, "note": note,
+    }  # fmt: skip
+
+
+def _before(moments: Sequence[int], after: int) -> int | None:
     """The moment before the one that is open."""
-    earlier = [step for step in moments if isinstance(after, int) and step < after]
+    earlier = [step for step in moments if step < after]
     return earlier[-1] if earlier else None
 
 

@@ -1,8 +1,7 @@
 """Importance: every part is switched off in turn, as a job that the page reads while it runs."""
 
-from typing import Any
-
 import numpy as np
+import plotly.graph_objects as go
 from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.exceptions import PreventUpdate
 
@@ -20,6 +19,7 @@ from transformer_lab.ui.look.parts import (
     named,
     opened,
 )
+from transformer_lab.ui.look.state import Began, Opened
 from transformer_lab.ui.terms import term
 
 NAME = "Cause"
@@ -64,21 +64,36 @@ def layout() -> html.Section:
 
 def register(app: Dash, lab: Lab) -> None:
     """The callbacks of the job."""
+    _register_begin(app, lab)
+    _register_show(app, lab)
 
+
+def _register_begin(app: Dash, lab: Lab) -> None:
     @app.callback(
-        Output(ids.IMPORTANCE_JOB, "data"),
-        Output(ids.IMPORTANCE_STATE, "children", allow_duplicate=True),
-        Input(ids.IMPORTANCE_START, "n_clicks"),
-        Input(ids.IMPORTANCE_STOP, "n_clicks"),
-        State(ids.LOOK_OPEN, "data"),
-        State(ids.LOOK_TABS, "active_tab"),
-        State(ids.IMPORTANCE_MEAN, "value"),
-        State(ids.IMPORTANCE_JOB, "data"),
+        output={
+            "job": Output(ids.IMPORTANCE_JOB, "data"),
+            "state": Output(ids.IMPORTANCE_STATE, "children", allow_duplicate=True),
+        },
+        inputs={
+            "start": Input(ids.IMPORTANCE_START, "n_clicks"),
+            "halt": Input(ids.IMPORTANCE_STOP, "n_clicks"),
+        },
+        state={
+            "data": State(ids.LOOK_OPEN, "data"),
+            "sub_tab": State(ids.LOOK_TABS, "active_tab"),
+            "kind": State(ids.IMPORTANCE_MEAN, "value"),
+            "known": State(ids.IMPORTANCE_JOB, "data"),
+        },
         prevent_initial_call=True,
     )
     def begin(
-        start: Any, halt: Any, data: Any, sub_tab: Any, kind: Any, known: Any
-    ) -> tuple[Any, Any]:
+        start: int | None,
+        halt: int | None,
+        data: Opened | None,
+        sub_tab: str | None,
+        kind: str | None,
+        known: Began | None,
+    ) -> dict[str, object]:
         """Start measuring, or stop it."""
         stop(lab, known)
         if ctx.triggered_id == ids.IMPORTANCE_STOP:
@@ -87,37 +102,53 @@ def register(app: Dash, lab: Lab) -> None:
         try:
             job = lab.inspector.trials.importance(what, mean=kind == "mean")
         except TROUBLE as error:
-            return no_update, html.Span(str(error), className="warn")
-        return {"job": job.id, "after": data.get("after")}, no_update
+            return {"job": no_update, "state": html.Span(str(error), className="warn")}
+        return {"job": began(job, data), "state": no_update}
 
+
+def _register_show(app: Dash, lab: Lab) -> None:
     @app.callback(
-        Output(ids.IMPORTANCE, "figure"),
-        Output(ids.IMPORTANCE_STATE, "children"),
-        Output("importance-body", "hidden"),
-        Output(ids.IMPORTANCE_TICK, "disabled"),
-        Output(ids.IMPORTANCE_STOP, "disabled"),
-        Input(ids.IMPORTANCE_JOB, "data"),
-        Input(ids.IMPORTANCE_TICK, "n_intervals"),
-        Input(ids.LOOK_THEME, "data"),
+        output={
+            "figure": Output(ids.IMPORTANCE, "figure"),
+            "state": Output(ids.IMPORTANCE_STATE, "children"),
+            "body_hidden": Output("importance-body", "hidden"),
+            "tick_off": Output(ids.IMPORTANCE_TICK, "disabled"),
+            "stop_off": Output(ids.IMPORTANCE_STOP, "disabled"),
+        },
+        inputs={
+            "begun": Input(ids.IMPORTANCE_JOB, "data"),
+            "tick": Input(ids.IMPORTANCE_TICK, "n_intervals"),
+            "theme": Input(ids.LOOK_THEME, "data"),
+        },
         prevent_initial_call=True,
     )
-    def show(begun: Any, tick: Any, theme: Any) -> tuple[Any, Any, Any, bool, bool]:
+    def show(begun: Began | None, tick: int | None, theme: str | None) -> dict[str, object]:
         """What has been measured so far."""
         job = job_of(lab, begun)
+        over = job is None or job.done  # read before the results, or the last could be missed
+        found = job.since()[0] if job else []
+        answer: dict[str, object] = {
+            "figure": no_update,
+            "state": no_update,
+            "body_hidden": no_update,
+            "tick_off": over,
+            "stop_off": over,
+        }
         if job is None:
-            return no_update, no_update, no_update, True, True
-        over = job.done  # before what it has found is read, or the last could be missed
-        found, _ = job.since()
+            return answer
         if job.error:
-            return no_update, html.Span(job.error, className="warn"), no_update, True, True
+            state = html.Span(job.error, className="warn")
+            return answer | {"state": state, "tick_off": True, "stop_off": True}
         if not found:
-            words = "The loss of the whole model comes first …"
-            return no_update, words, no_update, over, over
-        figure = _figure(found, is_dark(theme))
-        return figure, _progress(job, found, begun.get("after")), False, over, over
+            return answer | {"state": "The loss of the whole model comes first …"}
+        return answer | {
+            "figure": _figure(found, is_dark(theme)),
+            "state": _progress(job, found, (begun or {}).get("after", 0)),
+            "body_hidden": False,
+        }
 
 
-def _figure(found: list[Importance], dark: bool) -> Any:
+def _figure(found: list[Importance], dark: bool) -> go.Figure:
     """A row for each layer; columns are heads, then what else writes."""
     columns = list(dict.fromkeys(_column(one) for one in found))
     rows = sorted({one.site.layer or 0 for one in found})
@@ -134,7 +165,7 @@ def _column(one: Importance) -> str:
     return one.site.label.partition(" of ")[0]
 
 
-def _progress(job: Job, found: list[Importance], after: Any) -> str:
+def _progress(job: Job, found: list[Importance], after: int) -> str:
     last, worst = found[-1], max(found, key=lambda one: one.change)
     stopped = " (stopped)" if job.stopped and last.done < last.total else ""
     return (
@@ -144,12 +175,17 @@ def _progress(job: Job, found: list[Importance], after: Any) -> str:
     )
 
 
-def job_of(lab: Lab, begun: Any) -> Job | None:
+def began(job: Job, data: Opened | None) -> Began:
+    """What the page remembers of a job."""
+    return {"job": job.id, "after": data["after"] if data else 0}
+
+
+def job_of(lab: Lab, begun: Began | None) -> Job | None:
     """The job that the page began, if it is still known."""
-    return lab.jobs.find(str(begun["job"])) if isinstance(begun, dict) and "job" in begun else None
+    return lab.jobs.find(begun["job"]) if begun else None
 
 
-def stop(lab: Lab, begun: Any) -> None:
+def stop(lab: Lab, begun: Began | None) -> None:
     """Ask the job that the page began to end."""
     job = job_of(lab, begun)
     if job is not None:

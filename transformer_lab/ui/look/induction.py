@@ -1,15 +1,16 @@
 """The check for induction heads, as a job that the page reads while it runs."""
 
-from typing import Any
-
 from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
+from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
 
 from transformer_lab.inspection.induction import InductionCheck
+from transformer_lab.lab.jobs import Job
 from transformer_lab.lab.lab import Lab
 from transformer_lab.ui import ids
-from transformer_lab.ui.look.importance import EVERY, NAME, job_of, stop
+from transformer_lab.ui.look.importance import EVERY, NAME, began, job_of, stop
 from transformer_lab.ui.look.parts import TROUBLE, button, named, opened, table
+from transformer_lab.ui.look.state import Began, Opened
 
 ABOUT = (
     "They look back to what came next last time. Heads that look there are found, then switched "
@@ -53,16 +54,28 @@ def register(app: Dash, lab: Lab) -> None:
 
 def _register_begin(app: Dash, lab: Lab) -> None:
     @app.callback(
-        Output(ids.INDUCTION_JOB, "data"),
-        Output(ids.INDUCTION_STATE, "children", allow_duplicate=True),
-        Input(ids.INDUCTION_START, "n_clicks"),
-        Input(ids.INDUCTION_STOP, "n_clicks"),
-        State(ids.LOOK_OPEN, "data"),
-        State(ids.LOOK_TABS, "active_tab"),
-        State(ids.INDUCTION_JOB, "data"),
+        output={
+            "job": Output(ids.INDUCTION_JOB, "data"),
+            "state": Output(ids.INDUCTION_STATE, "children", allow_duplicate=True),
+        },
+        inputs={
+            "start": Input(ids.INDUCTION_START, "n_clicks"),
+            "halt": Input(ids.INDUCTION_STOP, "n_clicks"),
+        },
+        state={
+            "data": State(ids.LOOK_OPEN, "data"),
+            "sub_tab": State(ids.LOOK_TABS, "active_tab"),
+            "known": State(ids.INDUCTION_JOB, "data"),
+        },
         prevent_initial_call=True,
     )
-    def begin(start: Any, halt: Any, data: Any, sub_tab: Any, known: Any) -> tuple[Any, Any]:
+    def begin(
+        start: int | None,
+        halt: int | None,
+        data: Opened | None,
+        sub_tab: str | None,
+        known: Began | None,
+    ) -> dict[str, object]:
         """Start the check, or stop it."""
         stop(lab, known)
         if ctx.triggered_id == ids.INDUCTION_STOP:
@@ -71,40 +84,53 @@ def _register_begin(app: Dash, lab: Lab) -> None:
         try:
             job = lab.inspector.trials.induction(what)
         except TROUBLE as error:
-            return no_update, html.Span(str(error), className="warn")
-        copies = lab.inspector.trials.copies(what.run)
-        return {"job": job.id, "after": data.get("after"), "copies": copies}, no_update
+            return {"job": no_update, "state": html.Span(str(error), className="warn")}
+        begun = began(job, data)
+        begun["copies"] = lab.inspector.trials.copies(what.run)
+        return {"job": begun, "state": no_update}
 
 
 def _register_show(app: Dash, lab: Lab) -> None:
     @app.callback(
-        Output(ids.INDUCTION_STATE, "children"),
-        Output(ids.INDUCTION_TABLE, "children"),
-        Output(ids.INDUCTION_TICK, "disabled"),
-        Output(ids.INDUCTION_STOP, "disabled"),
-        Input(ids.INDUCTION_JOB, "data"),
-        Input(ids.INDUCTION_TICK, "n_intervals"),
+        output={
+            "state": Output(ids.INDUCTION_STATE, "children"),
+            "table": Output(ids.INDUCTION_TABLE, "children"),
+            "tick_off": Output(ids.INDUCTION_TICK, "disabled"),
+            "stop_off": Output(ids.INDUCTION_STOP, "disabled"),
+        },
+        inputs={
+            "begun": Input(ids.INDUCTION_JOB, "data"),
+            "tick": Input(ids.INDUCTION_TICK, "n_intervals"),
+        },
         prevent_initial_call=True,
     )
-    def show(begun: Any, tick: Any) -> tuple[Any, Any, bool, bool]:
+    def show(begun: Began | None, tick: int | None) -> dict[str, object]:
         """How far the check is, or its verdict."""
         job = job_of(lab, begun)
-        if job is None:
-            return no_update, no_update, True, True
-        over = job.done
+        if job is None or begun is None:
+            return {"state": no_update, "table": no_update, "tick_off": True, "stop_off": True}
+        over = job.done  # read before the results, or the last could be missed
         found, _ = job.since()
-        if job.error:
-            return html.Span(job.error, className="warn"), [], True, True
         last = found[-1] if found else None
-        if isinstance(last, InductionCheck):
-            return _verdict(last, begun), _heads(last), True, True
-        if last is None:
-            return "looking where heads look …", [], over, over
-        words = "Stopped after" if job.stopped else "switched off"
-        return f"{words} {last.done} of {last.total} heads", [], over, over
+        if isinstance(last, InductionCheck) and not job.error:
+            ended = {"tick_off": True, "stop_off": True}
+            return {"state": _verdict(last, begun), "table": _heads(last), **ended}
+        over = over or bool(job.error)
+        return {"state": _progress(job), "table": [], "tick_off": over, "stop_off": over}
 
 
-def _verdict(check: InductionCheck, begun: Any) -> list[Any]:
+def _progress(job: Job) -> str | Component:
+    """How many heads have been switched off so far, or what went wrong."""
+    found, _ = job.since()
+    if job.error:
+        return html.Span(job.error, className="warn")
+    if not found:
+        return "Measuring where each head attends …"
+    words = "Stopped after" if job.stopped else "Switched off"
+    return f"{words} {found[-1].done} of {found[-1].total} heads"
+
+
+def _verdict(check: InductionCheck, begun: Began) -> list[Component]:
     on = "lines of the copying task" if begun.get("copies") else "random tokens written twice"
     icon = "check-circle-fill" if check.confirmed else "dash-circle"
     return [
@@ -116,7 +142,7 @@ def _verdict(check: InductionCheck, begun: Any) -> list[Any]:
             ],
             className="verdict",
         ),
-        html.Div(f"Measured on {on}, after step {begun.get('after'):,}.", className="quiet"),
+        html.Div(f"Measured on {on}, after step {begun['after']:,}.", className="quiet"),
     ]
 
 

@@ -1,7 +1,5 @@
 """Every head in numbers, and what heads with plain habits are called."""
 
-from typing import Any
-
 import dash_ag_grid as dag
 from dash import html
 
@@ -103,7 +101,7 @@ def _leaning(values: dict[str, float], even: dict[str, float]) -> str:
     return "near tokens" if values["distance"] < even["distance"] / times else "mixed"
 
 
-def rows(look: AttentionLook, measured: MeasuresLook | None) -> list[dict[str, Any]]:
+def rows(look: AttentionLook, measured: MeasuresLook | None) -> list[dict[str, str | float]]:
     """A line of the table for each head."""
     if measured is None:
         return []

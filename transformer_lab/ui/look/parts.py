@@ -1,10 +1,11 @@
 """What the parts of Look inside share: what is open, controls, and sentences of trouble."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeAlias, TypeVar
 
 import dash_bootstrap_components as dbc
 from dash import dcc, html
+from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
 
 from transformer_lab.lab.lab import LabError
@@ -13,52 +14,43 @@ from transformer_lab.settings import ConfigError
 from transformer_lab.text.tokenizers import UnknownTextError
 from transformer_lab.ui.charts.training import blank
 from transformer_lab.ui.data.layout import visible
+from transformer_lab.ui.look.state import Opened, Place
 
 TITLE = "Look inside"
 TROUBLE = (ConfigError, LabError, UnknownTextError)  # whose sentence is for the learner
 GRAPH = {"displaylogo": False, "displayModeBar": False, "responsive": True}
+Cell: TypeAlias = str | Component  # of a table
 Found = TypeVar("Found")
 
 
-def opened(data: Any, sub_tab: Any, wanted: str) -> Open:
+def opened(data: Opened | None, sub_tab: str | None, wanted: str) -> Open:
     """What the page has open, for a part that is in sight; else there is nothing to update."""
     if sub_tab != wanted:
         raise PreventUpdate
     return what_is_open(data)
 
 
-def what_is_open(data: Any) -> Open:
+def what_is_open(data: Opened | None) -> Open:
     """What the page has open. PreventUpdate when that is nothing."""
-    try:
-        step, tokens = data["step"], tuple(int(token) for token in data["tokens"])
-        return Open(
-            run=str(data["run"]),
-            step=None if step is None else int(step),
-            weights=str(data["weights"]),
-            tokens=tokens,
-        )
-    except (TypeError, KeyError, ValueError, OverflowError):
-        raise PreventUpdate from None
+    if data is None:
+        raise PreventUpdate
+    return Open(
+        run=data["run"], step=data["step"], weights=data["weights"], tokens=tuple(data["tokens"])
+    )
 
 
-def place_in(data: Any, tokens: Sequence[Any]) -> int:
+def place_in(data: Place | None, tokens: Sequence[int]) -> int:
     """The chosen place, from 0: the last one when none is chosen or the text has become shorter."""
-    place = data.get("place") if isinstance(data, dict) else None
-    last = len(tokens) - 1
-    return place if isinstance(place, int) and 0 <= place <= last else last
+    place, last = (data or {}).get("place"), len(tokens) - 1
+    return last if place is None or not 0 <= place <= last else place
 
 
-def number(value: Any, default: int = 0) -> int:
+def number(value: object, default: int = 0) -> int:
     """A whole number from a control."""
     try:
-        return int(value)
-    except (TypeError, ValueError, OverflowError):
+        return int(value) if isinstance(value, str | int | float) else default
+    except (ValueError, OverflowError):
         return default
-
-
-def numbers_in(values: Any) -> list[int]:
-    """The whole numbers of a list that the page sent."""
-    return [n for n in values if isinstance(n, int)] if isinstance(values, list) else []
 
 
 def tried(work: Callable[[], Found]) -> tuple[Found | None, str]:
@@ -79,7 +71,7 @@ def quoted(piece: str) -> str:
     return f"“{piece}”"
 
 
-def chart(chart_id: str, title: str, kind: str = "", **more: Any) -> dcc.Graph:
+def chart(chart_id: str, title: str, kind: str = "", **more: bool) -> dcc.Graph:
     """A chart that waits for its numbers."""
     style = f"card chart look-chart {kind}"
     return dcc.Graph(id=chart_id, figure=blank(title), config=GRAPH, className=style, **more)
@@ -93,7 +85,7 @@ def choice(
     return field(label, dbc.Select(id=control_id, options=listed, value=value, size="sm"), help)
 
 
-def field(label: str, control: Any, help: str) -> html.Div:
+def field(label: str, control: Component, help: str) -> html.Div:
     """A control with its label and its sentence of help."""
     return html.Div(
         [
@@ -104,7 +96,9 @@ def field(label: str, control: Any, help: str) -> html.Div:
     )
 
 
-def button(words: Any, button_id: Any, title: str, kind: str = "secondary", **more: Any) -> Any:
+def button(
+    words: str, button_id: str, title: str, kind: str = "secondary", **more: bool
+) -> html.Button:
     """A small button; its title says what it does."""
     style = f"btn btn-outline-{kind} btn-sm"
     return html.Button(words, id=button_id, className=style, title=title, **more)
@@ -120,7 +114,7 @@ def note(place: str) -> html.Div:
     return html.Div(id=place, className="quiet", role="status")
 
 
-def table(heads: Sequence[Any], rows: Sequence[Sequence[Any]], kind: str = "") -> html.Table:
+def table(heads: Sequence[Cell], rows: Sequence[Sequence[Cell]], kind: str = "") -> html.Table:
     """A small table of numbers."""
     head = html.Thead(html.Tr([html.Th(each, scope="col") for each in heads]))
     body = html.Tbody([html.Tr([html.Td(each) for each in row]) for row in rows])
@@ -132,6 +126,6 @@ def named(words: str) -> dict[str, str]:
     return {"aria-label": words}
 
 
-def is_dark(theme: Any) -> bool:
+def is_dark(theme: str | None) -> bool:
     """Whether the page is dark now."""
     return theme == "dark"

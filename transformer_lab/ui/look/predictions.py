@@ -1,7 +1,6 @@
-"""Predictions: what each layer would say, how much parts write, and which spoke for a token."""
+"""Predictions: the logit lens, the norms of what parts write, and direct logit attribution."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from dash import Dash, Input, Output, State, ctx, html, no_update
@@ -10,7 +9,7 @@ from dash.exceptions import PreventUpdate
 from transformer_lab.inspection.attribution import Attribution
 from transformer_lab.inspection.taps import layer_of
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.looking.looks import LensLook
+from transformer_lab.lab.looking.looks import LensLook, NextLook, Numbers
 from transformer_lab.lab.looking.subjects import Open
 from transformer_lab.ui import ids
 from transformer_lab.ui.charts import predictions as charts
@@ -28,6 +27,7 @@ from transformer_lab.ui.look.parts import (
     tried,
     trouble,
 )
+from transformer_lab.ui.look.state import Click, Opened, Options, Place
 from transformer_lab.ui.terms import term
 
 NAME = "Predictions"
@@ -84,28 +84,36 @@ def layout() -> html.Div:
 def register(app: Dash, lab: Lab) -> None:
     """The callbacks of this part."""
     _register_lens(app, lab)
+    _register_pick(app, lab)
     _register_attribution(app, lab)
 
 
 def _register_lens(app: Dash, lab: Lab) -> None:
     @app.callback(
-        Output(ids.LENS, "figure"),
-        Output(ids.LENS, "style"),
-        Output(ids.NORMS, "figure"),
-        Output(ids.LENS_NOTE, "children"),
-        Output(ids.PREDICTIONS_PROBLEM, "children"),
-        Input(ids.LOOK_OPEN, "data"),
-        Input(ids.LOOK_PLACE, "data"),
-        Input(ids.LOOK_TABS, "active_tab"),
-        Input(ids.LOOK_THEME, "data"),
+        output={
+            "figure": Output(ids.LENS, "figure"),
+            "style": Output(ids.LENS, "style"),
+            "norms": Output(ids.NORMS, "figure"),
+            "note": Output(ids.LENS_NOTE, "children"),
+            "problem": Output(ids.PREDICTIONS_PROBLEM, "children"),
+        },
+        inputs={
+            "data": Input(ids.LOOK_OPEN, "data"),
+            "place": Input(ids.LOOK_PLACE, "data"),
+            "sub_tab": Input(ids.LOOK_TABS, "active_tab"),
+            "theme": Input(ids.LOOK_THEME, "data"),
+        },
         prevent_initial_call=True,
     )
-    def lens(data: Any, place: Any, sub_tab: Any, theme: Any) -> tuple[Any, ...]:
+    def lens(
+        data: Opened | None, place: Place | None, sub_tab: str | None, theme: str | None
+    ) -> dict[str, object]:
         """What every layer would predict, at every token."""
         what = opened(data, sub_tab, NAME)
         look, problem = tried(lambda: lab.inspector.lens(what))
         if look is None:
-            return no_update, no_update, no_update, "", problem
+            kept = dict.fromkeys(("figure", "style", "norms"), no_update)
+            return kept | {"note": "", "problem": problem}
         at, dark = place_in(place, what.tokens), is_dark(theme)
         pieces = pieces_of(lab.inspector.pieces(what, what.tokens))
         predicted = pieces_of(lab.inspector.pieces(what, look.tokens.ravel()))
@@ -119,16 +127,22 @@ def _register_lens(app: Dash, lab: Lab) -> None:
             "width": f"max(100%, {140 + charts.lens_cell(rows) * width}px)",
             "height": f"{130 + 28 * len(rows)}px",
         }
-        return figure, style, norms, look.note, ""
+        return {
+            "figure": figure, "style": style, "norms": norms, "note": look.note, "problem": "",
+        }  # fmt: skip
 
+
+def _register_pick(app: Dash, lab: Lab) -> None:
     @app.callback(
         Output(ids.LOOK_PLACE, "data"),
-        Input(ids.LENS, "clickData"),
-        State(ids.LOOK_OPEN, "data"),
-        State(ids.LOOK_TABS, "active_tab"),
+        inputs={"click": Input(ids.LENS, "clickData")},
+        state={
+            "data": State(ids.LOOK_OPEN, "data"),
+            "sub_tab": State(ids.LOOK_TABS, "active_tab"),
+        },
         prevent_initial_call=True,
     )
-    def picked(click: Any, data: Any, sub_tab: Any) -> dict[str, Any]:
+    def picked(click: Click | None, data: Opened | None, sub_tab: str | None) -> Place:
         """A cell of the lens was clicked: its token is the one in question."""
         what = opened(data, sub_tab, NAME)
         look, _ = tried(lambda: lab.inspector.lens(what))
@@ -145,10 +159,10 @@ def _parts(look: LensLook) -> list[tuple[int, str]]:
     ]
 
 
-def _cell(click: Any) -> tuple[int, int]:
+def _cell(click: Click | None) -> tuple[int, int]:
     """Row and column of a clicked cell, from 0."""
     try:
-        point = click["points"][0]
+        point = (click or {})["points"][0]
         row, column = point["pointNumber"] if "pointNumber" in point else (point["y"], point["x"])
         found = int(row), int(column)
     except (TypeError, KeyError, IndexError, ValueError, OverflowError):
@@ -160,50 +174,72 @@ def _cell(click: Any) -> tuple[int, int]:
 
 def _register_attribution(app: Dash, lab: Lab) -> None:
     @app.callback(
-        Output(ids.EXPLAINED, "options"),
-        Output(ids.EXPLAINED, "value"),
-        Output(ids.ATTRIBUTION, "figure"),
-        Output(ids.ATTRIBUTION, "style"),
-        Output(ids.ATTRIBUTION_SUM, "children"),
-        Output(ids.ATTRIBUTION_PROBLEM, "children"),
-        Output("attribution-body", "hidden"),
-        Input(ids.LOOK_OPEN, "data"),
-        Input(ids.LOOK_PLACE, "data"),
-        Input(ids.EXPLAINED, "value"),
-        Input(ids.LOOK_TABS, "active_tab"),
-        Input(ids.LOOK_THEME, "data"),
+        output={
+            "options": Output(ids.EXPLAINED, "options"),
+            "token": Output(ids.EXPLAINED, "value"),
+            "figure": Output(ids.ATTRIBUTION, "figure"),
+            "style": Output(ids.ATTRIBUTION, "style"),
+            "sum": Output(ids.ATTRIBUTION_SUM, "children"),
+            "problem": Output(ids.ATTRIBUTION_PROBLEM, "children"),
+            "body_hidden": Output("attribution-body", "hidden"),
+        },
+        inputs={
+            "data": Input(ids.LOOK_OPEN, "data"),
+            "place": Input(ids.LOOK_PLACE, "data"),
+            "chosen": Input(ids.EXPLAINED, "value"),
+            "sub_tab": Input(ids.LOOK_TABS, "active_tab"),
+            "theme": Input(ids.LOOK_THEME, "data"),
+        },
         prevent_initial_call=True,
     )
-    def explain(data: Any, place: Any, chosen: Any, sub_tab: Any, theme: Any) -> tuple[Any, ...]:
+    def explain(
+        data: Opened | None,
+        place: Place | None,
+        chosen: str | None,
+        sub_tab: str | None,
+        theme: str | None,
+    ) -> dict[str, object]:
         """Split the logit of a token, as the next one after the chosen place, among the parts."""
         what = opened(data, sub_tab, NAME)
         at = place_in(place, what.tokens)
         likely, problem = tried(lambda: lab.inspector.likeliest(what, at))
         if likely is None:
-            return *([no_update] * 4), "", problem, True
+            return _unexplained(problem)
         token = _wanted(lab, what, place, chosen, int(likely.tokens[0]))
         options = _options(lab, what, likely, token)
         found, problem = tried(lambda: lab.inspector.attribution(what, at, token))
         if found is None:
-            return options, str(token), no_update, no_update, "", problem, True
+            return _unexplained(problem) | {"options": options, "token": str(token)}
         names = [part.label for part in found.parts]
         (piece,) = pieces_of(lab.inspector.pieces(what, [token]))
         title = f"Parts of the logit of {quoted(piece)}, largest first"
         figure = charts.attribution_figure(names, _values(found), title, dark=is_dark(theme))
-        style = {"height": f"{figure.layout.height}px"}
-        return options, str(token), figure, style, _sum(found, piece, at), "", False
+        return {
+            "options": options,
+            "token": str(token),
+            "figure": figure,
+            "style": {"height": f"{figure.layout.height}px"},
+            "sum": _sum(found, piece, at),
+            "problem": "",
+            "body_hidden": False,
+        }
 
 
-def _wanted(lab: Lab, what: Open, place: Any, chosen: Any, likeliest: int) -> int:
+def _unexplained(problem: str) -> dict[str, object]:
+    """The sentence why a logit is not split; the rest stays."""
+    kept = dict.fromkeys(("options", "token", "figure", "style"), no_update)
+    return kept | {"sum": "", "problem": problem, "body_hidden": True}
+
+
+def _wanted(lab: Lab, what: Open, place: Place | None, chosen: str | None, likeliest: int) -> int:
     """The token in question: the one chosen, or that of the cell just clicked, or the likeliest."""
-    if ctx.triggered_id == ids.LOOK_PLACE:
-        chosen = place.get("token") if isinstance(place, dict) else None
-    token = number(chosen, likeliest)
+    clicked = (place or {}).get("token")
+    token = number(clicked if ctx.triggered_id == ids.LOOK_PLACE else chosen, likeliest)
     known, _ = tried(lambda: lab.inspector.pieces(what, [token]))
     return token if known else likeliest
 
 
-def _options(lab: Lab, what: Open, likely: Any, token: int) -> list[dict[str, str]]:
+def _options(lab: Lab, what: Open, likely: NextLook, token: int) -> Options:
     """The likeliest next tokens with their probabilities, and the one in question."""
     shown = dict(zip(likely.tokens.tolist(), likely.probabilities.tolist(), strict=True))
     tokens: Sequence[int] = [*shown, *([] if token in shown else [token])]
@@ -217,7 +253,7 @@ def _options(lab: Lab, what: Open, likely: Any, token: int) -> list[dict[str, st
     ]
 
 
-def _values(found: Attribution) -> Any:
+def _values(found: Attribution) -> Numbers:
     return np.array([part.value for part in found.parts])
 
 

@@ -1,11 +1,11 @@
-"""One query, step by step: from its query vector to what it brings home, with the real numbers."""
+"""One query, step by step: from its query vector to the head output, with the real numbers."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 
 from transformer_lab.lab.lab import Lab
@@ -24,6 +24,7 @@ from transformer_lab.ui.look.parts import (
     quoted,
     tried,
 )
+from transformer_lab.ui.look.state import Opened, Place
 
 PART = "Attention"
 
@@ -71,36 +72,36 @@ class Stage:
     title: str
     formula: Callable[[Moment], str]
     words: Callable[[Moment], str]
-    draw: Callable[[Moment, bool], Any]
+    draw: Callable[[Moment, bool], go.Figure]
 
 
-def _query(m: Moment, dark: bool) -> Any:
+def _query(m: Moment, dark: bool) -> go.Figure:
     return bars_figure(m.look.query, f"Query of {m.name(m.place)}", "number", dark=dark)
 
 
-def _keys(m: Moment, dark: bool) -> Any:
+def _keys(m: Moment, dark: bool) -> go.Figure:
     seen = slice(0, m.place + 1)
     return matrix_figure(m.look.keys[seen], "Keys", m.pieces[seen], dark=dark)
 
 
-def _products(m: Moment, dark: bool) -> Any:
+def _products(m: Moment, dark: bool) -> go.Figure:
     return bars_figure(m.look.products, "Query times key", "of this token", m.pieces, dark=dark)
 
 
-def _scaled(m: Moment, dark: bool) -> Any:
+def _scaled(m: Moment, dark: bool) -> go.Figure:
     return bars_figure(m.look.masked, "Scores", "of this token", m.pieces, dark=dark)
 
 
-def _weights(m: Moment, dark: bool) -> Any:
+def _weights(m: Moment, dark: bool) -> go.Figure:
     return bars_figure(m.look.weights, "Weights", "taken from this token", m.pieces, dark=dark)
 
 
-def _values(m: Moment, dark: bool) -> Any:
+def _values(m: Moment, dark: bool) -> go.Figure:
     seen = slice(0, m.place + 1)
     return matrix_figure(m.look.values[seen], "Values", m.pieces[seen], dark=dark)
 
 
-def _result(m: Moment, dark: bool) -> Any:
+def _result(m: Moment, dark: bool) -> go.Figure:
     return bars_figure(m.look.result, "Head output", "number", dark=dark)
 
 
@@ -236,46 +237,58 @@ def register(app: Dash, lab: Lab) -> None:
     """The callback of the stepper."""
 
     @app.callback(
-        Output(ids.STAGE, "data"),
-        Output(ids.STAGE_TITLE, "children"),
-        Output(ids.STAGE_FORMULA, "children"),
-        Output(ids.STAGE_WORDS, "children"),
-        Output(ids.STAGE_CHART, "figure"),
-        Output(ids.STAGE_BACK, "disabled"),
-        Output(ids.STAGE_NEXT, "disabled"),
-        Input(ids.STAGE_BACK, "n_clicks"),
-        Input(ids.STAGE_NEXT, "n_clicks"),
-        Input(ids.LOOK_OPEN, "data"),
-        Input(ids.LOOK_PLACE, "data"),
-        Input(ids.LAYER, "value"),
-        Input(ids.HEAD, "value"),
-        Input(ids.LOOK_TABS, "active_tab"),
-        Input(ids.LOOK_THEME, "data"),
-        State(ids.STAGE, "data"),
+        output={
+            "stage": Output(ids.STAGE, "data"),
+            "title": Output(ids.STAGE_TITLE, "children"),
+            "formula": Output(ids.STAGE_FORMULA, "children"),
+            "words": Output(ids.STAGE_WORDS, "children"),
+            "figure": Output(ids.STAGE_CHART, "figure"),
+            "back_off": Output(ids.STAGE_BACK, "disabled"),
+            "next_off": Output(ids.STAGE_NEXT, "disabled"),
+        },
+        inputs={
+            "pressed": [Input(ids.STAGE_BACK, "n_clicks"), Input(ids.STAGE_NEXT, "n_clicks")],
+            "data": Input(ids.LOOK_OPEN, "data"),
+            "place": Input(ids.LOOK_PLACE, "data"),
+            "head": [Input(ids.LAYER, "value"), Input(ids.HEAD, "value")],
+            "sub_tab": Input(ids.LOOK_TABS, "active_tab"),
+            "theme": Input(ids.LOOK_THEME, "data"),
+        },
+        state={"before": State(ids.STAGE, "data")},
         prevent_initial_call=True,
     )
     def step(
-        back: Any, forth: Any, data: Any, place: Any, layer: Any, head: Any, sub_tab: Any,
-        theme: Any, stage: Any,
-    ) -> tuple[Any, ...]:  # fmt: skip
+        pressed: list[int | None],
+        data: Opened | None,
+        place: Place | None,
+        head: list[str | None],
+        sub_tab: str | None,
+        theme: str | None,
+        before: int | None,
+    ) -> dict[str, object]:
         """The stage of the chosen token in the chosen head."""
         what = opened(data, sub_tab, PART)
-        stage = number(stage) + (ctx.triggered_id == ids.STAGE_NEXT)
+        stage = (before or 0) + (ctx.triggered_id == ids.STAGE_NEXT)
         stage = max(0, min(stage - (ctx.triggered_id == ids.STAGE_BACK), len(STAGES) - 1))
         at = place_in(place, what.tokens)
-        look, why_not = tried(lambda: lab.inspector.query(what, number(layer), number(head), at))
+        look, why_not = tried(
+            lambda: lab.inspector.query(what, number(head[0]), number(head[1]), at)
+        )
         if look is None:
-            return no_update, "", "", why_not, no_update, True, True
+            return {
+                "stage": no_update, "title": "", "formula": "", "words": why_not,
+                "figure": no_update, "back_off": True, "next_off": True,
+            }  # fmt: skip
         pieces = pieces_of(lab.inspector.pieces(what, what.tokens))
         config = lab.inspector.config(what)
         after = ("turn",) * (config.positions == "rotary") + ("norm",) * config.qk_norm
         moment, shown = Moment(look=look, place=at, pieces=pieces, after=after), STAGES[stage]
-        return (
-            stage,
-            f"{stage + 1} of {len(STAGES)}. {shown.title}",
-            shown.formula(moment),
-            shown.words(moment),
-            shown.draw(moment, is_dark(theme)),
-            stage == 0,
-            stage == len(STAGES) - 1,
-        )
+        return {
+            "stage": stage,
+            "title": f"{stage + 1} of {len(STAGES)}. {shown.title}",
+            "formula": shown.formula(moment),
+            "words": shown.words(moment),
+            "figure": shown.draw(moment, is_dark(theme)),
+            "back_off": stage == 0,
+            "next_off": stage == len(STAGES) - 1,
+        }

@@ -1,9 +1,8 @@
 """The text that the model reads, and its tokens: what all of Look inside is about."""
 
-from typing import Any
-
 import dash_bootstrap_components as dbc
 from dash import ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
+from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
 
 from transformer_lab.lab.lab import Lab, LabError
@@ -12,9 +11,14 @@ from transformer_lab.settings import ConfigError
 from transformer_lab.text.tokenizers import UnknownTextError
 from transformer_lab.ui import ids, moment_bar
 from transformer_lab.ui.look.parts import TITLE, button, field, named, pieces_of
+from transformer_lab.ui.look.state import Given, Opened, Scalar
+from transformer_lab.ui.moment_bar import At
 
 LONGEST = 20_000  # characters
 HELP = "Any text: what the model reads while you watch. It may be as long as the model can see."
+KEPT: dict[str, object] = dict.fromkeys(  # what stays as it is when nothing can be read
+    ("open", "tokens", "note", "text", "given", "body_hidden"), no_update
+)
 KEYS = "Tokens of the text: arrow keys move, the page follows"
 
 
@@ -74,7 +78,7 @@ def layout() -> html.Section:
     )
 
 
-def stores() -> list[Any]:
+def stores() -> list[dcc.Store]:
     """What the page remembers of it."""
     names = (
         ids.LOOK_THEME,
@@ -89,27 +93,40 @@ def stores() -> list[Any]:
 
 def register(app: Dash, lab: Lab) -> None:
     """What the text answers to."""
+    _register_read(app, lab)
+    _register_scripts(app)
 
+
+def _register_read(app: Dash, lab: Lab) -> None:
     @app.callback(
-        Output(ids.LOOK_OPEN, "data"),
-        Output(ids.LOOK_TOKENS, "children"),
-        Output(ids.LOOK_NOTE, "children"),
-        Output(ids.LOOK_PROBLEM, "children"),
-        Output(ids.LOOK_DROP, "hidden"),
-        Output(ids.LOOK_TEXT, "value"),
-        Output(ids.LOOK_GIVEN, "data"),
-        Output(ids.LOOK_BODY, "hidden"),
-        Input(ids.MOMENT_AT, "data"),
-        Input(ids.LOOK_TEXT, "value"),
-        Input(ids.TABS, "active_tab"),
-        Input(ids.LOOK_DROP, "n_clicks"),
-        Input(ids.LOOK_AGAIN, "n_clicks"),
-        State(ids.LOOK_GIVEN, "data"),
-        State(ids.LOOK_OPEN, "data"),
+        output={
+            "open": Output(ids.LOOK_OPEN, "data"),
+            "tokens": Output(ids.LOOK_TOKENS, "children"),
+            "note": Output(ids.LOOK_NOTE, "children"),
+            "problem": Output(ids.LOOK_PROBLEM, "children"),
+            "drop_hidden": Output(ids.LOOK_DROP, "hidden"),
+            "text": Output(ids.LOOK_TEXT, "value"),
+            "given": Output(ids.LOOK_GIVEN, "data"),
+            "body_hidden": Output(ids.LOOK_BODY, "hidden"),
+        },
+        inputs={
+            "at": Input(ids.MOMENT_AT, "data"),
+            "text": Input(ids.LOOK_TEXT, "value"),
+            "tab": Input(ids.TABS, "active_tab"),
+            "drop": Input(ids.LOOK_DROP, "n_clicks"),
+            "again": Input(ids.LOOK_AGAIN, "n_clicks"),
+        },
+        state={"given": State(ids.LOOK_GIVEN, "data"), "known": State(ids.LOOK_OPEN, "data")},
     )
     def read(
-        at: Any, text: Any, tab: Any, drop: Any, again: Any, given: Any, known: Any
-    ) -> tuple[Any, ...]:
+        at: At | None,
+        text: Scalar,
+        tab: str | None,
+        drop: int | None,
+        again: int | None,
+        given: Given | None,
+        known: Opened | None,
+    ) -> dict[str, object]:
         """Another moment, another text: what the model reads now, or why it cannot.
 
         Called when the tab is made, too: the moment may have been known long before.
@@ -117,24 +134,36 @@ def register(app: Dash, lab: Lab) -> None:
         if tab != TITLE:
             raise PreventUpdate
         run, step = moment_bar.chosen(at)
-        shown: Any = no_update
+        shown: object = no_update
         try:
             run = lab.models.writer_named(run)
             text, given, shown = _text(lab, run, text, given)
             reading = lab.inspector.read(run, step, text)
-        except UnknownTextError as error:
-            return *([no_update] * 3), str(error), False, shown, given, no_update
-        except ConfigError as error:
-            return *([no_update] * 3), str(error), True, shown, given, no_update
+        except (UnknownTextError, ConfigError) as error:
+            unknown = isinstance(error, UnknownTextError)
+            return KEPT | {
+                "problem": str(error), "drop_hidden": not unknown, "text": shown, "given": given,
+            }  # fmt: skip
         except LabError as error:
-            return None, [], "", str(error), True, no_update, no_update, True
+            return KEPT | {
+                "open": None, "tokens": [], "note": "", "problem": str(error), "drop_hidden": True,
+                "body_hidden": True,
+            }  # fmt: skip
         fresh = _store(reading)
-        same = isinstance(known, dict) and all(
-            known.get(name) == fresh[name] for name in ("run", "tokens")
-        )
-        tokens = no_update if same else _tokens(reading)
-        return fresh, tokens, _note(reading), "", True, shown, given, False
+        same = known and (known["run"], known["tokens"]) == (fresh["run"], fresh["tokens"])
+        return {
+            "open": fresh,
+            "tokens": no_update if same else _tokens(reading),
+            "note": _note(reading),
+            "problem": "",
+            "drop_hidden": True,
+            "text": shown,
+            "given": given,
+            "body_hidden": False,
+        }
 
+
+def _register_scripts(app: Dash) -> None:
     app.clientside_callback(
         ClientsideFunction("look", "theme"),
         Output(ids.LOOK_THEME, "data"),
@@ -159,12 +188,13 @@ def register(app: Dash, lab: Lab) -> None:
     )
 
 
-def _text(lab: Lab, run: str, text: Any, given: Any) -> tuple[str, Any, Any]:
+def _text(
+    lab: Lab, run: str, text: Scalar, given: Given | None
+) -> tuple[str, Given | None, object]:
     """The text to read, what was put there for the learner, and what the control is to show."""
-    given = given if isinstance(given, dict) else {}
-    untouched = text is None or text == given.get("text")
+    untouched = text is None or (given is not None and text == given["text"])
     asked = ctx.triggered_id == ids.LOOK_AGAIN
-    if asked or (untouched and given.get("run") != run):
+    if asked or (untouched and (given is None or given["run"] != run)):
         text = lab.inspector.opening(run)
         return text, {"run": run, "text": text}, text
     text = str(text or "")
@@ -174,7 +204,7 @@ def _text(lab: Lab, run: str, text: Any, given: Any) -> tuple[str, Any, Any]:
     return text[:LONGEST], given, no_update
 
 
-def _store(reading: Reading) -> dict[str, Any]:
+def _store(reading: Reading) -> Opened:
     opened = reading.open
     return {
         "run": opened.run,
@@ -190,9 +220,9 @@ def _note(reading: Reading) -> str:
     return f"{count:,} token{'s' * (count != 1)}. {reading.note}"
 
 
-def _tokens(reading: Reading) -> list[Any]:
+def _tokens(reading: Reading) -> list[Component]:
     """Each token as a thing to point at; a line of the text ends where it does."""
-    drawn: list[Any] = []
+    drawn: list[Component] = []
     for place, (piece, raw) in enumerate(
         zip(pieces_of(reading.pieces), reading.pieces, strict=True)
     ):

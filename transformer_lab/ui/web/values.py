@@ -128,6 +128,63 @@ class Read(Shape):
     n: Count
 
 
+class Token(Shape):
+    """A token of a writing."""
+
+    writing: str
+    place: str
+
+
+class Prompt(Shape):
+    """The prompt that was put there for a run."""
+
+    run: str
+    prompt: str
+
+
+class Looked(Shape):
+    """What Look inside has open: a model at a moment, and what it reads."""
+
+    run: str
+    step: Count | None
+    weights: str
+    tokens: list[Count]
+    after: Count
+
+
+class Text(Shape):
+    """The text that was put there for a run."""
+
+    run: str
+    text: str
+
+
+class Place(Shape):
+    """A place in a text, and a token that could stand after it."""
+
+    place: Count | None = None
+    token: Count | None = None
+
+
+class Began(Job):
+    """A measurement that Look inside began."""
+
+    after: Count
+
+
+class Column(Shape):
+    """The parts of a model that are drawn."""
+
+    run: str
+    count: Count
+
+
+class Index(Shape):
+    """Which of the parts is open."""
+
+    index: Count
+
+
 class Seen(Shape):
     """What of a run is on the page."""
 
@@ -170,6 +227,20 @@ STORES: dict[str, Any] = {
     ids.WRITING: Shown | None,
     ids.WRITINGS: list[Leaf] | None,
     ids.WRITTEN: dict[str, Read] | None,
+    ids.PICKED: Token | None,
+    ids.PROMPT_GIVEN: Prompt | None,
+    ids.LOOK_THEME: str | None,
+    ids.LOOK_OPEN: Looked | None,
+    ids.LOOK_GIVEN: Text | None,
+    ids.LOOK_PLACE: Place | None,
+    ids.STAGE: Count | None,
+    ids.CAUSE_PARTS: list[str] | None,
+    ids.CAUSE_OFF: list[Count] | None,
+    ids.IMPORTANCE_JOB: Began | None,
+    ids.INDUCTION_JOB: Began | None,
+    ids.HEALTH_SEEN: list[Any] | None,
+    ids.BLOCKS_KNOWN: Column | None,
+    ids.BLOCK: Index | None,
     ids.FINETUNE_SEEN: dict[str, Any] | None,
     ids.FINETUNE_REFRESH: Count | None,
     ids.FINETUNE_WRITING: Shown | Empty | None,
