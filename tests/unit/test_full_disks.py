@@ -11,7 +11,7 @@ import pytest
 
 from transformer_lab.cli import main
 from transformer_lab.lab.lab import Lab, LabError
-from transformer_lab.lab.training import live_run
+from transformer_lab.lab.training import ending
 from transformer_lab.recipes import Setup
 from transformer_lab.runs.database import RunWriter
 from transformer_lab.runs.run import Run
@@ -38,7 +38,7 @@ ENDLESS = SETUP.with_values({"train.steps": 1_000_000, "train.evaluate_every": 1
 
 @pytest.fixture
 def lab(tmp_path, monkeypatch):
-    monkeypatch.setattr(live_run, "RETRY_SECONDS", 1e9)
+    monkeypatch.setattr(ending, "RETRY_SECONDS", 1e9)
     lab = Lab(tmp_path / "home")
     yield lab
     monkeypatch.undo()
@@ -132,7 +132,7 @@ def test_room_that_is_made_is_found_without_a_word(lab, full, monkeypatch):
     lab.trainings.start(SETUP)
     run = waiting(lab)
     full.undo()
-    monkeypatch.setattr(live_run, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(ending, "RETRY_SECONDS", 0.0)
     lab.trainings._worker.submit(lab.trainings._dispatch)  # as the worker does when it rests
     until(lambda: run.ended)
     assert run.status.state == "finished"

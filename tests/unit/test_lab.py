@@ -282,7 +282,7 @@ def test_an_error_while_preparing_fails_the_run_not_the_lab(lab, monkeypatch):
         raise ZeroDivisionError("by hand")
 
     with monkeypatch.context() as broke:
-        broke.setattr("transformer_lab.lab.training.live_run.build_model", broken)
+        broke.setattr("transformer_lab.lab.training.preparing.build_model", broken)
         lab.trainings.start(SETUP)
         assert ended(lab).reason == "ZeroDivisionError: by hand"
     lab.trainings.start(SETUP)

@@ -13,12 +13,15 @@ import torch
 
 from transformer_lab.exchange import write_archive
 from transformer_lab.lab.lab import Lab, LabError
-from transformer_lab.lab.training import live_run
+from transformer_lab.lab.training import preparing
+from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.origins import Offspring, Resumed
+from transformer_lab.lab.training.saves import Saves
 from transformer_lab.lab.training.states import BUSY, ENDED, NEXT, Lifecycle
 from transformer_lab.recipes import Setup
 from transformer_lab.runs.checkpoint import load_checkpoint, load_training, save_checkpoint
 from transformer_lab.runs.database import RunWriter
+from transformer_lab.runs.run import Run
 from transformer_lab.runs.store import RunStore
 
 SETUP = Setup().with_values(
@@ -115,7 +118,7 @@ def test_a_move_that_may_not_follow_changes_nothing():
 @pytest.mark.parametrize("where", ["create", "begin"])
 def test_a_training_that_is_about_to_begin_is_busy_and_can_be_stopped(lab, gate, where):
     """Its model is made, but not its folder: once it looked as if it were merely initialized."""
-    opening = gate(*{"create": (RunStore, where), "begin": (live_run.LiveRun, where)}[where])
+    opening = gate(*{"create": (RunStore, where), "begin": (LiveRun, where)}[where])
     lab.trainings.start(ENDLESS, "mine")
     opening.reached()
     assert lab.trainings.current.busy
@@ -195,7 +198,7 @@ def test_starting_over_at_once_from_many_pages_leaves_one_training(lab):
 
 
 def test_a_run_is_never_called_another_programs_while_it_opens(lab, gate):
-    opening = gate(live_run.LiveRun, "_go_on")
+    opening = gate(LiveRun, "_go_on")
     lab.trainings.start(ENDLESS, "mine")
     opening.reached()
     lab.runs.refresh()
@@ -279,15 +282,15 @@ def refusing(*args, **options):
 
 BREAKS = {
     "the folder": (RunStore, "create"),
-    "the manifest": (live_run.LiveRun, "_manifest"),
-    "the optimizer": (live_run, "restore_optimizer"),
+    "the manifest": (LiveRun, "_manifest"),
+    "the optimizer": (preparing, "restore_optimizer"),
     "the parent's steps": (RunWriter, "copy"),
     "rewinding": (RunWriter, "rewind"),
-    "what the run did before": (live_run.Run, "attempts"),
+    "what the run did before": (Run, "attempts"),
     "the best weights": (Resumed, "best"),
     "the parent's best weights": (Offspring, "best"),
-    "the past": (live_run.Run, "since"),
-    "the end itself": (live_run.Saves, "save"),
+    "the past": (Run, "since"),
+    "the end itself": (Saves, "save"),
 }
 
 

@@ -14,7 +14,7 @@ from collections import Counter
 import pytest
 
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.training import live_run
+from transformer_lab.lab.training import preparing
 from transformer_lab.lab.training.continuing import LabError, branching, extension
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.recipes import Setup
@@ -195,7 +195,7 @@ def storm(home, monkeypatch, seed, commands):
         prepare(run, *args)
 
     with monkeypatch.context() as slowed:
-        slowly(live_run, "build_model")
+        slowly(preparing, "build_model")
         slowly(RunStore, "create")
         slowly(LiveRun, "_go_on")
         slowed.setattr(LiveRun, "prepare", noted)

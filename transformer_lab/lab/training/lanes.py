@@ -1,0 +1,206 @@
+"""The trainings in the worker's hands, the list of all runs, and what keeps another from starting.
+
+The lock is held only to look at the lanes and to change them: what reads a file or takes its time
+comes before it.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from transformer_lab.lab.home import writing_problem
+from transformer_lab.lab.training.continuing import LabError, NoRoomError
+from transformer_lab.lab.training.live_run import LiveRun
+from transformer_lab.lab.training.queue import Queue
+from transformer_lab.runs.database import State
+from transformer_lab.runs.store import RunStore
+from transformer_lab.runs.summaries import RunSummary
+from transformer_lab.settings import ConfigError
+
+LISTING_SECONDS = 1.0  # how old the list of runs may be
+
+
+class Lanes:
+    """The worker's lanes: at most `queue.at_once` of them train at a time, except in a race."""
+
+    def __init__(self, store: RunStore, queue: Queue) -> None:
+        self.store = store
+        self.queue = queue
+        self._lock = threading.RLock()
+        self._lanes: list[LiveRun] = []  # all that are busy, and the one started last
+        self._focus: LiveRun | None = None  # the one started last
+        self._leaving: set[str] = set()  # ids of runs that are being deleted
+        self._listing: tuple[float, tuple[int, set[str]], list[RunSummary]] = (-1e9, (0, set()), [])
+        self._closing = False
+
+    # --- which there are ----------------------------------------------------------------------
+
+    @property
+    def current(self) -> LiveRun | None:
+        """The training that buttons mean when no run is named: the last one started that runs."""
+        busy = self.busy()
+        return busy[-1] if busy and self._focus not in busy else self._focus
+
+    def live(self, run_id: str) -> LiveRun | None:
+        """A training in the worker's hands, by its id."""
+        return next((run for run in self._lanes[::-1] if run.status.run_id == run_id), None)
+
+    def busy(self) -> list[LiveRun]:
+        """Those that are neither ended nor merely initialized."""
+        return [run for run in self._lanes if run.busy]
+
+    def resting(self) -> bool:
+        """Whether nothing is training."""
+        return not self.busy()
+
+    def with_models(self) -> list[LiveRun]:
+        """The one that buttons mean, then all others in the worker's hands."""
+        return [run for run in [self.current, *self._lanes] if run]
+
+    def racing(self, race: str) -> list[LiveRun]:
+        """The lanes of a race that are still in the worker's hands."""
+        return [run for run in self._lanes if run.race == race]
+
+    def _taking_room(self) -> list[LiveRun]:
+        """Those that train; one that is about to end does so before the next one begins."""
+        return [run for run in self.busy() if run.status.state != "stopping"]
+
+    def has_room(self) -> bool:
+        """Whether another training may start now."""
+        return len(self._taking_room()) < self.queue.at_once and not self.elsewhere()
+
+    def _in_hand(self) -> set[str]:
+        """What waits and is being prepared."""
+        return {run.item for run in self.busy()} - {""}
+
+    def _end_turn(self) -> None:
+        """Let other labs of this home have the queue, unless something of it is in hand."""
+        if not self._in_hand():
+            self.queue.end_turn()
+
+    # --- the list of runs ---------------------------------------------------------------------
+
+    def runs(self) -> list[RunSummary]:
+        """All runs, newest first; what is said of one may be a second old."""
+        own = self._own()
+        known = (self.store.changed(), own)  # other runs are there, or others are written
+        taken, before, listing = self._listing
+        if time.monotonic() - taken > LISTING_SECONDS or known != before:
+            found = self.store.list()
+            both = own | self._own()  # runs begin and end while the list is made
+            listing = [replace(run, elsewhere=False) if run.id in both else run for run in found]
+            self._listing = (time.monotonic(), known, listing)
+        return listing
+
+    def _own(self) -> set[str]:
+        """The ids of runs that this lab writes."""
+        return {run.status.run_id for run in self.busy()} | self.store.being_written()
+
+    def refresh(self) -> None:
+        """Have the next list of runs made anew."""
+        self._listing = (-1e9, (0, set()), [])
+
+    def interrupted(self) -> list[RunSummary]:
+        """Runs that were cut off and can be resumed, newest first."""
+        live = {run.status.run_id for run in self.busy()}
+        return [run for run in self.runs() if run.state == "interrupted" and run.id not in live]
+
+    def elsewhere(self) -> RunSummary | None:
+        """A run that another process is training in this home, if any."""
+        return next((run for run in self.runs() if run.elsewhere), None)
+
+    # --- what stands in the way ---------------------------------------------------------------
+
+    def _refuse_if_full(self, but: LiveRun | None = None) -> None:
+        """Raises NoRoomError while as much is training here as may, leaving one out."""
+        busy = [run for run in self._taking_room() if run is not but]
+        if len(busy) >= self.queue.at_once:
+            run = busy[-1]
+            name = run.status.run_id or "A training"
+            raise NoRoomError(
+                f"{name} is {run.status.state} (step {run.status.step:,} of "
+                f"{run.setup.train.steps:,}): stop it first, or add this one to the queue."
+            )
+
+    def _refuse_without_room(self) -> None:
+        """Raises NoRoomError when nothing more can start here, ConfigError when nothing ever can.
+
+        It reads the runs: not for the lock.
+        """
+        self._refuse_if_read_only()
+        self._refuse_if_full()
+        elsewhere = self.elsewhere()
+        if elsewhere:
+            raise NoRoomError(
+                f"{elsewhere.id} is being trained by another program in this home folder: "
+                "end it there first (Ctrl-C), or use another --home."
+            )
+
+    def _refuse_if_read_only(self) -> None:
+        if problem := writing_problem(self.store.folder.parent):
+            raise ConfigError("home", problem)
+
+    def _refuse_if_busy(self, run_id: str) -> None:
+        """Raises LabError when a run is in the worker's hands already, or on its way out."""
+        live = next((run for run in self.busy() if run.status.run_id == run_id), None)
+        if live:
+            raise LabError(f"{run_id} is {live.status.state} already.")
+        if run_id in self._leaving:
+            raise LabError(f"{run_id} is being deleted.")
+
+    def _refuse_if_racing(self) -> None:
+        if self._taking_room():
+            raise LabError("Something is training: stop it first, a race wants all the time.")
+
+    def _chosen(self, run_id: str | None, *states: State) -> LiveRun | None:
+        """The training of that id, or the one that buttons mean, if it is in one of the states."""
+        asked = [self.live(run_id)] if run_id else [self.current, *self.busy()[::-1]]
+        return next((run for run in asked if run and run.status.state in states), None)
+
+    def _controllable(self, run_id: str | None, *states: State) -> LiveRun:
+        run = self._chosen(run_id, *states)
+        if run is None:
+            words = "running or paused" if "paused" in states else "running"
+            raise LabError(f"Nothing here is {words}.")
+        return run
+
+    def _admit(self, run: LiveRun, among: str = "") -> None:
+        """Take a training among the lanes; under the lock. Raises LabError.
+
+        From here to its end it is listed and can be stopped. `among` names the race it takes part
+        in, of which all lanes stay.
+        """
+        if self._closing:
+            raise LabError("The lab is being closed.")
+        if run.status.run_id:
+            self._refuse_if_busy(run.status.run_id)
+        kept = [one for one in self._lanes if one.busy or (among and one.race == among)]
+        self._lanes = [*kept, run]
+        self._focus = run
+
+    @contextlib.contextmanager
+    def leaving(self, run_id: str) -> Iterator[None]:
+        """Keep a run from being taken up while it is deleted. Raises LabError when it is in use."""
+        with self._lock:
+            self._refuse_deletion(run_id)
+            self._leaving.add(run_id)
+        try:
+            yield
+            with self._lock:
+                self._lanes = [run for run in self._lanes if run.status.run_id != run_id]
+                if self._focus not in self._lanes:
+                    self._focus = None
+        finally:
+            with self._lock:
+                self._leaving.discard(run_id)
+
+    def _refuse_deletion(self, run_id: str) -> None:
+        for run in self.busy():
+            if run.status.run_id == run_id:
+                raise LabError(f"{run_id} is {run.status.state}: stop it first.")
+            if run.origin.reads == run_id and run.status.state in ("preparing", "starting"):
+                raise LabError(f"A training is beginning from {run_id}: delete it a little later.")
+        if run_id in self._leaving:
+            raise LabError(f"{run_id} is being deleted.")
