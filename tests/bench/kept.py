@@ -55,7 +55,7 @@ def long_texts(lab: Lab) -> None:
     figures = [resident()]
     for number in range(TEXTS):
         config = SampleConfig(prompt="The ", length=TOKENS, seed=number)
-        lab.writings.begin(lab.models.snapshot(), config).job.wait()
+        lab.writings.start(lab.models.snapshot(), config).job.wait()
         if (number + 1) % (TEXTS // 3) == 0:
             figures.append(resident())
     print(f"{TEXTS} texts of {TOKENS:,} GPT-2 tokens: {' -> '.join(figures)} MB", flush=True)
@@ -72,7 +72,7 @@ def short_texts(lab: Lab) -> None:
             time.sleep(0.05)
         before = snapshot
         config = SampleConfig(prompt="The ", length=5, seed=number)
-        lab.writings.begin(snapshot, config).job.wait()
+        lab.writings.start(snapshot, config).job.wait()
         if (number + 1) % (SHORT // 3) == 0:
             figures.append(resident())
     parameters = lab.trainings.current.parameters / 1e6

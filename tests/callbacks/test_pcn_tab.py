@@ -94,7 +94,7 @@ def guess(page, option=None):
 
 
 def finish(page, lab, key):
-    assert lab.studies.find(key).job.wait(PATIENCE)
+    assert lab.trials.find(key).job.wait(PATIENCE)
     return poll(page)
 
 
@@ -164,7 +164,7 @@ def test_the_leak_microscope_is_run_to_its_end_and_shows_everything(tab, lab):
     guess(tab, 0)
     assert tab.get("experiment-start", "disabled") is True
     finish(tab, lab, "leak")
-    result = lab.studies.find("leak").latest.result
+    result = lab.trials.find("leak").latest.result
     assert titles(tab) == [plot.title for plot in result.plots()]
     assert tab.text("experiment-verdict") == EXPERIMENTS["leak"].verdict(result)
     (table,) = EXPERIMENTS["leak"].tables(result)
@@ -180,7 +180,7 @@ def test_the_leak_microscope_is_run_to_its_end_and_shows_everything(tab, lab):
 @pytest.mark.parametrize("key", EXPERIMENTS)
 def test_an_answer_is_small_and_the_next_one_is_empty(tab, lab, key):
     start(tab, key)
-    assert lab.studies.find(key).job.wait(PATIENCE)
+    assert lab.trials.find(key).job.wait(PATIENCE)
     guess(tab)
     assert titles(tab)
     assert len(tab.last.get_data()) < MOST_BYTES
@@ -210,7 +210,7 @@ def test_the_guess_is_compared_with_what_was_measured(tab, lab):
     start(tab, "race")
     finish(tab, lab, "race")
     one = EXPERIMENTS["race"]
-    right = one.answer(lab.studies.find("race").latest.result)
+    right = one.answer(lab.trials.find("race").latest.result)
     for option, words in enumerate(one.prediction.options):
         guess(tab, option)
         said = tab.text("experiment-guessed")
@@ -264,7 +264,7 @@ def test_a_bad_value_is_answered_at_its_control_and_nothing_starts(tab, lab, nam
     problem = {"type": "experiment-problem", "experiment": "leak", "name": name}
     assert why in tab.get(problem, "children")
     assert "Correct the marked settings" in tab.text("experiment-message")
-    assert lab.studies.find("leak") is None
+    assert lab.trials.find("leak") is None
     press(tab, "experiment-defaults", f"{ANY_SETTING}.value")
     assert fill(tab, "leak", {"seeds": "3"})["seeds"] == ""
     assert tab.get(problem, "children") == ""
@@ -274,13 +274,13 @@ def test_pictures_that_are_not_there_are_told_at_their_control(tab, lab):
     start(tab, "leak", pictures="cifar10")
     problem = {"type": "experiment-problem", "experiment": "leak", "name": "pictures"}
     assert "CIFAR-10 is not on this computer" in tab.get(problem, "children")
-    assert lab.studies.find("leak") is None
+    assert lab.trials.find("leak") is None
 
 
 def test_stop_keeps_what_was_computed(tab, lab, until):
     start(tab, "race", epochs="100", seeds="20")
     guess(tab)
-    until(lambda: lab.studies.find("race").latest and poll(tab) and titles(tab))
+    until(lambda: lab.trials.find("race").latest and poll(tab) and titles(tab))
     assert "running" in tab.text({"type": "experiment-badge", "experiment": "race"})
     press(tab, "experiment-stop", "experiment-message.children")
     finish(tab, lab, "race")
@@ -303,7 +303,7 @@ def test_a_reload_shows_the_one_that_runs_and_its_settings(tab, lab, open_page, 
     start(tab, "leak")
     finish(tab, lab, "leak")
     start(tab, "race", epochs="100", seeds="20")
-    until(lambda: lab.studies.find("race").latest)
+    until(lambda: lab.trials.find("race").latest)
     again = open_page()
     open_tab(again)
     assert again.text("experiment-title") == EXPERIMENTS["race"].title
@@ -327,7 +327,7 @@ def test_all_numbers_leave_as_csv(tab, lab):
     assert answer.status_code == 200
     assert answer.headers["Content-Disposition"] == "attachment; filename=race.csv"
     rows = list(csv.DictReader(io.StringIO(answer.get_data(as_text=True))))
-    expected = EXPERIMENTS["race"].rows(lab.studies.find("race").latest.result)
+    expected = EXPERIMENTS["race"].rows(lab.trials.find("race").latest.result)
     assert len(rows) == len(expected)
     assert float(rows[-1]["accuracy_percent"]) == pytest.approx(
         expected[-1]["accuracy_percent"], rel=1e-5
@@ -341,7 +341,7 @@ def test_the_page_asks_only_while_the_tab_is_open_and_often_only_while_it_runs(t
     tab.values["tabs", "active_tab"] = "Train"
     tab.fire("experiment-seen.data", "tabs.active_tab")
     assert tab.get("experiment-tick", "interval") == RESTING
-    lab.studies.stop("race")
+    lab.trials.stop("race")
     finish(tab, lab, "race")
     open_tab(tab)
     assert tab.get("experiment-tick", "interval") == SLOW

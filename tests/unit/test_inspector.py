@@ -12,9 +12,9 @@ from transformer_lab.inspection.capture import capture
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.looking import look_cache, looks
 from transformer_lab.lab.looking.inspector import Inspector
+from transformer_lab.lab.looking.interventions import ImportanceLook, Intervention
 from transformer_lab.lab.looking.look_cache import LookCache, packed, unpacked
 from transformer_lab.lab.looking.subjects import Open, Subjects
-from transformer_lab.lab.looking.trials import ImportanceLook, Trial
 from transformer_lab.lab.shelves import Shelves
 from transformer_lab.lab.training.snapshot import fingerprint
 from transformer_lab.model import ModelConfig
@@ -117,9 +117,9 @@ def test_every_variant_can_be_looked_into_or_says_why_not(fresh, changes):
     assert len(health.gradients) > 5
     for part in inspector.architecture(what):
         assert len(inspector.tensors(what, part.taps)) == len(part.taps)
-    sites = inspector.trials.parts(what)
-    effect = inspector.trials.effect(
-        what, Trial(kind="mean", parts=tuple(range(len(sites))), position=3)
+    sites = inspector.interventions.parts(what)
+    effect = inspector.interventions.effect(
+        what, Intervention(kind="mean", parts=tuple(range(len(sites))), position=3)
     )
     assert effect.after.validation > 0
     if changes == {"model.norm_place": "post"}:
@@ -234,8 +234,8 @@ def test_without_its_text_a_run_opens_on_what_it_wrote(fresh):
     what = opened(again, text="one two", run=run)
     with pytest.raises(ConfigError):
         again.inspector.health(what, None)
-    assert again.inspector.trials.effect(
-        what, Trial(kind="zero", parts=(0,), position=2)
+    assert again.inspector.interventions.effect(
+        what, Intervention(kind="zero", parts=(0,), position=2)
     ).after.validation is None  # fmt: skip
     again.close()
 
@@ -244,7 +244,7 @@ def test_importance_is_kept_and_given_again_without_computing(lab):
     what = opened(lab)
     first, second = [], []
     for found in (first, second):
-        job = lab.inspector.trials.importance(what, mean=False)
+        job = lab.inspector.interventions.importance(what, mean=False)
         assert job.wait(PATIENCE)
         found += job.since()[0]
     assert [(one.site, one.loss) for one in first] == [(one.site, one.loss) for one in second]

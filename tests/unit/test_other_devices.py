@@ -11,7 +11,7 @@ from transformer_lab.inspection.audit import Verdict
 from transformer_lab.inspection.induction import InductionCheck
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.looking.inspector import Inspector
-from transformer_lab.lab.looking.trials import Trial
+from transformer_lab.lab.looking.interventions import Intervention
 from transformer_lab.model import ModelConfig, build_model
 from transformer_lab.recipes import Setup
 from transformer_lab.training import LiveSettings, TrainConfig
@@ -131,19 +131,21 @@ def test_every_view_looks_into_a_model_on_another_device(away, changes):
         if name == "attribution" and changes.get("model.norm_place") == "post":
             continue  # not defined there, on any device
         assert getattr(inspector, name)(what, *arguments) is not None
-    trials = inspector.trials
-    parts = tuple(range(len(trials.parts(what))))
-    for trial in (
-        Trial(kind="zero", parts=parts[:2], position=3),
-        Trial(kind="mean", parts=parts, position=3),
-        Trial(kind="patch", parts=parts, position=3, source="A red fox"),
-        Trial(kind="patch", parts=parts[-1:], position=3, source="A red fox", everywhere=True),
+    interventions = inspector.interventions
+    parts = tuple(range(len(interventions.parts(what))))
+    for intervention in (
+        Intervention(kind="zero", parts=parts[:2], position=3),
+        Intervention(kind="mean", parts=parts, position=3),
+        Intervention(kind="patch", parts=parts, position=3, source="A red fox"),
+        Intervention(
+            kind="patch", parts=parts[-1:], position=3, source="A red fox", everywhere=True
+        ),
     ):
-        effect = trials.effect(what, trial)
+        effect = interventions.effect(what, intervention)
         assert effect.divergence > 0
         assert effect.after.validation > 0
-    assert results(trials.importance(what, mean=True))
-    assert isinstance(results(trials.induction(what))[-1], InductionCheck)
+    assert results(interventions.importance(what, mean=True))
+    assert isinstance(results(interventions.induction(what))[-1], InductionCheck)
 
 
 @pytest.mark.parametrize("changes", VARIANTS, ids=str)
@@ -151,7 +153,7 @@ def test_a_model_on_another_device_writes_is_audited_and_settles(away, changes):
     lab = away(changes)
     snapshot = lab.models.snapshot()
     config = SampleConfig(prompt="The ", length=30)
-    writing = lab.writings.begin(snapshot, config)
+    writing = lab.writings.start(snapshot, config)
     first = results(writing.job)
     assert len(first) == 30
     assert len(results(lab.writings.branch(writing, 3, 5, config).job)) == 26

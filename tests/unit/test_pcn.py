@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from transformer_lab.pcn import (
     ACTIVATIONS,
     LABEL,
-    LEARNING_RULES,
+    PCN_LEARNING_RULES,
     Activation,
     backpropagation,
     classify,
@@ -198,7 +198,7 @@ def test_without_its_label_a_discriminative_network_rests_at_its_feed_forward_pa
 def test_after_no_step_only_the_last_layer_learns_and_as_in_backpropagation():
     network = make("discriminative", depth=4)
     images, label = pictures()
-    *hidden, last = LEARNING_RULES["settling"](network, images, label, 0, 0.1).weights
+    *hidden, last = PCN_LEARNING_RULES["settling"](network, images, label, 0, 0.1).weights
     right = backpropagation(network, images, label, 0, 0.0).weights
     assert all(not gradient.any() for gradient in hidden)
     torch.testing.assert_close(last, right[-1])
@@ -210,7 +210,7 @@ def test_after_no_step_only_the_last_layer_learns_and_as_in_backpropagation():
 def test_the_exact_rules_are_backpropagation(rule, depth, activation):
     network = make("discriminative", activation, precision=0.3, depth=depth)
     images, label = pictures()
-    ours = LEARNING_RULES[rule](network, images, label, 0, 0.0).weights
+    ours = PCN_LEARNING_RULES[rule](network, images, label, 0, 0.0).weights
     right = backpropagation(network, images, label, 0, 0.0).weights
     for one, other in zip(ours, right, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-14)
@@ -240,7 +240,7 @@ def test_the_less_the_label_weighs_the_nearer_predictive_coding_is_to_backpropag
     found = []
     for precision in (1.0, 0.1, 0.01, 0.001):
         network = make("discriminative", precision=precision)
-        ours = LEARNING_RULES["settling"](network, images, label, 300, 0.1).weights
+        ours = PCN_LEARNING_RULES["settling"](network, images, label, 300, 0.1).weights
         right = backpropagation(network, images, label, 0, 0.0).weights
         found.append(lowest_cosine(ours, right))
     assert found == sorted(found)

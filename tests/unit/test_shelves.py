@@ -159,7 +159,7 @@ def test_logits_that_are_no_numbers_are_borne():
 
 
 def test_probability_and_entropy_of_what_is_written_are_exact(lab):
-    writing = lab.writings.begin(lab.models.snapshot(), PROMPT)
+    writing = lab.writings.start(lab.models.snapshot(), PROMPT)
     assert writing.job.wait(60)
     exact = lab.models.snapshot().model()(torch.from_numpy(writing.prompt).long()[None])[0, -1]
     first = writing.at_place(0)
@@ -171,7 +171,7 @@ def test_probability_and_entropy_of_what_is_written_are_exact(lab):
 def test_writings_beyond_the_bound_go_with_all_they_hold(lab):
     held, names = [], []
     for _ in range(12):
-        writing = lab.writings.begin(lab.models.snapshot(), replace(PROMPT, length=20))
+        writing = lab.writings.start(lab.models.snapshot(), replace(PROMPT, length=20))
         assert writing.job.wait(60)
         held.append(weakref.ref(writing.job))
         names.append(writing.id)
@@ -186,8 +186,8 @@ def test_writings_beyond_the_bound_go_with_all_they_hold(lab):
 
 @pytest.mark.parametrize("room", [100_000])
 def test_a_writing_that_has_to_go_stops(lab):
-    first = lab.writings.begin(lab.models.snapshot(), replace(PROMPT, length=20_000))
-    lab.writings.begin(lab.models.snapshot(), PROMPT)
+    first = lab.writings.start(lab.models.snapshot(), replace(PROMPT, length=20_000))
+    lab.writings.start(lab.models.snapshot(), PROMPT)
     assert first.job.wait(60)
     assert first.job.stopped
 
@@ -199,7 +199,7 @@ def test_weights_of_a_training_are_let_go_when_newer_ones_were_wanted(lab, monke
     for step in range(5):
         weights = {name: weight.clone() for name, weight in newest.weights.items()}
         snapshot = replace(newest, step=step, weights=weights)
-        writing = lab.writings.begin(snapshot, PROMPT)
+        writing = lab.writings.start(snapshot, PROMPT)
         assert writing.job.wait(60)
         first = first or writing
         seen.append(weakref.ref(snapshot))
@@ -259,7 +259,7 @@ def test_a_training_that_has_ended_keeps_one_copy_of_its_weights(lab, stopped):
     if stopped:
         lab.trainings.stop()
     until(lambda: run.ended and lab.trainings.wait(60))
-    lab.writings.begin(lab.models.snapshot(), PROMPT).job.wait(60)
+    lab.writings.start(lab.models.snapshot(), PROMPT).job.wait(60)
     until(lambda: not lab.jobs._jobs)
     gc.collect()
     shape = run.snapshot.weights["embedding.weight"].shape

@@ -10,7 +10,7 @@ import pytest
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.training import threads
 from transformer_lab.lab.training.live_run import LiveRun
-from transformer_lab.lab.training.threads import ThreadChoice, Trial
+from transformer_lab.lab.training.threads import StepComparison, ThreadChoice
 from transformer_lab.lab.training.views import stored_threads
 from transformer_lab.recipes import Setup
 from transformer_lab.training import Change, LiveSettings
@@ -102,12 +102,12 @@ def test_a_count_that_is_hopeless_for_a_short_product_computes_no_step():
 
 
 def test_one_slow_moment_of_the_fastest_count_does_not_exclude_it():
-    trial = Trial([2, 1])
+    comparison = StepComparison([2, 1])
     for seconds in itertools.chain([0.12, 0.05, 0.05], itertools.repeat(0.05)):
-        if trial.done:
+        if comparison.done:
             break
-        trial.took(seconds if trial.count == 2 else 2 * seconds)
-    assert trial.count == 2
+        comparison.took(seconds if comparison.count == 2 else 2 * seconds)
+    assert comparison.count == 2
 
 
 def test_a_pace_that_collapses_lowers_the_number_with_a_note():

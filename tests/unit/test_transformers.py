@@ -147,7 +147,7 @@ def test_what_cannot_race_says_so_at_its_setting():
 
 
 def test_the_lab_races_the_same_as_runs_that_stay(lab, everybody):
-    trial = lab.studies.start("transformers", EVERYBODY)
+    trial = lab.trials.start("transformers", EVERYBODY)
     assert trial.job.wait(PATIENCE)
     assert trial.state == "done", trial.error
     lab.runs.refresh()
@@ -167,9 +167,9 @@ def test_the_lab_races_the_same_as_runs_that_stay(lab, everybody):
 
 def test_stop_ends_all_lanes_and_keeps_what_was_measured(lab):
     long = replace(EVERYBODY, training_steps=5000)
-    trial = lab.studies.start("transformers", long)
+    trial = lab.trials.start("transformers", long)
     until(lambda: trial.latest and trial.latest.progress > 0)
-    lab.studies.stop("transformers")
+    lab.trials.stop("transformers")
     assert trial.job.wait(PATIENCE)
     assert lab.trainings.wait(PATIENCE)
     assert trial.state == "stopped"
@@ -180,7 +180,7 @@ def test_stop_ends_all_lanes_and_keeps_what_was_measured(lab):
 def test_it_waits_while_something_else_is_training(lab):
     busy = EVERYBODY.setups("python_docs", 0)[STANDARD].with_values({"train.steps": 100_000})
     lab.trainings.start(busy, "busy")
-    trial = lab.studies.start("transformers", TransformerSettings(**SMALL, pc_learning=False))
+    trial = lab.trials.start("transformers", TransformerSettings(**SMALL, pc_learning=False))
     until(lambda: trial.latest and "waiting" in trial.latest.words)
     assert trial.latest.words == "waiting until nothing else is training"
     lab.trainings.stop()
@@ -189,13 +189,13 @@ def test_it_waits_while_something_else_is_training(lab):
 
 
 def test_its_time_is_known_beforehand(lab):
-    lab.studies.estimated_seconds("transformers", TransformerSettings(seeds=1))
+    lab.trials.estimated_seconds("transformers", TransformerSettings(seeds=1))
     assert lab.trainings.wait(PATIENCE)  # the speed of this computer is measured first
-    one = lab.studies.estimated_seconds("transformers", TransformerSettings(seeds=1))
-    three = lab.studies.estimated_seconds("transformers", TransformerSettings(seeds=3))
-    more = lab.studies.estimated_seconds(
+    one = lab.trials.estimated_seconds("transformers", TransformerSettings(seeds=1))
+    three = lab.trials.estimated_seconds("transformers", TransformerSettings(seeds=3))
+    more = lab.trials.estimated_seconds(
         "transformers", TransformerSettings(seeds=1, dual_stream=True)
     )
     assert 0 < one < more
     assert three == pytest.approx(3 * one, rel=0.5)  # it may have learned more in between
-    assert lab.studies.estimated_seconds("leak", EVERYBODY) is None
+    assert lab.trials.estimated_seconds("leak", EVERYBODY) is None

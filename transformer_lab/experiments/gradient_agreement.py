@@ -37,7 +37,7 @@ from transformer_lab.experiments.gradient_result import (
     verdict,
 )
 from transformer_lab.experiments.pictures import Pictures, digits, one_hot
-from transformer_lab.pcn import LEARNING_RULES, DiscriminativeNetwork, backpropagation, settle
+from transformer_lab.pcn import PCN_LEARNING_RULES, DiscriminativeNetwork, backpropagation, settle
 from transformer_lab.pcn.learning import gradients_at
 
 LOOKED_AT = 256  # pictures the gradients are compared on
@@ -95,7 +95,7 @@ def compare(
     agreements.append(found)
     right = backpropagation(network, images, label, 0, 0.0).weights
     for rule in EXACT:
-        ours = LEARNING_RULES[rule](network, images, label, 0, 0.0).weights
+        ours = PCN_LEARNING_RULES[rule](network, images, label, 0, 0.0).weights
         found.exact[rule] = largest_difference(ours, right)
     for state in settle(
         network, network.start(images, label), steps=settings.steps, step_size=settings.step_size
@@ -158,7 +158,7 @@ def train(
     label = one_hot(pictures.training_classes, pictures.classes)
     learner = Learner(
         network,
-        LEARNING_RULES["settling"],
+        PCN_LEARNING_RULES["settling"],
         steps=TRAINING_STEPS,
         step_size=settings.step_size,
         learning_rate=LEARNING_RATE,

@@ -37,7 +37,7 @@ from transformer_lab.experiments.race_result import (
     verdict,
 )
 from transformer_lab.experiments.statistics import chance
-from transformer_lab.pcn import LEARNING_RULES, DiscriminativeNetwork, backpropagation, classify
+from transformer_lab.pcn import PCN_LEARNING_RULES, DiscriminativeNetwork, backpropagation, classify
 
 
 def run(settings: RaceSettings, folders: Sequence[Path] = ()) -> Iterator[Partial[RaceResult]]:
@@ -91,7 +91,7 @@ def learner(settings: RaceSettings, name: str, network: DiscriminativeNetwork) -
     by_settling = name.startswith("predictive_coding")
     return Learner(
         network,
-        LEARNING_RULES[settings.rule] if by_settling else backpropagation,
+        PCN_LEARNING_RULES[settings.rule] if by_settling else backpropagation,
         steps=settings.steps,
         step_size=settings.step_size,
         learning_rate=settings.learning_rate,

@@ -12,7 +12,7 @@ from transformer_lab.experiments.statistics import (
     over_seeds,
     spread,
 )
-from transformer_lab.pcn import LEARNING_RULES
+from transformer_lab.pcn import PCN_LEARNING_RULES
 from transformer_lab.settings import Config, choice, knob
 
 RACERS = {
@@ -56,7 +56,7 @@ class RaceSettings(Config):
     seeds: int = knob(3, 1, 20, "Seeds", "Independent repetitions, from weights to batches.")
     rule: str = choice(
         "settling",
-        [rule for rule in LEARNING_RULES if rule != "backpropagation"],
+        [rule for rule in PCN_LEARNING_RULES if rule != "backpropagation"],
         "Rule",
         "How predictive coding finds its gradient; the last two equal backpropagation exactly.",
         words={

@@ -201,15 +201,16 @@ class _Clock:
         self.start = cache.length if cache else 0
 
 
-Change = Callable[[Tensor], Tensor]  # what a part gave, (B, T, K) or (B, T, D) -> what it gives now
+# What a part gave, (B, T, K) or (B, T, D) -> what it gives now.
+Replacement = Callable[[Tensor], Tensor]
 
 
-def _constant(value: Tensor) -> Change:
+def _constant(value: Tensor) -> Replacement:
     return lambda found: value.to(found).expand_as(found)
 
 
-def _from_source(activation: Tensor, positions: Sequence[int], clock: _Clock) -> Change:
-    def change(found: Tensor) -> Tensor:
+def _from_source(activation: Tensor, positions: Sequence[int], clock: _Clock) -> Replacement:
+    def replacement(found: Tensor) -> Tensor:
         start, T = clock.start, found.shape[1]
         places = torch.tensor([place for place in positions if start <= place < start + T])
         if len(places) == 0:
@@ -218,21 +219,21 @@ def _from_source(activation: Tensor, positions: Sequence[int], clock: _Clock) ->
         found[:, places - start] = activation[places].to(found)
         return found
 
-    return change
+    return replacement
 
 
-def _exchange(model: GPT, site: Site, change: Change) -> None:
-    """Put a change behind a part of this model for good."""
+def _exchange(model: GPT, site: Site, replacement: Replacement) -> None:
+    """Put a replacement behind a part of this model for good."""
     part: Any = model.get_submodule(site.path)
     if site.head is None:
-        part.register_forward_hook(lambda _, inputs, output: change(output))
+        part.register_forward_hook(lambda _, inputs, output: replacement(output))
     else:
         head = site.head
 
         def before(_: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
             mixed = inputs[0].clone()  # (B, T, D), the heads side by side
             own = mixed.unflatten(2, (part.heads, -1))[:, :, head]  # (B, T, K), a view
-            own.copy_(change(own))
+            own.copy_(replacement(own))
             return (mixed,)
 
         part.get_submodule("output").register_forward_pre_hook(before)

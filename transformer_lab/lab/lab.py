@@ -10,7 +10,7 @@ from typing import Any
 
 from transformer_lab.lab.experiments.comparisons import Comparisons
 from transformer_lab.lab.experiments.settlings import Settlings
-from transformer_lab.lab.experiments.studies import Studies
+from transformer_lab.lab.experiments.trials import Trials
 from transformer_lab.lab.home import writing_problem
 from transformer_lab.lab.jobs import Jobs
 from transformer_lab.lab.litter import Presence
@@ -36,7 +36,7 @@ class Lab:
     """Everything of one home folder.
 
     `trainings` starts and steers, `runs` are those there are, `models` what they made, `texts` what
-    they learn from, `inspector` looks inside, `writings` writes, `studies` are experiments under
+    they learn from, `inspector` looks inside, `writings` writes, `trials` are experiments under
     way, `comparisons` races on one question, `costs` says beforehand what a training takes.
 
     In a folder that cannot be written to, what is there can be read, and nothing can be started.
@@ -62,7 +62,7 @@ class Lab:
         self.models = Models(self.trainings, self.runs, self.jobs, self.shelves)
         self.inspector = Inspector(self.models, home / "cache" / "inspection")
         self.writings = Writings(self.jobs, self.models.stored, self.shelves)
-        self.studies = Studies(self.jobs, self.trainings, self.costs, home)
+        self.trials = Trials(self.jobs, self.trainings, self.costs, home)
         self.settlings = Settlings(self.jobs, self.runs, self.models)
         self.comparisons = Comparisons(self.jobs, self.trainings, self.costs, home)
 

@@ -80,7 +80,7 @@ class Writings:
         """A writing by its id, or None when it is not known (any more)."""
         return self._kept.find(writing_id) if isinstance(writing_id, str) else None
 
-    def begin(self, snapshot: Snapshot, config: SampleConfig) -> Writing:
+    def start(self, snapshot: Snapshot, config: SampleConfig) -> Writing:
         """Let a model write. Raises ConfigError and UnknownTextError before it does."""
         prompt = encode_prompt(snapshot.tokenizer, config)
         return self._start(snapshot, config, prompt, [])

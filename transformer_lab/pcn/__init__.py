@@ -2,7 +2,7 @@
 
 from transformer_lab.pcn.energy import ACTIVATIONS, Activation, Link, energy, predict
 from transformer_lab.pcn.inference import Settled, settle, settled
-from transformer_lab.pcn.learning import LEARNING_RULES, backpropagation, learn
+from transformer_lab.pcn.learning import PCN_LEARNING_RULES, backpropagation, learn
 from transformer_lab.pcn.network import (
     LABEL,
     DiscriminativeNetwork,
@@ -16,7 +16,7 @@ from transformer_lab.pcn.network import (
 __all__ = [
     "ACTIVATIONS",
     "LABEL",
-    "LEARNING_RULES",
+    "PCN_LEARNING_RULES",
     "Activation",
     "DiscriminativeNetwork",
     "GenerativeNetwork",

@@ -125,7 +125,7 @@ def backpropagation(
 
 LearningRule = Callable[[DiscriminativeNetwork, Tensor, Tensor, int, float], Gradients]
 
-LEARNING_RULES: dict[str, LearningRule] = {
+PCN_LEARNING_RULES: dict[str, LearningRule] = {
     "settling": settling,
     "zero_divergence": zero_divergence,
     "fixed_prediction": fixed_prediction,

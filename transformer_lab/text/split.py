@@ -12,7 +12,7 @@ from transformer_lab.text.corpora import Corpus
 from transformer_lab.text.pieces import Tokens, chunks
 from transformer_lab.text.tokenizers import TOKENIZERS, Tokenizer
 
-Progress = Callable[[str], None]
+OnProgress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def learn_tokenizer(corpus: Corpus, config: DataConfig) -> Tokenizer:
 def encode_corpus(
     corpus: Corpus,
     config: DataConfig,
-    progress: Progress = lambda words: None,
+    progress: OnProgress = lambda words: None,
     tokenizer: Tokenizer | None = None,
 ) -> EncodedCorpus:
     """Encode both parts of the corpus, with the tokenizer given or one learned on it.
@@ -82,7 +82,7 @@ def encode_corpus(
     )
 
 
-def encode(tokenizer: Tokenizer, text: str, progress: Progress = lambda words: None) -> Tokens:
+def encode(tokenizer: Tokenizer, text: str, progress: OnProgress = lambda words: None) -> Tokens:
     """Text of any length -> (N,) token ids, piece by piece."""
     encoded, done = [np.zeros(0, dtype=np.int32)], 0
     for piece in chunks(text):

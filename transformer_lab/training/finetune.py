@@ -104,7 +104,7 @@ class FineTuning:
         """The learning rate to begin with."""
         return LORA_RATE if self.is_lora else FULL_RATE
 
-    def prepare(self, model: GPT, seed: int) -> int:
+    def apply(self, model: GPT, seed: int) -> int:
         """Let only what is to learn be trained; how many numbers that are. Raises ConfigError."""
         if self.is_lora:
             adapt(model, self.lora, seed)

@@ -49,7 +49,7 @@ from transformer_lab.training.precision import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settled:
+class SettledLatents:
     """Latents on their way to rest.
 
     `latents` are z_1 .. z_L, each (B, T, D); `energy` is E of each sequence, (B,); `step_size` is η
@@ -116,7 +116,7 @@ def settle(
     step_size: float,
     seed: int | None = None,
     weight: float = 1.0,
-) -> Iterator[Settled]:
+) -> Iterator[SettledLatents]:
     """Let the latents of every sequence walk down E; yield them after 0, 1, .. `steps` steps.
 
     A step that would raise a sequence's energy, or lead out of all numbers, is not taken, and η is
@@ -131,7 +131,7 @@ def settle(
 
     here, slopes = measured(latents)
     size = torch.full((len(embedded), 1, 1), step_size, device=embedded.device)
-    yield Settled(latents=latents, energy=here, step_size=size)
+    yield SettledLatents(latents=latents, energy=here, step_size=size)
     for _ in range(steps):
         moved = [(z - size * slope).to(z.dtype) for z, slope in zip(latents, slopes, strict=True)]
         there, slopes_there = measured(moved)
@@ -141,7 +141,7 @@ def settle(
         slopes = [torch.where(fall, *pair) for pair in zip(slopes_there, slopes, strict=True)]
         here = torch.where(falls, there, here)
         size = torch.where(fall, size, size / 2)
-        yield Settled(latents=latents, energy=here, step_size=size)
+        yield SettledLatents(latents=latents, energy=here, step_size=size)
 
 
 class PredictiveCoding:
@@ -183,7 +183,7 @@ class PredictiveCoding:
         local = energy(model, embedded, settled.latents, targets, seed).sum() / targets.numel()
         return loss + (local - local.detach())  # the value of the one, the gradient of the other
 
-    def _tell(self, settled: Settled) -> None:
+    def _tell(self, settled: SettledLatents) -> None:
         """Say after the first batch when its steps were too long."""
         smallest = None if self._told else settled.step_size.min().item()
         self._told = True

@@ -15,8 +15,8 @@ from transformer_lab.experiments.comparison import Comparison, comparison_from
 from transformer_lab.experiments.comparison_result import Cell, Outcome
 from transformer_lab.experiments.experiment import Partial
 from transformer_lab.experiments.transformers import Seen
-from transformer_lab.lab.experiments.studies import Trial, TrialState
 from transformer_lab.lab.experiments.transformer_race import on_the_worker
+from transformer_lab.lab.experiments.trials import Trial, TrialState
 from transformer_lab.lab.jobs import Jobs
 from transformer_lab.lab.training.continuing import LabError
 from transformer_lab.lab.training.estimate import MARGIN, PER_PARAMETER

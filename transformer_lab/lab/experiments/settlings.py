@@ -20,7 +20,7 @@ MOST_TOKENS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settled:
+class SettlingTrace:
     """One look: for each part that settles its name and its energy after 0, 1, .. T steps.
 
     The energies are means over the `tokens` tokens it read.
@@ -39,12 +39,12 @@ class Settlings:
         self._jobs = jobs
         self._runs = runs
         self._models = models
-        self._found: tuple[ref[Snapshot], Snapshot, Settled] | None = None
+        self._found: tuple[ref[Snapshot], Snapshot, SettlingTrace] | None = None
         self._looking: Job | None = None
         self._begun = -math.inf
         self._lock = threading.Lock()
 
-    def look(self, name: str) -> Settled | None:
+    def look(self, name: str) -> SettlingTrace | None:
         """What is known of a model, and have a look at newer weights if it is time for one.
 
         None when there is nothing yet, or when nothing in the model settles. Raises LabError.
@@ -65,10 +65,10 @@ class Settlings:
                 self._looking = self._jobs.start("Settling", self._traced(snapshot), found=False)
         return settled if same else None
 
-    def _traced(self, snapshot: Snapshot) -> Iterator[Settled]:
+    def _traced(self, snapshot: Snapshot) -> Iterator[SettlingTrace]:
         tokens = _some_text(self._runs, snapshot)
         traces = settling_trace(snapshot.model(), tokens)
-        settled = Settled(
+        settled = SettlingTrace(
             run_id=snapshot.run_id, step=snapshot.step, tokens=tokens.numel(), traces=traces
         )
         self._found = (ref(snapshot), snapshot.without_weights(), settled)

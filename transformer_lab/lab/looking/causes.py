@@ -34,7 +34,7 @@ AS_IT_WRITES = SampleConfig(length=WRITTEN)  # both draw with the same random nu
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Change:
+class AppliedIntervention:
     """What is done to a model: `zero`, `mean` or `patch`, to some of its parts.
 
     A patch takes what the parts did in `source`, at one place, or at all of them when it is None.
@@ -92,7 +92,7 @@ def means_of(model: GPT, batches: Sequence[Batch]) -> dict[Site, Tensor]:
     return mean_writes(model, writers, batches)
 
 
-def changed(model: GPT, change: Change, means: Mapping[Site, Tensor] | None) -> GPT:
+def changed(model: GPT, change: AppliedIntervention, means: Mapping[Site, Tensor] | None) -> GPT:
     """The model with that change. Raises ConfigError where it makes no sense."""
     if change.kind != "patch":
         return ablated(model, change.sites, means if change.kind == "mean" else None)

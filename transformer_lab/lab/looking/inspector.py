@@ -15,10 +15,10 @@ from transformer_lab.inspection.attribution import Attribution, logit_attributio
 from transformer_lab.inspection.capture import Capture
 from transformer_lab.inspection.embeddings import Neighbour
 from transformer_lab.lab.looking import checkups, looks
+from transformer_lab.lab.looking.interventions import Interventions
 from transformer_lab.lab.looking.look_cache import LookCache
 from transformer_lab.lab.looking.models import Models
 from transformer_lab.lab.looking.subjects import Open, Subject, Subjects, digest
-from transformer_lab.lab.looking.trials import Trials
 from transformer_lab.model import ModelConfig
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.split import parts
@@ -50,7 +50,7 @@ class Inspector:
         self._models = models
         self._subjects = Subjects(models)
         self._cache = LookCache(folder, models.shelves)
-        self.trials = Trials(models, self._subjects, self._cache)
+        self.interventions = Interventions(models, self._subjects, self._cache)
 
     def close(self) -> None:
         """Let go of the cache's files."""

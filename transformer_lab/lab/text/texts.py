@@ -32,7 +32,7 @@ from transformer_lab.text.overlap import overlap
 from transformer_lab.text.pieces import Tokens
 from transformer_lab.text.split import (
     EncodedCorpus,
-    Progress,
+    OnProgress,
     check_length,
     encode_corpus,
     learn_tokenizer,
@@ -180,7 +180,9 @@ class Texts:
         tokens = corpus.characters / CHARACTERS_PER_TOKEN[config.tokenizer]
         return TextFacts(corpus, size, tokens)
 
-    def encoded(self, config: DataConfig, progress: Progress = lambda words: None) -> EncodedCorpus:
+    def encoded(
+        self, config: DataConfig, progress: OnProgress = lambda words: None
+    ) -> EncodedCorpus:
         """The tokens of a text that is at hand, from the cache if they are there.
 
         Raises ConfigError.
@@ -203,7 +205,7 @@ class Texts:
         return found
 
     def fetched(
-        self, setup: Setup, progress: Progress = lambda words: None
+        self, setup: Setup, progress: OnProgress = lambda words: None
     ) -> tuple[Corpus, EncodedCorpus, str]:
         """Text and tokens for a training, downloaded if need be; else those of a stand-in.
 
@@ -214,7 +216,7 @@ class Texts:
         return _long_enough(corpus, encoded, setup), encoded, note
 
     def again(
-        self, setup: Setup, manifest: Mapping[str, Any], progress: Progress = lambda words: None
+        self, setup: Setup, manifest: Mapping[str, Any], progress: OnProgress = lambda words: None
     ) -> tuple[Corpus, EncodedCorpus, str]:
         """The text and tokens of a stored run, the very same. Raises ConfigError when they changed.
 
@@ -238,7 +240,7 @@ class Texts:
         self,
         setup: Setup,
         manifest: Mapping[str, Any],
-        progress: Progress = lambda words: None,
+        progress: OnProgress = lambda words: None,
         *,
         leave_out: bool = False,
     ) -> tuple[Corpus, EncodedCorpus, str]:
@@ -253,7 +255,7 @@ class Texts:
         encoded = self._in_tokens(corpus, config, manifest, progress)
         return _long_enough(corpus, encoded, setup), encoded, note
 
-    def _at_hand(self, config: DataConfig, progress: Progress) -> tuple[DataConfig, str]:
+    def _at_hand(self, config: DataConfig, progress: OnProgress) -> tuple[DataConfig, str]:
         """The text to use, downloaded if need be, and a note when it is another than asked for.
 
         What may stand in for it is downloaded too, for it is better than what is always there.
@@ -273,7 +275,7 @@ class Texts:
         return replace(config, corpus=name), note
 
     def _in_tokens(
-        self, corpus: Corpus, config: DataConfig, manifest: Mapping[str, Any], progress: Progress
+        self, corpus: Corpus, config: DataConfig, manifest: Mapping[str, Any], progress: OnProgress
     ) -> EncodedCorpus:
         stored = manifest["tokenizer"]
         if corpus.sha256 == manifest["corpus"]["sha256"]:  # most likely it is in the cache
@@ -301,7 +303,7 @@ class Texts:
         return share
 
     def _encode(
-        self, key: str, corpus: Corpus, config: DataConfig, progress: Progress
+        self, key: str, corpus: Corpus, config: DataConfig, progress: OnProgress
     ) -> EncodedCorpus:
         about = self._cache.get(f"{key} about")
         if about is not None:

@@ -23,8 +23,8 @@ from transformer_lab.runs.moments import MomentError, Moments
 from transformer_lab.runs.run import Run, Seam, step_of
 from transformer_lab.runs.store import RunStore
 from transformer_lab.settings import ConfigError
-from transformer_lab.text import split
 from transformer_lab.text.errors import CorpusError
+from transformer_lab.text.split import OnProgress
 from transformer_lab.text.tokenizers import UnknownTextError, tokenizer_from_json
 from transformer_lab.training import StepMetrics
 from transformer_lab.training.finetune import TRAINING, FineTuning, fine_tuning_from
@@ -63,7 +63,7 @@ class FineTuned:
         """Not settled."""
         return 0
 
-    def text(self, texts: Texts, setup: Setup, progress: split.Progress) -> Text:
+    def text(self, texts: Texts, setup: Setup, progress: OnProgress) -> Text:
         """The new text, in the base's tokens: the model knows no others."""
         leave_out = self.tuning.finetune.unknown == "leave_out"
         return texts.in_tokens_of(setup, self.base.manifest, progress, leave_out=leave_out)
@@ -181,7 +181,7 @@ def finetuning(
 def check_adapts(setup: Setup, tokenizer: Mapping[str, Any], tuning: FineTuning) -> int:
     """How many numbers would learn, without making the model. Raises ConfigError."""
     size = tokenizer_from_json(tokenizer).vocabulary_size
-    return tuning.prepare(outline(setup.model, size), seed=0)
+    return tuning.apply(outline(setup.model, size), seed=0)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from transformer_lab.runs.moments import Moments
 from transformer_lab.runs.run import DamagedRunError, Run, Seam, step_of
 from transformer_lab.runs.store import RunStore
 from transformer_lab.text.corpora import Corpus
-from transformer_lab.text.split import EncodedCorpus, Progress
+from transformer_lab.text.split import EncodedCorpus, OnProgress
 from transformer_lab.training import StepMetrics
 
 LATEST_STEPS = 50  # that tell how fast a run was
@@ -69,7 +69,7 @@ class Origin(Protocol):
     def micro_batch(self) -> int:
         """Sequences to compute at once, where that is settled; else 0."""
 
-    def text(self, texts: Texts, setup: Setup, progress: Progress) -> Text:
+    def text(self, texts: Texts, setup: Setup, progress: OnProgress) -> Text:
         """What to learn from, and a note on it. Raises ConfigError."""
 
     def finetune(self) -> Mapping[str, Any] | None:
@@ -110,7 +110,7 @@ class New:
         """Not settled."""
         return 0
 
-    def text(self, texts: Texts, setup: Setup, progress: Progress) -> Text:
+    def text(self, texts: Texts, setup: Setup, progress: OnProgress) -> Text:
         """The text asked for, downloaded if need be."""
         return texts.fetched(setup, progress)
 
@@ -179,7 +179,7 @@ class Resumed:
         """As many as before: others add in another order, and round differently."""
         return self._micro_batch or int(self.run.manifest.get("micro_batch", 0))
 
-    def text(self, texts: Texts, setup: Setup, progress: Progress) -> Text:
+    def text(self, texts: Texts, setup: Setup, progress: OnProgress) -> Text:
         """The very text and tokenizer it had."""
         return texts.again(setup, self.run.manifest, progress)
 
@@ -274,7 +274,7 @@ class Offspring:
         """Not settled."""
         return 0
 
-    def text(self, texts: Texts, setup: Setup, progress: Progress) -> Text:
+    def text(self, texts: Texts, setup: Setup, progress: OnProgress) -> Text:
         """The text asked for, in the parent's tokens: the model knows no others."""
         before = self.parent.manifest
         leave_out = bool(self.finetune()) and leaves_out(before)

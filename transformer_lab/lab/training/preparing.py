@@ -15,7 +15,7 @@ from transformer_lab.lab.training.prompts import with_prompt
 from transformer_lab.lab.training.recorded import Made
 from transformer_lab.lab.training.saves import Saves
 from transformer_lab.lab.training.threads import RunThreads
-from transformer_lab.lab.training.tuning import BOTH, OldText, old_text, prepare
+from transformer_lab.lab.training.tuning import BOTH, OldText, apply_tuning, old_text
 from transformer_lab.model import GPT, build_model
 from transformer_lab.model.weights import count_parameters
 from transformer_lab.recipes import Setup
@@ -56,7 +56,7 @@ class PreparedRun(EndingRun):
                 model.load_state_dict(dict(saved.weights))
                 self.update(step=saved.progress.step)
             self.parameters = count_parameters(model)
-            self.trained = prepare(model, self.origin.finetune(), saved, self.setup.train.seed)
+            self.trained = apply_tuning(model, self.origin.finetune(), saved, self.setup.train.seed)
             self.made = Made(corpus, encoded, model.to(self.device.device), saved)
             self._old = self._old_text(encoded)
             losses = [p.validation_loss for p in past if p.validation_loss is not None]

@@ -65,7 +65,7 @@ class Starting(Lanes):
         ready = self._focus if self._focus and self._focus.status.state == "ready" else None
         if ready and same_model(ready.setup, run.setup) and ready.move("starting"):
             ready.recipe, ready.item = run.recipe, run.item
-            self._begin(ready, run.setup)
+            self._submit_begin(ready, run.setup)
         else:
             self._launch(run)
 
@@ -94,14 +94,14 @@ class Starting(Lanes):
 
         Raises LabError, RunNotFoundError and ConfigError.
         """
-        self.begin(extension(self.store, run_id, steps))
+        self.start_item(extension(self.store, run_id, steps))
 
     def branch(self, run_id: str, checkpoint: str, setup: Setup, recipe: str = "custom") -> None:
         """Train on from a checkpoint with other settings, as a new run.
 
         Raises LabError, RunNotFoundError and ConfigError.
         """
-        self.begin(branching(self.store, run_id, checkpoint, setup, recipe))
+        self.start_item(branching(self.store, run_id, checkpoint, setup, recipe))
 
     def race(self, name: str, lanes: Mapping[str, Setup], *, numbered: bool = True) -> str:
         """Train several models in turn, step by step; gives the name of the race.
@@ -129,11 +129,11 @@ class Starting(Lanes):
             number += 1
         return f"{name}-{number}"
 
-    def begin(self, item: Waiting) -> None:
+    def start_item(self, item: Waiting) -> None:
         """Start what could also wait, now. Raises LabError, RunNotFoundError and ConfigError."""
-        self._begin_item(item, queued=False)
+        self._start_item(item, queued=False)
 
-    def _begin_item(self, item: Waiting, *, queued: bool) -> None:
+    def _start_item(self, item: Waiting, *, queued: bool) -> None:
         waited = item.id if queued else ""
         if item.kind == "resume":
             self.resume(item.run, waited)
@@ -177,9 +177,9 @@ class Starting(Lanes):
         """Prepare a training and take its first step; under the lock. Raises LabError."""
         self._admit(run, among)
         self._worker.submit(partial(run.prepare, "starting"), run)
-        self._begin(run, run.setup)
+        self._submit_begin(run, run.setup)
 
-    def _begin(self, run: LiveRun, setup: Setup) -> None:
+    def _submit_begin(self, run: LiveRun, setup: Setup) -> None:
         """Have the first step taken of a training that is among the lanes; under the lock."""
         run.on_open = partial(self._opened, run)
         self._worker.submit(partial(run.begin, setup), run)

@@ -91,7 +91,7 @@ def promising(counts: Sequence[int], timing: Timing) -> list[int]:
     return sorted((c for c in counts if mean[c] <= HOPELESS * best), key=mean.__getitem__)
 
 
-class Trial:
+class StepComparison:
     """Real steps on each of a few counts, in turn, until one is found to be the fastest."""
 
     def __init__(self, counts: Sequence[int]) -> None:
@@ -157,7 +157,7 @@ class ThreadChoice:
         self._recent: list[float] = []
         self._since = 0.0  # the last trial, seconds of steps
         self._pause = AGAIN_SECONDS
-        self._trial: Trial | None = None
+        self._comparison: StepComparison | None = None
         self._before = 0  # the trial under way, threads; 0: nothing
         self._cold = True  # the first step of all is slower than those to come
         if current is None:
@@ -169,9 +169,9 @@ class ThreadChoice:
         """`step` took so long on `count` threads; that may change `count` for the next."""
         if self._cold:
             self._cold = False
-        elif self._trial:
-            self._trial.took(seconds)
-            self.count = self._trial.count
+        elif self._comparison:
+            self._comparison.took(seconds)
+            self.count = self._comparison.count
             self._end_trial(step)
         else:
             self._watch(step, seconds)
@@ -198,17 +198,17 @@ class ThreadChoice:
         """Begin to measure anew; where only one count is promising, it is taken."""
         self._before, self._since, self._recent = self.count, 0.0, []
         found = promising(counts, self._timing)
-        self._trial = Trial(found) if len(found) > 1 else None
+        self._comparison = StepComparison(found) if len(found) > 1 else None
         self.count = found[0]
 
     def _end_trial(self, step: int) -> None:
         """Tell what was found, when it is."""
-        if self._trial and not self._trial.done:
+        if self._comparison and not self._comparison.done:
             return
-        if len(self._counts) > 1 and (self._trial or self.count != self._before):
-            self.found = self._trial.medians if self._trial else {}
-        self._usual = self._trial.medians[self.count] if self._trial else None
-        self._trial = None
+        if len(self._counts) > 1 and (self._comparison or self.count != self._before):
+            self.found = self._comparison.medians if self._comparison else {}
+        self._usual = self._comparison.medians[self.count] if self._comparison else None
+        self._comparison = None
         if self.count < self._before:
             self.notes.append(
                 f"Steps had become slow at step {step:,}, so they are computed on {self.count} "

@@ -58,7 +58,7 @@ class Trainings(Starting):
             self.check(setup)
             self.add_to_queue(item)
         else:
-            self.begin(item)
+            self.start_item(item)
 
     def start_over(self, setup: Setup, recipe: str = "custom") -> None:
         """Stop what runs, keep it, and start a new run from new weights.
@@ -213,7 +213,7 @@ class Trainings(Starting):
             run.try_again()
         while item := self._next_in_turn():
             try:
-                self._begin_item(item, queued=True)
+                self._start_item(item, queued=True)
             except NoRoomError:
                 break
             except (ConfigError, LabError, RunNotFoundError) as error:

@@ -16,7 +16,7 @@ from transformer_lab.runs.checkpoint import BASE, CheckpointError, load_checkpoi
 from transformer_lab.runs.events import BothLossesEvent
 from transformer_lab.settings import ConfigError, from_mapping
 from transformer_lab.text import DataConfig
-from transformer_lab.text.split import Progress
+from transformer_lab.text.split import OnProgress
 from transformer_lab.training.batches import Batches
 from transformer_lab.training.evaluate import evaluate
 from transformer_lab.training.finetune import FineTuning, fine_tuning_from
@@ -48,7 +48,7 @@ def to_go_on(saved: Saved, run_folder: Path, about: About) -> Saved:
     return replace(saved, weights=weights)
 
 
-def prepare(model: GPT, about: About, saved: Saved | None, seed: int) -> int:
+def apply_tuning(model: GPT, about: About, saved: Saved | None, seed: int) -> int:
     """Let only what is to learn be trained, as far as it is; how many numbers that are.
 
     `model` has the base's weights. Raises ConfigError.
@@ -56,7 +56,7 @@ def prepare(model: GPT, about: About, saved: Saved | None, seed: int) -> int:
     tuning = tuning_of(about)
     if tuning is None:
         return 0
-    trained = tuning.prepare(model, seed)
+    trained = tuning.apply(model, seed)
     if saved and saved.adapter:
         try:
             load_factors(model, saved.adapter)
@@ -91,7 +91,7 @@ def old_text(
     about: Mapping[str, Any],
     tokenizer: Mapping[str, Any],
     device: torch.device,
-    progress: Progress,
+    progress: OnProgress,
 ) -> OldText:
     """What a base was judged on, if that text is still at hand."""
     data = from_mapping(DataConfig, about["old_data"])

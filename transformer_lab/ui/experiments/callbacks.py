@@ -9,7 +9,7 @@ from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_up
 from dash.exceptions import PreventUpdate
 
 from transformer_lab.experiments.catalogue import EXPERIMENTS
-from transformer_lab.lab.experiments.studies import Trial
+from transformer_lab.lab.experiments.trials import Trial
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.settings import ConfigError, settings_of
 from transformer_lab.ui import form, ids, polling, words
@@ -163,7 +163,7 @@ def _register_commands(app: Dash, lab: Lab) -> None:
         message = ""
         try:
             if ctx.triggered_id == ids.EXPERIMENT_STOP:
-                lab.studies.stop(key)
+                lab.trials.stop(key)
             elif ctx.triggered_id == ids.EXPERIMENT_START:
                 _start(lab, key, settings)
         except ConfigError as error:
@@ -199,7 +199,7 @@ def _register_defaults(app: Dash) -> None:
 def _start(lab: Lab, key: str, settings: Any) -> None:
     if settings is None:
         raise LabError("Correct the marked settings first.")
-    lab.studies.start(key, settings)
+    lab.trials.start(key, settings)
 
 
 def _read(key: str, values: Any, control_ids: Any) -> tuple[Any, dict[str, str]]:
@@ -257,10 +257,8 @@ def _register_poll(app: Dash, lab: Lab) -> None:
         seen = seen if isinstance(seen, dict) else {}
         key = _known(key)
         guess = pcn_parts.guess_of(guesses, key)
-        badges = [
-            pcn_parts.badge(lab.studies.find(item["id"].get("experiment"))) for item in listed
-        ]
-        trial = lab.studies.find(key)
+        badges = [pcn_parts.badge(lab.trials.find(item["id"].get("experiment"))) for item in listed]
+        trial = lab.trials.find(key)
         cost = _cost(lab, key, _read(key, values, control_ids)[0]) if tab == TITLE else ""
         stamp = polling.digest([tab == TITLE, rooms, key, guess, badges, cost, _stamp(trial)])
         if seen.get("stamp") == stamp:
@@ -311,11 +309,11 @@ def _plots(
 
 def _cost(lab: Lab, key: str, settings: Any) -> str:
     """How long an experiment will take, where that is known and may be long."""
-    trial = lab.studies.find(key)
+    trial = lab.trials.find(key)
     if settings is None or (trial and trial.busy):
         return ""
     try:
-        seconds = lab.studies.estimated_seconds(key, settings)
+        seconds = lab.trials.estimated_seconds(key, settings)
     except ConfigError as error:
         return str(error)
     return f"Will take about {words.duration(seconds)} on this computer." if seconds else ""
@@ -323,7 +321,7 @@ def _cost(lab: Lab, key: str, settings: Any) -> str:
 
 def _parts(lab: Lab, key: str, guess: int | None, cost: str) -> dict[tuple[str, str], Any]:
     """Every part of the tab that may change besides charts and badges, by (id, property)."""
-    one, trial = EXPERIMENTS[key], lab.studies.find(key)
+    one, trial = EXPERIMENTS[key], lab.trials.find(key)
     result = trial.latest.result if trial and trial.latest else None
     told = guess is not None and result is not None
     busy = trial is not None and trial.busy

@@ -29,7 +29,7 @@ STOP_HELP = "End it here; what has come so far stays"
 
 def opening(lab: Lab) -> str:
     """The experiment the page opens on: the one under way, else the last one, else the first."""
-    trial = lab.studies.newest()
+    trial = lab.trials.newest()
     return trial.key if trial else next(iter(EXPERIMENTS))
 
 
@@ -173,7 +173,7 @@ def _settings(lab: Lab, shown: str) -> html.Section:
 
 def _opened(lab: Lab, one: Experiment[Any, Any]) -> Config:
     """What its controls open on: the settings of its last trial, else the defaults."""
-    trial = lab.studies.find(one.key)
+    trial = lab.trials.find(one.key)
     return trial.settings if trial else one.settings()
 
 

@@ -14,7 +14,7 @@ from transformer_lab.experiments.experiment import (
     Table,
     source_of,
 )
-from transformer_lab.lab.experiments.studies import Trial
+from transformer_lab.lab.experiments.trials import Trial
 from transformer_lab.ui import polling, words
 from transformer_lab.ui.charts import experiments as charts
 

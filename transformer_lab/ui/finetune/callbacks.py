@@ -209,7 +209,7 @@ def _register_writing(app: Dash, lab: Lab) -> None:
             )
             base = lab.models.stored.read(run, run.checkpoint(BASE))
             made = [
-                lab.writings.begin(snapshot, config)
+                lab.writings.start(snapshot, config)
                 for snapshot in (base, lab.models.snapshot(run.id))
             ]
         except (

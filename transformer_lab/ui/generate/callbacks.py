@@ -102,7 +102,7 @@ def _register_begin(app: Dash, lab: Lab) -> None:
             name, step = moment_bar.chosen(at)
             if ctx.triggered_id == ids.DROP_UNKNOWN:
                 config = lab.models.without_unknown(name, config)
-            made = [lab.writings.begin(lab.models.snapshot(name, step), config)]
+            made = [lab.writings.start(lab.models.snapshot(name, step), config)]
             if against not in (None, NOTHING):
                 made.append(_second(lab, str(against), against_step, config))
         except (UnknownTextError, SettingsError, ConfigError, LabError) as error:
@@ -136,7 +136,7 @@ def _checked(settings: dict[str, Scalar]) -> SampleConfig:
 def _second(lab: Lab, run: str, step: Scalar, config: SampleConfig) -> Writing:
     """The text beside the first: of another model, or another checkpoint."""
     at = int(step) if isinstance(step, str) and step.isdigit() else None
-    return lab.writings.begin(lab.models.snapshot(run, at), config)
+    return lab.writings.start(lab.models.snapshot(run, at), config)
 
 
 def _refused(error: Exception) -> dict[str, object]:

@@ -277,7 +277,7 @@ def compared(lab: Lab) -> Any:
 
 def leak(lab: Lab) -> Any:
     """Whether the leak microscope has measured on this computer, without telling what."""
-    trial = lab.studies.find("leak")
+    trial = lab.trials.find("leak")
     if trial is None:
         return "The leak microscope has not measured since the lab was opened. It takes seconds."
     return f"Leak microscope: {trial.state}. Make your guess there, and the verdict is shown."

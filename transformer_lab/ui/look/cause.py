@@ -10,8 +10,8 @@ from dash.exceptions import PreventUpdate
 from transformer_lab.inspection.ablation import Site
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.looking.causes import WRITTEN, Effect, is_stream
+from transformer_lab.lab.looking.interventions import Intervention
 from transformer_lab.lab.looking.subjects import Open
-from transformer_lab.lab.looking.trials import Trial
 from transformer_lab.ui import ids
 from transformer_lab.ui.charts.predictions import next_token_figure
 from transformer_lab.ui.look import importance, induction
@@ -149,7 +149,7 @@ def _register_parts(app: Dash, lab: Lab) -> None:
     ) -> dict[str, object]:
         """The parts of this model."""
         what = opened(data, sub_tab, NAME)
-        sites, _ = tried(lambda: lab.inspector.trials.parts(what))
+        sites, _ = tried(lambda: lab.inspector.interventions.parts(what))
         labels = [what.run, *(site.label for site in sites or [])]
         if sites is None or labels == known:
             raise PreventUpdate
@@ -272,14 +272,14 @@ def _register_effect(app: Dash, lab: Lab) -> None:
         """The model before and after the change."""
         what = opened(data, sub_tab, NAME)
         at = place_in(place, what.tokens)
-        trial = Trial(
+        trial = Intervention(
             kind=change["kind"] if change["kind"] in WAYS else "zero",
             parts=tuple(change["off"] or []),
             position=at,
             source=str(change["source"] or ""),
             everywhere=change["where"] == "everywhere",
         )
-        found, problem = tried(lambda: lab.inspector.trials.effect(what, trial))
+        found, problem = tried(lambda: lab.inspector.interventions.effect(what, trial))
         if found is None:
             kept = dict.fromkeys(("losses", "figure", "writing"), no_update)
             return kept | {"problem": problem}
@@ -298,7 +298,7 @@ def _register_effect(app: Dash, lab: Lab) -> None:
         }
 
 
-def _losses(lab: Lab, what: Open, found: Effect, at: int, trial: Trial) -> list[Component]:
+def _losses(lab: Lab, what: Open, found: Effect, at: int, trial: Intervention) -> list[Component]:
     before, after = found.before, found.after
     rows = [
         _pair("Loss on validation text", before.validation, after.validation),

@@ -100,7 +100,7 @@ def _register_begin(app: Dash, lab: Lab) -> None:
             raise PreventUpdate
         what = opened(data, sub_tab, NAME)
         try:
-            job = lab.inspector.trials.importance(what, mean=kind == "mean")
+            job = lab.inspector.interventions.importance(what, mean=kind == "mean")
         except TROUBLE as error:
             return {"job": no_update, "state": html.Span(str(error), className="warn")}
         return {"job": began(job, data), "state": no_update}

@@ -82,11 +82,11 @@ def _register_begin(app: Dash, lab: Lab) -> None:
             raise PreventUpdate
         what = opened(data, sub_tab, NAME)
         try:
-            job = lab.inspector.trials.induction(what)
+            job = lab.inspector.interventions.induction(what)
         except TROUBLE as error:
             return {"job": no_update, "state": html.Span(str(error), className="warn")}
         begun = began(job, data)
-        begun["copies"] = lab.inspector.trials.copies(what.run)
+        begun["copies"] = lab.inspector.interventions.copies(what.run)
         return {"job": begun, "state": no_update}
 
 

@@ -267,7 +267,7 @@ def _register_actions(app: Dash, lab: Lab) -> None:
                 return "Train", found.id, {"run": found.id, "checkpoint": name}, ""
             item = _continuation(lab, found, pressed, steps)
             if lab.trainings.has_room():
-                lab.trainings.begin(item)
+                lab.trainings.start_item(item)
                 shown = found.id if pressed == ids.RUN_RESUME else live.LATEST
                 return "Train", shown, no_update, ""
             lab.trainings.add_to_queue(item)

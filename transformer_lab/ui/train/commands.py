@@ -156,7 +156,7 @@ def _start(lab: Lab, pressed: str, controls: Controls, branch: Branch | None) ->
     stopped = running.status.run_id if running and running.busy else ""
     if branch and pressed in BRANCHING:
         item = branching(lab.runs.store, branch["run"], branch["checkpoint"], setup, slug)
-        lab.trainings.begin(item) if pressed == ids.START else lab.trainings.add_to_queue(item)
+        lab.trainings.start_item(item) if pressed == ids.START else lab.trainings.add_to_queue(item)
     elif pressed == ids.ENQUEUE:
         lab.trainings.enqueue(setup, slug)
     else:

@@ -5,7 +5,7 @@ from typing import Any
 from dash import Dash, Input, Output, State, dcc, html, no_update
 from dash.exceptions import PreventUpdate
 
-from transformer_lab.lab.experiments.settlings import Settled
+from transformer_lab.lab.experiments.settlings import SettlingTrace
 from transformer_lab.lab.lab import UNTRAINED, Lab, LabError
 from transformer_lab.ui import ids
 from transformer_lab.ui.charts.experiments import settling_figure
@@ -73,7 +73,7 @@ def register(app: Dash, lab: Lab, tab: str) -> None:
         return {"hidden": False, "chart": graph, "step": step, "seen": stamp}
 
 
-def _settled(lab: Lab, run_id: str | None) -> Settled | None:
+def _settled(lab: Lab, run_id: str | None) -> SettlingTrace | None:
     newest = run_id in (live.LATEST, None)
     try:
         return lab.settlings.look((lab.runs.shown() if newest else str(run_id)) or UNTRAINED)

@@ -108,7 +108,7 @@ def _is_there(lab: Lab, run_id: str) -> bool:
 def _serve_experiments(server: Flask, lab: Lab) -> None:
     @server.get("/download-experiment/<key>.csv")
     def download_experiment(key: str) -> Response:
-        trial = lab.studies.find(key)
+        trial = lab.trials.find(key)
         if key not in EXPERIMENTS or trial is None or trial.latest is None:
             abort(404, "Nothing has been measured yet: start the experiment first.")
         rows = EXPERIMENTS[key].rows(trial.latest.result)

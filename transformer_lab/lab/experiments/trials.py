@@ -92,7 +92,7 @@ class Trial:
                 close()
 
 
-class Studies:
+class Trials:
     """Starts and stops experiments, and keeps the last trial of each."""
 
     def __init__(self, jobs: Jobs, trainings: Trainings, costs: Pace, home: Path) -> None:

@@ -1,4 +1,4 @@
-"""Trials: parts of a model are switched off or patched, and what comes of it is measured."""
+"""Interventions: parts of a model are switched off or patched, and what comes of it is measured."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
+class Intervention:
     """What to do to a model: `kind` is zero, mean or patch, `parts` are places in `parts()`.
 
     A patch takes what the parts did on the text `source`, at `position` or `everywhere`. What the
@@ -49,16 +49,16 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImportanceLook:
-    """The loss without each writing part, in the order of `Trials.parts`, and `baseline` with all.
+    """Validation losses in nats per token: without each writing part, and `baseline` with all.
 
-    In nats per token of the validation text.
+    In the order of `Interventions.parts`.
     """
 
     losses: Numbers
     baseline: float
 
 
-class Trials:
+class Interventions:
     """Changes to models, and what they do. Methods may be called from any thread."""
 
     def __init__(self, models: Models, subjects: Subjects, cache: LookCache) -> None:
@@ -71,13 +71,17 @@ class Trials:
         """Every part that can be switched off or patched, streams (only patched) last."""
         return self._subjects.ask(opened, lambda subject: causes.changeable(subject.model))
 
-    def effect(self, opened: Open, trial: Trial) -> causes.Effect:
-        """The model before and after. Raises ConfigError where the trial makes no sense."""
-        return self._subjects.ask(opened, lambda subject: self._effect(subject, opened, trial))
+    def effect(self, opened: Open, intervention: Intervention) -> causes.Effect:
+        """The model before and after. Raises ConfigError where the intervention makes no sense."""
+        return self._subjects.ask(
+            opened, lambda subject: self._effect(subject, opened, intervention)
+        )
 
-    def _effect(self, subject: Subject, opened: Open, trial: Trial) -> causes.Effect:
+    def _effect(self, subject: Subject, opened: Open, intervention: Intervention) -> causes.Effect:
         tokens = self._subjects.tokens(subject, opened.tokens)
-        position = trial.position if 0 <= trial.position < len(tokens) else len(tokens) - 1
+        position = (
+            intervention.position if 0 <= intervention.position < len(tokens) else len(tokens) - 1
+        )
         batches = self._batches(subject)
 
         def behaviour(model: Any) -> causes.Behaviour:
@@ -85,21 +89,23 @@ class Trials:
 
         key = f"{subject.key} {digest(tokens)} {position}"
         before = self._kept.get(key, lambda: behaviour(subject.model))
-        change = causes.Change(
-            kind=trial.kind,
-            sites=self._sites(subject, trial),
-            source=self._second(subject, trial.source) if trial.kind == "patch" else None,
-            position=None if trial.everywhere else position,
+        change = causes.AppliedIntervention(
+            kind=intervention.kind,
+            sites=self._sites(subject, intervention),
+            source=self._second(subject, intervention.source)
+            if intervention.kind == "patch"
+            else None,
+            position=None if intervention.everywhere else position,
         )
         if not change.sites:
             return causes.effect(before, before)
-        means = self._means(subject, batches) if trial.kind == "mean" else None
+        means = self._means(subject, batches) if intervention.kind == "mean" else None
         return causes.effect(before, behaviour(causes.changed(subject.model, change, means)))
 
-    def _sites(self, subject: Subject, trial: Trial) -> tuple[Site, ...]:
+    def _sites(self, subject: Subject, intervention: Intervention) -> tuple[Site, ...]:
         known = causes.changeable(subject.model)
-        sites = tuple(known[place] for place in trial.parts if 0 <= place < len(known))
-        if trial.kind != "patch":
+        sites = tuple(known[place] for place in intervention.parts if 0 <= place < len(known))
+        if intervention.kind != "patch":
             sites = tuple(site for site in sites if not causes.is_stream(site))
         return sites
 
