@@ -244,3 +244,21 @@ def test_every_control_has_a_label_and_help(visited):
             assert component["type"] in ("Input", "Select", "Switch", "Textarea")
         # A browser reads a field of numbers in its own language: there 0,001 may be sent as 1.
         assert component["props"].get("type") != "number"
+
+
+def test_few_callbacks_name_every_setting(visited):
+    """Each property of each setting that one names costs the browser time at every change."""
+    named = [
+        (known["output"], place, each["property"])
+        for known in visited.app._callback_list
+        for place in ("inputs", "state")
+        for each in known[place]
+        if '"type":"setting"' in each["id"] and '["ALL"]' in each["id"]
+    ]
+    named += [
+        (known["output"], "output", part)
+        for known in visited.app._callback_list
+        for part in known["output"].strip(".").split("...")
+        if '"type":"setting' in part and '["ALL"]' in part
+    ]
+    assert 0 < len(named) <= 6, named

@@ -23,7 +23,7 @@ RECIPE = "recipe"
 RECIPE_SUMMARY = "recipe-summary"
 DIFFERS = "differs"
 SETTINGS_SEARCH = "settings-search"
-NEEDS = "needs"  # what advanced settings need to have an effect
+UNUSED = "unused"  # the advanced settings that have no effect now
 MODIFIED = "modified"
 UNDO = "undo"
 CORPUS_NOTE = "corpus-note"
@@ -503,11 +503,6 @@ def setting(group: str, name: str) -> dict[str, str]:
 def key_of(component: ComponentId) -> str:
     """The setting that a control, its field or its error belongs to, as group.name."""
     return f"{component.get('group', 'sample')}.{component['name']}"
-
-
-def setting_field(group: str, name: str) -> dict[str, str]:
-    """Around the control of an advanced setting, to show or hide it."""
-    return {"type": "setting-field", "group": group, "name": name}
 
 
 def sample_setting(name: str) -> dict[str, str]:

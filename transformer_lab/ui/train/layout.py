@@ -33,7 +33,7 @@ def layout(lab: Lab) -> html.Div:
             dcc.Store(id=ids.CURSOR, data={}),
             dcc.Store(id=ids.REFRESH, data=0),
             dcc.Store(id=ids.PLAN),
-            dcc.Store(id=ids.NEEDS, data=sections.NEEDS),
+            dcc.Store(id=ids.UNUSED),
             dcc.Store(id=ids.BRANCH),
             dcc.Store(id=ids.RESUME_DISMISSED, data=""),
             html.Section(_settings(lab, recipes, recipe, setup), className="column settings"),
@@ -86,11 +86,11 @@ def _advanced(controls: dict[str, html.Div]) -> html.Details:
     """The settings of each section, each with what it needs to have an effect; and a search."""
 
     def field(key: str) -> html.Div:
-        item, needed = SETTINGS[key], sections.needs(key, SETTINGS)
+        needed = sections.needs(key, SETTINGS)
         return html.Div(
             [controls[key], html.Div(needed, className="setting-needs")],
-            id=ids.setting_field(item.group, item.name),
             className="setting-field",
+            **{"data-key": key},
         )
 
     def section(title: str) -> html.Section:

@@ -1,6 +1,6 @@
 """The form of the Train tab: a recipe fills it, every change is checked at once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, html, no_update
@@ -22,7 +22,6 @@ from transformer_lab.ui.train import sections
 from transformer_lab.ui.train.plan import Branch, Controls, plan, read, recipe_named
 
 ANY_SETTING = {"type": "setting", "group": ALL, "name": ALL}
-ANY_FIELD = {"type": "setting-field", "group": ALL, "name": ALL}
 ANY_SAMPLE_SETTING = {"type": "sample-setting", "name": ALL}
 ANY_PROBLEM = {"type": "problem", "group": ALL, "name": ALL}
 MOST_NAMED = 3  # settings in the line that says how far a setup is from the tutorial
@@ -92,6 +91,7 @@ def _register_checking(app: Dash, lab: Lab) -> None:
             "note": Output(ids.CORPUS_NOTE, "children"),
             "problems": Output(ANY_PROBLEM, "children"),
             "differs": Output(ids.DIFFERS, "children"),
+            "unused": Output(ids.UNUSED, "data"),
         },
         inputs={"values": Input(ANY_SETTING, "value")},
         state={
@@ -116,7 +116,15 @@ def _register_checking(app: Dash, lab: Lab) -> None:
             "note": _download_note(lab, valid.data.corpus) if valid else "",
             "problems": [problems.get(ids.key_of(where), "") for where in problem_ids],
             "differs": _differs(setup) if setup else no_update,
+            "unused": _unused(
+                dict(zip(map(ids.key_of, control_ids), values, strict=True)), problems
+            ),
         }
+
+
+def _unused(values: Mapping[str, form.Value], problems: Mapping[str, str]) -> list[str]:
+    """The settings that have no effect beside the others; those that are wrong stay in sight."""
+    return [key for key in values if key not in problems and not sections.applies(key, values)]
 
 
 def _changes(setup: Setup | None, recipe: Recipe) -> dict[str, Any]:
@@ -139,17 +147,15 @@ def _download_note(lab: Lab, corpus: str) -> str:
 
 
 def _register_sections(app: Dash) -> None:
-    """Show the advanced settings that have an effect, or those that are searched for."""
+    """Show the advanced settings that have an effect, or those that are searched for.
+
+    The script does it by itself: each property of each setting that a callback names costs the
+    browser time at every change of any of them.
+    """
     app.clientside_callback(
-        ClientsideFunction("settings", "shown"),
-        Output(ANY_FIELD, "hidden"),
-        Output(ANY_FIELD, "className"),
-        Input(ANY_SETTING, "value"),
+        ClientsideFunction("settings", "show"),
+        Input(ids.UNUSED, "data"),
         Input(ids.SETTINGS_SEARCH, "value"),
-        Input(ANY_PROBLEM, "children"),
-        State(ANY_SETTING, "id"),
-        State(ANY_FIELD, "id"),
-        State(ids.NEEDS, "data"),
     )
 
 
