@@ -1,8 +1,12 @@
 """The Runs tab, without a browser."""
 
+from typing import get_args
+
 import pytest
 
-from transformer_lab.recipes import setup_from
+from transformer_lab.lab.training.queue import Kind, Waiting
+from transformer_lab.recipes import Setup, setup_from
+from transformer_lab.ui.runs.queue import waiting_line
 
 GRID = "runs"
 
@@ -223,6 +227,14 @@ def test_what_waits_can_be_put_in_order_and_taken_out(page, lab, until):
         ] == expected
     page.click("stop")
     until(lambda: lab.trainings.current.ended and lab.trainings.current.status.step == 11)
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_every_kind_of_training_can_be_listed_while_it_waits(kind):
+    item = Waiting(kind=kind, recipe="first", run="first-1", setup=Setup().to_mapping())
+    words = str(waiting_line(item, 1))
+    assert "steps" in words
+    assert "first" in words
 
 
 @pytest.mark.parametrize("odd", ["0", "99", "²", "", None, "-1", "1.5"])

@@ -1,6 +1,7 @@
 """Names of the parts of the page that callbacks speak of."""
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
 ComponentId = Mapping[str, str]  # the id of one of many components, such as a setting's control
 
@@ -475,14 +476,41 @@ def experiment_note(place: int) -> dict[str, str]:
     return {"type": "experiment-note", "place": str(place)}
 
 
-def queue_button(what: str, item: str) -> dict[str, str]:
-    """A button of one training in the queue: up, down or remove."""
-    return {"type": "queue-button", "what": what, "item": item}
+@dataclass(frozen=True)
+class QueueButton:
+    """A button of one training in the queue: `what` is up, down or remove."""
+
+    what: str
+    item: str
+
+    def as_id(self) -> dict[str, str]:
+        """As Dash takes it."""
+        return {"type": "queue-button", **asdict(self)}
 
 
-def checkpoint_button(checkpoint: str) -> dict[str, str]:
+@dataclass(frozen=True)
+class CheckpointButton:
     """The button that branches from a checkpoint of the run shown."""
-    return {"type": "checkpoint-button", "checkpoint": checkpoint}
+
+    checkpoint: str
+
+    def as_id(self) -> dict[str, str]:
+        """As Dash takes it."""
+        return {"type": "checkpoint-button", **asdict(self)}
+
+
+def queue_button(triggered: object) -> QueueButton | None:
+    """The button of the queue that has this id, as `ctx.triggered_id` gives it."""
+    if isinstance(triggered, Mapping) and triggered.get("type") == "queue-button":
+        return QueueButton(str(triggered["what"]), str(triggered["item"]))
+    return None
+
+
+def checkpoint_button(triggered: object) -> CheckpointButton | None:
+    """The button of a checkpoint that has this id, as `ctx.triggered_id` gives it."""
+    if isinstance(triggered, Mapping) and triggered.get("type") == "checkpoint-button":
+        return CheckpointButton(str(triggered["checkpoint"]))
+    return None
 
 
 def alternative(token: int) -> dict[str, str]:

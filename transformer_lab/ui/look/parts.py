@@ -13,7 +13,7 @@ from transformer_lab.lab.looking.subjects import Open
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.tokenizers import UnknownTextError
 from transformer_lab.ui.charts.training import blank
-from transformer_lab.ui.data.layout import visible
+from transformer_lab.ui.data.pieces import visible
 from transformer_lab.ui.look.state import Opened, Place
 
 TITLE = "Look inside"

@@ -1,27 +1,26 @@
-"""One run, opened: its curve, what it really ran with, what it wrote, its saves, and its log."""
+"""One run: its curves, settings, samples, checkpoints, environment and log."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from dash import html
+import plotly.graph_objects as go
+from dash import Output, html
+from dash.development.base_component import Component
 
-from transformer_lab.exchange import why_not
-from transformer_lab.exchange.peft import NONE
 from transformer_lab.lab.training.threads import MEASURED
 from transformer_lab.lab.training.views import stored_threads
 from transformer_lab.recipes import SETTINGS, setup_from
-from transformer_lab.runs.checkpoint import ADAPTER, BASE, can_go_on
-from transformer_lab.runs.events import event_value
+from transformer_lab.runs.checkpoint import can_go_on
+from transformer_lab.runs.events import ResumedEvent, event_value
 from transformer_lab.runs.run import RESUMABLE, DamagedRunError, Run, step_of
 from transformer_lab.runs.summaries import RunSummary
 from transformer_lab.ui import ids, words
 from transformer_lab.ui.charts import training as charts
+from transformer_lab.ui.runs.export import downloads
 
 MOST_SAMPLES = 100
-WITHOUT_SETTINGS = ("run.zip", "weights.zip", "metrics.csv")  # leave also where run.json is lost
 MOST_LOG = 300
 GROUP_TITLES = {"data": "Text", "model": "Model", "train": "Training", "sample": "Sample"}
 KINDS = {
@@ -29,44 +28,50 @@ KINDS = {
     "best": "lowest validation loss, weights only",
     "kept": "kept by you",
 }
+# The parts of the page that show a run.
+PARTS = {
+    "title": Output(ids.DETAIL_TITLE, "children"),
+    "facts": Output(ids.DETAIL_FACTS, "children"),
+    "reason": Output(ids.DETAIL_REASON, "children"),
+    "resume_hidden": Output(ids.RUN_RESUME, "hidden"),
+    "extend_disabled": Output(ids.RUN_EXTEND, "disabled"),
+    "loss": Output(ids.DETAIL_LOSS, "figure"),
+    "rate": Output(ids.DETAIL_RATE, "figure"),
+    "settings": Output(ids.DETAIL_SETTINGS, "children"),
+    "samples": Output(ids.DETAIL_SAMPLES, "children"),
+    "checkpoints": Output(ids.DETAIL_CHECKPOINTS, "children"),
+    "environment": Output(ids.DETAIL_ENVIRONMENT, "children"),
+    "log": Output(ids.DETAIL_LOG, "children"),
+    "away": Output(ids.DETAIL_AWAY, "children"),
+}
 
-WITHOUT_WEIGHTS = ("run.zip", "metrics.csv", "generate.py")  # forms that need no save
 
-
-def parts(run: Run, summary: RunSummary, *, held: bool) -> dict[tuple[str, str], Any]:
-    """Everything there is to see of one run, by (id, property); `held` while it is trained."""
+def parts(run: Run, summary: RunSummary, *, held: bool) -> dict[str, object]:
+    """Everything that is shown of one run, named as in PARTS; `held` while it is trained."""
     resumable = summary.state in RESUMABLE and not held
     whole = summary.state != "damaged"
-    loss, rate = _readable(_curves, run, (charts.blank("Loss"), charts.blank("Learning rate")))
+    loss, rate = _curves(run)
     return {
-        (ids.DETAIL_TITLE, "children"): [
+        "title": [
             summary.name,
             html.Span(f" {run.id}" if summary.title else "", className="quiet"),
         ],
-        (ids.DETAIL_FACTS, "children"): " · ".join(_facts(summary)),
-        (ids.DETAIL_REASON, "children"): summary.reason,
-        (ids.RUN_RESUME, "hidden"): not resumable,
-        (ids.RUN_EXTEND, "disabled"): held or not whole or not run.resume_points(),
-        (ids.DETAIL_LOSS, "figure"): loss,
-        (ids.DETAIL_RATE, "figure"): rate,
-        (ids.DETAIL_SETTINGS, "children"): _part(_settings, run),
-        (ids.DETAIL_SAMPLES, "children"): _part(_samples, run),
-        (ids.DETAIL_CHECKPOINTS, "children"): _checkpoints(run),
-        (ids.DETAIL_ENVIRONMENT, "children"): _part(_environment, run),
-        (ids.DETAIL_LOG, "children"): _part(_log, run),
-        (ids.DETAIL_AWAY, "children"): downloads(run),
+        "facts": " · ".join(_facts(summary)),
+        "reason": summary.reason,
+        "resume_hidden": not resumable,
+        "extend_disabled": held or not whole or not run.resume_points(),
+        "loss": loss,
+        "rate": rate,
+        "settings": _part(_settings, run),
+        "samples": _part(_samples, run),
+        "checkpoints": _checkpoints(run),
+        "environment": _part(_environment, run),
+        "log": _part(_log, run),
+        "away": downloads(run),
     }
 
 
-def _readable(make: Callable[[Run], Any], run: Run, otherwise: Any) -> Any:
-    """A part of the view, or something else where that cannot be read."""
-    try:
-        return make(run)
-    except DamagedRunError:
-        return otherwise
-
-
-def _part(make: Callable[[Run], Any], run: Run) -> Any:
+def _part(make: Callable[[Run], html.Div], run: Run) -> html.Div:
     """A part of the view, or the reason why it cannot be read."""
     try:
         return make(run)
@@ -89,7 +94,15 @@ def _facts(summary: RunSummary) -> list[str]:
     return facts
 
 
-def _curves(run: Run) -> tuple[Any, Any]:
+def _curves(run: Run) -> tuple[go.Figure, go.Figure]:
+    """Loss and learning rate; empty charts where they cannot be read."""
+    try:
+        return _drawn(run)
+    except DamagedRunError:
+        return charts.blank("Loss"), charts.blank("Learning rate")
+
+
+def _drawn(run: Run) -> tuple[go.Figure, go.Figure]:
     points, evaluated = run.envelope(charts.MOST_POINTS)
     curve = charts.curve_of(points, charts.MOST_POINTS, evaluated)
     setup = setup_from(run.manifest["setup"])
@@ -106,7 +119,7 @@ def _curves(run: Run) -> tuple[Any, Any]:
 
 def _settings(run: Run) -> html.Div:
     setup = setup_from(run.manifest["setup"])
-    groups: dict[str, list[Any]] = {title: [] for title in GROUP_TITLES.values()}
+    groups: dict[str, list[Component]] = {title: [] for title in GROUP_TITLES.values()}
     for key, value in setup.values().items():
         setting = SETTINGS[key]
         groups[GROUP_TITLES[setting.group]].append(
@@ -128,8 +141,8 @@ def _environment(run: Run) -> html.Div:
         ("Text", f"{corpus['title']}, {corpus['characters']:,} characters"),
         ("Text's sha256", corpus["sha256"]),
         ("Where from", corpus["source"]),
-        ("Tokens", f"{corpus['training_tokens']:,} to learn from, "
-                   f"{corpus['validation_tokens']:,} to be judged on"),
+        ("Tokens", f"{corpus['training_tokens']:,} to train on, "
+                   f"{corpus['validation_tokens']:,} for validation"),
         ("Seed", f"{manifest['setup']['train']['seed']}"),
         ("Device", f"{manifest['device']['name']} ({manifest['device']['reason']})"),
         ("Threads", stored_threads(run)),
@@ -150,7 +163,7 @@ def _environment(run: Run) -> html.Div:
 def _samples(run: Run) -> html.Div:
     samples = run.samples(MOST_SAMPLES)[::-1]
     if not samples:
-        return html.Div("It has not written anything yet.", className="card quiet")
+        return html.Div("No sample has been written yet.", className="card quiet")
     return html.Div(
         [
             html.Div(
@@ -182,7 +195,7 @@ def _checkpoints(run: Run) -> html.Div:
                 html.Td(
                     html.Button(
                         "Branch from here",
-                        id=ids.checkpoint_button(folder.name),
+                        id=ids.CheckpointButton(folder.name).as_id(),
                         className="btn btn-outline-secondary btn-sm",
                         title="Train on from this moment with other settings, as a new run",
                     )
@@ -222,7 +235,7 @@ def _log(run: Run) -> html.Div:
             [
                 html.Td(time.strftime("%m-%d %H:%M:%S", time.localtime(when))),
                 html.Td(f"{step:,}"),
-                html.Td(_told(kind, detail)),
+                html.Td(_in_words(kind, detail)),
             ]
         )
         for when, step, kind, detail in run.log(MOST_LOG)[::-1]
@@ -232,18 +245,18 @@ def _log(run: Run) -> html.Div:
     return html.Div(table, className="card table-box", tabIndex=0)
 
 
-def _told(kind: str, detail: str) -> str:
-    """An event in words."""
+def _in_words(kind: str, detail: str) -> str:
     value = event_value(kind, detail)
-    return TOLD[kind](value) if kind in TOLD else str(value)
+    return EVENTS[kind](value) if kind in EVENTS else str(value)
 
 
-def _resumed(event: Any) -> str:
+def _resumed(event: ResumedEvent) -> str:
     again = event.steps_taken_again
     return f"resumed; {again:,} steps are taken again" if again else "resumed"
 
 
-TOLD: dict[str, Callable[[Any], str]] = {
+# What is written of each kind of event, whose value has the type of that kind.
+EVENTS: dict[str, Callable[[Any], str]] = {
     "state": lambda event: f"{words.STATES[event.state]}. {event.reason}".strip(),
     "resumed": _resumed,
     "learning_rate": lambda rate: f"learning rate set to {rate:g} by hand",
@@ -257,75 +270,12 @@ TOLD: dict[str, Callable[[Any], str]] = {
 }
 
 
-def _measured(facts: dict[str, Any]) -> str:
-    """What a trial of CPU threads found, in words."""
+def _measured(facts: Mapping[str, Any]) -> str:
+    """The seconds that a step took on each number of CPU threads."""
     found = facts["seconds"].items()
     paces = ", ".join(f"{words.duration(seconds)} a step on {count}" for count, seconds in found)
     return f"fastest on CPU threads: {facts['threads']}" + (f" ({paces})" if paces else "")
 
 
-def downloads(run: Run) -> list[Any]:
-    """Links to everything a run can be taken away as."""
-    problem, reasons = "", []
-    try:
-        reasons = why_not(setup_from(run.manifest["setup"]).model, run.tokenizer.to_json())
-    except DamagedRunError as error:
-        problem = str(error)
-    offers = [
-        ("run.zip", "The whole run", "To keep, to send, and to bring into another lab: settings, "
-         "metrics, samples, saves with the optimizer's memory, moments."),
-        ("weights.zip", "The run without training state", "The same, much smaller: it writes and "
-         "can be looked into, but not be trained on exactly."),
-        ("huggingface.zip", "For Hugging Face transformers", "A folder that AutoModelForCausalLM "
-         "and AutoTokenizer load, with the same logits."),
-        ("adapter.zip", "The adapter alone, for PEFT", "What was learned by LoRA as "
-         "adapter_model.safetensors, beside its base as a Hugging Face folder."),
-        ("standalone.zip", "Standalone: script, notebook, weights", "One Python script that needs "
-         "only torch, a Jupyter notebook of this run, and the weights both read."),
-        ("generate.py", "The script alone", "The very lines of this model, in one file."),
-        ("notebook.ipynb", "The notebook alone", "What the run is, its curve, its model."),
-        ("metrics.csv", "Metrics as CSV", "One row for each step."),
-    ]  # fmt: skip
-    saved = bool(_readable(Run.usable_checkpoints, run, []))
-    parts: list[Any] = []
-    for name, title, told in offers:
-        refusal = problem if name not in WITHOUT_SETTINGS else ""
-        if not saved and name not in WITHOUT_WEIGHTS:
-            refusal = refusal or "Nothing is saved yet."
-        if name == "huggingface.zip" and reasons:
-            refusal = f"Not this model. {' '.join(reasons)}"
-        if name == "adapter.zip":
-            refusal = refusal or _no_adapter(run, reasons)
-        link = html.A(title, href=f"download/{quote(run.id)}/{name}", download="")
-        parts.append(html.Div([html.Span(title) if refusal else link, html.P(refusal or told)]))
-    return parts
-
-
-def _no_adapter(run: Run, reasons: list[str]) -> str:
-    """Why a run has no adapter to take away; empty when it has one."""
-    if not (run.folder / "checkpoints" / BASE).is_dir() or not any(
-        (folder / ADAPTER).is_file() for folder in run.resume_points()
-    ):
-        return NONE
-    return f"Not this model. {' '.join(reasons)}" if reasons else ""
-
-
-def _pair(name: str, value: Any, title: str = "") -> html.Div:
+def _pair(name: str, value: str, title: str = "") -> html.Div:
     return html.Div([html.Dt(name), html.Dd(value)], className="row-pair", title=title)
-
-
-IDS = (
-    (ids.DETAIL_TITLE, "children"),
-    (ids.DETAIL_FACTS, "children"),
-    (ids.DETAIL_REASON, "children"),
-    (ids.RUN_RESUME, "hidden"),
-    (ids.RUN_EXTEND, "disabled"),
-    (ids.DETAIL_LOSS, "figure"),
-    (ids.DETAIL_RATE, "figure"),
-    (ids.DETAIL_SETTINGS, "children"),
-    (ids.DETAIL_SAMPLES, "children"),
-    (ids.DETAIL_CHECKPOINTS, "children"),
-    (ids.DETAIL_ENVIRONMENT, "children"),
-    (ids.DETAIL_LOG, "children"),
-    (ids.DETAIL_AWAY, "children"),
-)

@@ -1,10 +1,9 @@
 """Runs of one comparison fold into one row of the list, to be opened and deleted together."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from transformer_lab.runs.summaries import RunSummary
-from transformer_lab.ui.runs.layout import row
+from transformer_lab.ui.runs.grid import row
 
 PREFIX = "comparison:"
 ACTIVE = ("running", "paused", "preparing", "starting", "pausing", "stopping")
@@ -16,9 +15,9 @@ def comparison_of(run: RunSummary) -> str:
     return name if dot and seed.isdecimal() else ""
 
 
-def rows(runs: Iterable[RunSummary], *, folded: bool) -> dict[str, dict[str, Any]]:
+def rows(runs: Iterable[RunSummary], *, folded: bool) -> dict[str, dict[str, object]]:
     """The lines of the list by id; a comparison stands where its newest run would."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, object]] = {}
     lanes: dict[str, list[RunSummary]] = {}
     for run in runs:
         name = comparison_of(run) if folded else ""
@@ -29,7 +28,7 @@ def rows(runs: Iterable[RunSummary], *, folded: bool) -> dict[str, dict[str, Any
     return {key: line or _folded(key, lanes[key]) for key, line in found.items()}
 
 
-def _folded(key: str, runs: Sequence[RunSummary]) -> dict[str, Any]:
+def _folded(key: str, runs: Sequence[RunSummary]) -> dict[str, object]:
     """One line for all runs of a comparison: its best loss, and what they took together."""
     best = min(
         (run for run in runs if run.best_loss is not None),

@@ -4,13 +4,17 @@ A foreign Host, Origin or Sec-Fetch-Site is how another web site would reach a l
 """
 
 import ipaddress
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Request, Response, jsonify, request
 from werkzeug.exceptions import HTTPException, abort
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+Environ = Mapping[str, Any]  # of a WSGI request
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 CALLBACKS = "/_dash-update-component"
 DOWNLOADS = ("/download/", "/download-experiment/")
@@ -28,8 +32,8 @@ class Body:
     most: int
     way_out: str
 
-    def as_json(self) -> dict[str, Any]:
-        """What the page is told of it, so that it need not send what would be refused."""
+    def as_json(self) -> dict[str, int | str]:
+        """What the page knows of it, so that it need not send what would be refused."""
         return {"most": self.most, "wayOut": self.way_out}
 
 
@@ -46,7 +50,7 @@ class Guard:
     trust_proxy: bool = False
     bodies: Mapping[str, Body] = field(default_factory=dict)
 
-    def refusal(self, environ: Mapping[str, Any]) -> HTTPException | None:
+    def refusal(self, environ: Environ) -> HTTPException | None:
         """Why the request with these headers is refused, if it is; its body is not touched."""
         try:
             self.check(Request(self.settled(environ)))
@@ -54,7 +58,7 @@ class Guard:
             return error
         return None
 
-    def settled(self, environ: Mapping[str, Any]) -> dict[str, Any]:
+    def settled(self, environ: Environ) -> "WSGIEnvironment":
         """The request as the visitor made it: without the base path, and as a proxy received it."""
         made, path = dict(environ), environ.get("PATH_INFO", "/")
         if self.base_path and path.startswith(f"{self.base_path}/"):
@@ -121,7 +125,7 @@ def is_loopback(address: str) -> bool:
     return (getattr(parsed, "ipv4_mapped", None) or parsed).is_loopback
 
 
-def _take_forwarded(environ: dict[str, Any]) -> None:
+def _take_forwarded(environ: "WSGIEnvironment") -> None:
     """What a proxy was asked for, of which the nearest is believed; the Host it sent is kept too.
 
     Both must be allowed: a page of another site could send the header, but not the Host.
@@ -138,7 +142,7 @@ def _take_forwarded(environ: dict[str, Any]) -> None:
 def install(server: Flask, guard: Guard, headers: Mapping[str, str]) -> None:
     """Let every request to the server pass the guard, and every answer carry the headers."""
     server.extensions["guard"] = guard
-    server.wsgi_app = _mounted(server.wsgi_app, guard)  # type: ignore[method-assign]
+    server.wsgi_app = _mounted(server.wsgi_app, guard)  # type: ignore[method-assign, assignment]
 
     @server.before_request
     def check() -> None:
@@ -166,8 +170,8 @@ def answer(error: HTTPException) -> Response:
     return response
 
 
-def _mounted(inner: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
-    def outer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+def _mounted(inner: "WSGIApplication", guard: Guard) -> "WSGIApplication":
+    def outer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         if guard.base_path and environ.get("PATH_INFO") == guard.base_path:
             start_response("308 Permanent Redirect", [("Location", f"{guard.base_path}/")])
             return []

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from dash import Dash
 from dash.exceptions import DependencyException
@@ -69,7 +69,7 @@ def is_callback(app: Dash, body: Any) -> bool:
 
 def _agree(given: Sequence[Any], known: Sequence[dict[str, str]]) -> bool:
     """Whether lists of the same many components are of the same ones."""
-    many: dict[str, list[Any]] = {}
+    many: dict[str, list[object]] = {}
     for parts, expected in zip(given, known, strict=True):
         if isinstance(parts, list):
             names = [one["id"] for one in parts]
@@ -85,7 +85,7 @@ def _outputs(output: str) -> list[dict[str, str]]:
     return [{"id": part_id, "property": prop.split("@")[0]} for part_id, prop in parts]
 
 
-def _are(given: Any, known: list[dict[str, str]]) -> bool:
+def _are(given: object, known: list[dict[str, str]]) -> bool:
     """Whether the given dependencies are the known ones, in order."""
     return (
         isinstance(given, list)
@@ -94,7 +94,7 @@ def _are(given: Any, known: list[dict[str, str]]) -> bool:
     )
 
 
-def _is(given: Any, known: dict[str, str]) -> bool:
+def _is(given: object, known: dict[str, str]) -> bool:
     pattern = json.loads(known["id"]) if known["id"].startswith("{") else known["id"]
     if isinstance(pattern, dict) and ["ALL"] in pattern.values():  # stands for a list of them
         return isinstance(given, list) and all(
@@ -110,7 +110,7 @@ def _is(given: Any, known: dict[str, str]) -> bool:
     return _has(given, known["property"]) and given["id"] == pattern
 
 
-def _has(given: Any, prop: str) -> bool:
+def _has(given: object, prop: str) -> TypeGuard[dict[str, object]]:
     """Whether it is an {id, property}; Dash adds @... to a property that several callbacks set."""
     return (
         isinstance(given, dict)

@@ -21,7 +21,7 @@ LARGEST = 2**53  # beyond it a browser's whole numbers have gaps
 
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Scalar = str | bool | int | float | None
-Empty = Annotated[dict[str, Any], Field(max_length=0)]
+Empty = Annotated[dict[str, object], Field(max_length=0)]
 
 
 class Shape(BaseModel):
@@ -30,8 +30,8 @@ class Shape(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
 
-def _fits(read: Callable[[Any], Any]) -> AfterValidator:
-    def check(value: Any) -> Any:
+def _fits(read: Callable[[dict[str, Any]], object]) -> AfterValidator:
+    def check(value: dict[str, Any]) -> dict[str, Any]:
         read(value)  # raises ConfigError, which is a ValueError
         return value
 
@@ -54,7 +54,7 @@ class Row(Shape):
 class Plan(Shape):
     """What the form of the Train tab comes to."""
 
-    setup: Annotated[dict[str, Any], _fits(setup_from)]
+    setup: Annotated[dict[str, object], _fits(setup_from)]
     vocabulary_size: Count
     tokens: float
     corpus: str
@@ -64,12 +64,12 @@ class Plan(Shape):
 
 
 class Cursor(Shape):
-    """What of a curve is drawn."""
+    """Which points of a curve are drawn."""
 
     curve: str
     n: Count
     shown: Count
-    seen: dict[str, Any] = {}
+    seen: dict[str, object] = {}
 
 
 class Branch(Shape):
@@ -88,7 +88,7 @@ class Job(Shape):
 class Study(Job):
     """A look at the tokens of a text."""
 
-    config: Annotated[dict[str, Any], _fits(lambda value: from_mapping(DataConfig, value))]
+    config: Annotated[dict[str, object], _fits(lambda value: from_mapping(DataConfig, value))]
 
 
 class Upload(Shape):
@@ -189,10 +189,10 @@ class Seen(Shape):
     """What of a run is on the page."""
 
     run: str = ""
-    parts: dict[str, Any] = {}
+    parts: dict[str, object] = {}
 
 
-PROPERTIES: dict[str, Any] = {
+PROPERTIES: dict[str, object] = {
     "n_clicks": Count | None,
     "n_intervals": Count | None,
     "n_blur": Count | None,
@@ -202,17 +202,17 @@ PROPERTIES: dict[str, Any] = {
     "value": Scalar,
     "options": list[Option] | None,
     "selectedRows": list[Row] | None,
-    "cellValueChanged": list[dict[str, Any]] | None,
-    "cellClicked": dict[str, Any] | None,
-    "clickData": dict[str, Any] | None,
+    "cellValueChanged": list[dict[str, object]] | None,
+    "cellClicked": dict[str, object] | None,
+    "clickData": dict[str, object] | None,
 }
-STORES: dict[str, Any] = {
+STORES: dict[str, object] = {
     ids.PLAN: Plan | None,
     ids.BRANCH: Branch | None,
     ids.CURSOR: Cursor | Empty | None,
     ids.REFRESH: Count | None,
     ids.RESUME_DISMISSED: str | None,
-    ids.RUNS_KNOWN: dict[str, Any] | None,
+    ids.RUNS_KNOWN: dict[str, int] | None,
     ids.RUNS_SEEN: Seen | None,
     ids.RUNS_PICKED: list[str] | None,
     ids.RUN_DELETED: list[str] | None,
@@ -241,23 +241,24 @@ STORES: dict[str, Any] = {
     ids.HEALTH_SEEN: list[Any] | None,
     ids.BLOCKS_KNOWN: Column | None,
     ids.BLOCK: Index | None,
-    ids.FINETUNE_SEEN: dict[str, Any] | None,
+    ids.FINETUNE_SEEN: dict[str, object] | None,
     ids.FINETUNE_REFRESH: Count | None,
     ids.FINETUNE_WRITING: Shown | Empty | None,
-    ids.GUESSES: dict[str, Any] | None,
+    ids.GUESSES: dict[str, object] | None,
     ids.COMPARE_QUESTION: str | None,
     ids.COMPARE_REFRESH: Count | None,
-    ids.COMPARE_SEEN: dict[str, Any] | None,
-    ids.COMPARE_GUESSES: dict[str, Any] | None,
+    ids.COMPARE_SEEN: dict[str, object] | None,
+    ids.COMPARE_GUESSES: dict[str, object] | None,
     ids.EXPERIMENT: str | None,
     ids.EXPERIMENT_REFRESH: Count | None,
-    ids.EXPERIMENT_SEEN: dict[str, Any] | None,
+    ids.EXPERIMENT_SEEN: dict[str, object] | None,
 }
 
 
 @cache
 def _reader(component: str, prop: str) -> TypeAdapter[Any]:
-    return TypeAdapter(STORES.get(component, Any) if prop == "data" else PROPERTIES.get(prop, Any))
+    kind: Any = STORES.get(component, Any) if prop == "data" else PROPERTIES.get(prop, Any)
+    return TypeAdapter(kind)
 
 
 def trouble(part: Mapping[str, Any], *, one_of_many: bool) -> str:

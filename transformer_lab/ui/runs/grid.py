@@ -1,0 +1,152 @@
+"""The list of runs: its lines, its columns and the buttons above it."""
+
+import dash_ag_grid as dag
+import dash_bootstrap_components as dbc
+from dash import dcc, html
+
+from transformer_lab.runs.summaries import RunSummary
+from transformer_lab.ui import ids
+
+EMPTY = "No runs yet. Train one on the Train tab, or import one from a file."
+
+
+def row(run: RunSummary) -> dict[str, object]:
+    """One line of the list."""
+    return {
+        "id": run.id,
+        "pinned": run.pinned,
+        "name": run.name,
+        "state": run.state,
+        "spark": [round(loss, 3) for loss in run.spark],
+        "best": run.best_loss,
+        "bits": run.bits_per_byte,
+        "step": run.step,
+        "steps": run.steps,
+        "seconds": run.seconds,
+        "recipe": run.recipe,
+        "corpus": run.corpus,
+        "parameters": run.parameters,
+        "created": run.created,
+        "audit": run.audit,
+        "parent": run.parent,
+        "race": f"{run.race} · {run.lane}" if run.race else "",
+        "notes": run.notes,
+    }
+
+
+def _columns() -> list[dict[str, object]]:
+    def column(
+        field: str, head: str, width: int, words: str = "", **more: object
+    ) -> dict[str, object]:
+        return {"field": field, "headerName": head, "width": width, "headerTooltip": words, **more}
+
+    def number(field: str, head: str, width: int, shown: str, words: str) -> dict[str, object]:
+        formatter = {"function": f"{shown}(params.value)"}
+        return column(
+            field, head, width, words, type="rightAligned", valueFormatter=formatter,
+            filter="agNumberColumnFilter",
+        )  # fmt: skip
+
+    return [
+        column("pinned", "Pin", 64, "Pinned runs stand on top", editable=True,
+               cellDataType="boolean", filter=False),
+        column("name", "Name", 190, "Double-click to give a run a title of your own",
+               editable=True, tooltipField="id"),
+        column("state", "State", 104, "", cellClassRules={
+            f"state-{state}": f"params.value === '{state}'"
+            for state in ("running", "failed", "interrupted", "damaged")
+        }),
+        column("spark", "Loss", 108, "Training loss over the steps", cellRenderer="Spark",
+               sortable=False, cellDataType=False, filter=False),
+        number("best", "Best", 78, "loss", "Lowest validation loss, nats per token"),
+        number("bits", "Bits/byte", 90, "loss", "Compares losses of different tokenizers"),
+        number("step", "Step", 84, "count", "Steps taken"),
+        number("steps", "Of", 84, "count", "Steps planned"),
+        number("seconds", "Time", 82, "clock", "Time spent training"),
+        column("recipe", "Recipe", 124),
+        column("corpus", "Text", 160, tooltipField="corpus"),
+        number("parameters", "Size", 80, "compact", "Parameters"),
+        number("created", "Made", 140, "day", "When it was started"),
+        column("audit", "Audit", 110, "Result of the newest leak audit of its model"),
+        column("parent", "From", 120, "The run whose weights it began with"),
+        column("race", "Race", 150, "The race it took part in, and as what"),
+        column("notes", "Notes", 200, "Search finds these too", tooltipField="notes"),
+    ]  # fmt: skip
+
+
+def toolbar() -> html.Div:
+    """Search, folding, import and deletion."""
+    return html.Div(
+        [
+            html.Label(
+                [
+                    html.Span("Search runs", className="visually-hidden"),
+                    dbc.Input(
+                        id=ids.RUNS_SEARCH,
+                        type="search",
+                        placeholder="Search names, texts, notes",
+                        size="sm",
+                    ),
+                ],
+                className="runs-search",
+                title="Only runs that have these words in their name, text, tags or notes",
+            ),
+            html.Span(id=ids.RUNS_COUNT, className="quiet", role="status"),
+            html.Div(
+                dbc.Switch(id=ids.RUNS_FOLD, value=True, label="Fold comparisons"),
+                title="One row for all runs of a comparison, to open and delete together",
+                className="fold",
+            ),
+            html.Label(
+                [
+                    html.I(className="bi bi-box-arrow-in-down", **{"aria-hidden": "true"}),
+                    " Import a run",
+                    # Not dcc.Upload, which would read the whole file: the script streams it.
+                    dcc.Input(id=ids.RUN_IMPORT, type="file", className="visually-hidden"),
+                ],
+                className="btn btn-outline-secondary btn-sm",
+                title="A .zip that a lab exported",
+            ),
+            html.Div(html.Div(), id="run-import-line", className="progress-line", hidden=True),
+            html.Button(
+                "Delete",
+                id=ids.RUN_DELETE,
+                className="btn btn-outline-secondary btn-sm",
+                disabled=True,
+                title="Choose runs in the list first",
+            ),
+            html.Div(
+                [
+                    html.Span(id=ids.RUNS_MESSAGE, role="status"),
+                    html.Button("Undo", id=ids.RUN_UNDO, className="link", hidden=True),
+                ],
+                className="message",
+            ),
+        ],
+        className="runs-toolbar",
+    )
+
+
+def grid() -> dag.AgGrid:
+    """The table, which a poll fills."""
+    return dag.AgGrid(
+        id=ids.RUNS,
+        columnDefs=_columns(),
+        rowData=[],
+        getRowId="params.data.id",
+        defaultColDef={"sortable": True, "filter": True, "resizable": True},
+        dashGridOptions={
+            "rowSelection": {"mode": "multiRow", "enableClickSelection": True},
+            "animateRows": False,
+            "postSortRows": {"function": "pinnedFirst(params)"},
+            "rowHeight": 30,
+            "headerHeight": 32,
+            "tooltipShowDelay": 500,
+            "stopEditingWhenCellsLoseFocus": True,
+            "suppressMovableColumns": True,
+            "columnMenu": "legacy",  # whose button shows while the pointer is over a head
+            "suppressMenuHide": False,
+        },
+        className="ag-theme-quartz runs-grid",
+        style={"height": "100%"},
+    )

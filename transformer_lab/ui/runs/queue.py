@@ -1,0 +1,106 @@
+"""The queue: which trainings wait, their order, and how many run at once."""
+
+from dash import ALL, Dash, Input, Output, State, ctx, html
+from dash.exceptions import PreventUpdate
+
+from transformer_lab.lab.lab import Lab
+from transformer_lab.lab.training.queue import MOST_AT_ONCE, Waiting
+from transformer_lab.ui import ids, polling
+
+AT_ONCE = [str(count) for count in range(1, MOST_AT_ONCE + 1)]
+ANY_BUTTON = {"type": "queue-button", "what": ALL, "item": ALL}
+
+
+def register(app: Dash, lab: Lab) -> None:
+    """The callback of the queue."""
+
+    @app.callback(
+        output={
+            "waiting": Output(ids.QUEUE, "children"),
+            "head": Output(ids.QUEUE_HEAD, "children"),
+            "run_hidden": Output(ids.QUEUE_RUN, "hidden"),
+        },
+        inputs={
+            "tick": Input(ids.RUNS_TICK, "n_intervals"),
+            "tab": Input(ids.TABS, "active_tab"),
+            "run": Input(ids.QUEUE_RUN, "n_clicks"),
+            "at_once": Input(ids.AT_ONCE, "value"),
+            "buttons": Input(ANY_BUTTON, "n_clicks"),
+        },
+        state={
+            "head": State(ids.QUEUE_HEAD, "children"),
+            "drawn": State(ids.QUEUE, "children"),
+        },
+    )
+    def queue(
+        tick: int | None,
+        tab: str | None,
+        run: int | None,
+        at_once: str | None,
+        buttons: list[int | None],
+        head: object,
+        drawn: object,
+    ) -> dict[str, object]:
+        """The trainings that wait, after what a button asked of the queue."""
+        problem = ""
+        try:
+            _change(lab, ctx.triggered_id, at_once)
+        except OSError as error:
+            problem = f" - this could not be written: {error.strerror or error}"
+        waiting = lab.trainings.queue.list()
+        held = bool(waiting) and lab.trainings.queue.held
+        count = f"{len(waiting)} waiting" if waiting else "nothing waits"
+        count += (", held" if held else "") + problem
+        fresh = [waiting_line(item, place) for place, item in enumerate(waiting, start=1)]
+        same = polling.digest(fresh) == polling.digest(drawn) and count == head
+        if same and ctx.triggered_id == ids.RUNS_TICK:
+            raise PreventUpdate
+        stuck = any(item.problem for item in waiting)
+        return {"waiting": fresh, "head": count, "run_hidden": not (held or stuck)}
+
+
+def _change(lab: Lab, pressed: object, at_once: str | None) -> None:
+    """Do what a button of the queue asks. Raises OSError."""
+    if not ctx.triggered[0]["value"]:
+        return
+    if button := ids.queue_button(pressed):
+        if button.what == "remove":
+            lab.trainings.queue.remove(button.item)
+        else:
+            lab.trainings.queue.move(button.item, -1 if button.what == "up" else 1)
+    elif pressed == ids.QUEUE_RUN:
+        lab.trainings.run_queue()
+    elif pressed == ids.AT_ONCE and str(at_once) in AT_ONCE:
+        lab.trainings.set_at_once(int(str(at_once)))
+
+
+def waiting_line(item: Waiting, place: int) -> html.Div:
+    """One training that waits, with its buttons."""
+    what = {
+        "new": item.recipe.replace("_", " "),
+        "resume": f"resume {item.run}",
+        "extended": f"{item.run}, more steps",
+        "branched": f"branch of {item.run}",
+        "finetuned": f"fine-tuning of {item.run}",
+    }[item.kind]
+
+    def button(name: str, icon: str, label: str) -> html.Button:
+        return html.Button(
+            html.I(className=f"bi bi-{icon}", **{"aria-hidden": "true"}),
+            id=ids.QueueButton(name, item.id).as_id(),
+            className="btn btn-sm",
+            title=label,
+            **{"aria-label": f"{label}: {what}"},
+        )
+
+    return html.Div(
+        [
+            html.Span(f"{place}.", className="quiet"),
+            html.Span(f"{what}, {item.setup['train']['steps']:,} steps", className="waiting-name"),
+            button("up", "chevron-up", "Earlier"),
+            button("down", "chevron-down", "Later"),
+            button("remove", "x-lg", "Remove from the queue"),
+            html.Div(item.problem, className="warn waiting-problem") if item.problem else None,
+        ],
+        className="waiting",
+    )
