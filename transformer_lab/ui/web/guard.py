@@ -6,13 +6,11 @@ A foreign Host, Origin or Sec-Fetch-Site is how another web site would reach a l
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Flask, Request, Response, jsonify, request
 from werkzeug.exceptions import HTTPException, abort
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 Environ = Mapping[str, Any]  # of a WSGI request
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -58,7 +56,7 @@ class Guard:
             return error
         return None
 
-    def settled(self, environ: Environ) -> "WSGIEnvironment":
+    def settled(self, environ: Environ) -> WSGIEnvironment:
         """The request as the visitor made it: without the base path, and as a proxy received it."""
         made, path = dict(environ), environ.get("PATH_INFO", "/")
         if self.base_path and path.startswith(f"{self.base_path}/"):
@@ -125,7 +123,7 @@ def is_loopback(address: str) -> bool:
     return (getattr(parsed, "ipv4_mapped", None) or parsed).is_loopback
 
 
-def _take_forwarded(environ: "WSGIEnvironment") -> None:
+def _take_forwarded(environ: WSGIEnvironment) -> None:
     """What a proxy was asked for, of which the nearest is believed; the Host it sent is kept too.
 
     Both must be allowed: a page of another site could send the header, but not the Host.
@@ -170,8 +168,8 @@ def answer(error: HTTPException) -> Response:
     return response
 
 
-def _mounted(inner: "WSGIApplication", guard: Guard) -> "WSGIApplication":
-    def outer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+def _mounted(inner: WSGIApplication, guard: Guard) -> WSGIApplication:
+    def outer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if guard.base_path and environ.get("PATH_INFO") == guard.base_path:
             start_response("308 Permanent Redirect", [("Location", f"{guard.base_path}/")])
             return []
