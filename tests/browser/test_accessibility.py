@@ -201,6 +201,8 @@ def test_advanced_shows_what_applies_and_finds_the_rest(page: Page):
     expect(momentum).to_have_count(1)
     expect(beta).to_have_count(0)
     expect(page.locator(".setting-needs:visible")).to_contain_text("Only with Optimizer: Muon")
+    page.locator("#settings-search").fill("no such words")
+    expect(page.locator("#settings-found")).to_contain_text("No advanced setting has these words")
     page.locator("#settings-search").fill("")
     expect(page.locator(".advanced h3:visible").nth(1)).to_have_text("Architecture")
     expect(momentum).to_have_count(0)

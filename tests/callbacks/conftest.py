@@ -1,6 +1,7 @@
 """A lab and its page without a browser: requests go straight to the server's test client."""
 
 import contextlib
+import functools
 import io
 import json
 import logging
@@ -19,6 +20,7 @@ from werkzeug.test import TestResponse
 from transformer_lab.cli import main
 from transformer_lab.exchange.forms import FORMS
 from transformer_lab.lab.lab import Lab
+from transformer_lab.lab.training import pace, step_time
 from transformer_lab.lab.training.queue import Queue, Waiting
 from transformer_lab.recipes import Setup
 from transformer_lab.ui import ids
@@ -219,6 +221,23 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket, "getaddrinfo", unreachable)
     monkeypatch.delenv("TRANSFORMER_LAB_DATA", raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _measured_once() -> Iterator[None]:
+    """The speed of this computer and of each model is measured by the first lab that asks."""
+    known: dict[tuple[Any, ...], float | None] = {}
+
+    def probed(setup: Setup, vocabulary_size: int, micro_batch: int, flops: float) -> float | None:
+        key = (setup, vocabulary_size, micro_batch)
+        if key not in known:
+            known[key] = step_time.probe(setup, vocabulary_size, micro_batch, flops)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pace, "measured_speed", functools.cache(step_time.measured_speed))
+        patch.setattr(pace, "probe", probed)
+        yield
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ RECIPE = "recipe"
 RECIPE_SUMMARY = "recipe-summary"
 DIFFERS = "differs"
 SETTINGS_SEARCH = "settings-search"
+SETTINGS_FOUND = "settings-found"  # says when no setting has the words searched for
 UNUSED = "unused"  # the advanced settings that have no effect now
 MODIFIED = "modified"
 UNDO = "undo"

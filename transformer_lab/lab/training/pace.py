@@ -67,7 +67,7 @@ class Pace:
         return observed
 
     def _measure(self, setup: Setup, vocabulary_size: int) -> None:
-        """Time this computer, then a few steps of the model. On the worker's thread."""
+        """Time this computer, then the model unless a training begins. On the worker's thread."""
         if not self._rests():
             return
         now = measured_speed()
@@ -77,8 +77,12 @@ class Pace:
             step=min(now.step, before.step),
             layer=min(now.layer, before.layer),
         )
+        self._submit(lambda: self._probe(setup, vocabulary_size))
+
+    def _probe(self, setup: Setup, vocabulary_size: int) -> None:
+        """Time a few steps of the model. On the worker's thread."""
         guessed = estimate(setup, vocabulary_size, "cpu", speed=self._speed)
-        if guessed.parameters > MOST_PARAMETERS:
+        if not self._rests() or guessed.parameters > MOST_PARAMETERS:
             return
         seconds = probe(setup, vocabulary_size, guessed.micro_batch, guessed.flops)
         if seconds is not None:

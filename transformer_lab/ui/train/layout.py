@@ -118,6 +118,7 @@ def _advanced(controls: dict[str, html.Div]) -> html.Details:
         [
             html.Summary("Advanced"),
             search,
+            html.Div(id=ids.SETTINGS_FOUND, className="note", role="status"),
             *[section(title) for title in sections.SECTIONS],
         ],
         className="wide advanced",

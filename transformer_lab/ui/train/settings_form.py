@@ -154,6 +154,7 @@ def _register_sections(app: Dash) -> None:
     """
     app.clientside_callback(
         ClientsideFunction("settings", "show"),
+        Output(ids.SETTINGS_FOUND, "children"),
         Input(ids.UNUSED, "data"),
         Input(ids.SETTINGS_SEARCH, "value"),
     )
