@@ -6,6 +6,7 @@ import pytest
 
 from transformer_lab.lab.lab import Lab
 from transformer_lab.training import StepMetrics
+from transformer_lab.ui.form import FORM
 
 CHARTS = ("loss-chart", "perplexity-chart", "rate-chart")
 
@@ -233,7 +234,43 @@ def test_an_exception_in_a_callback_is_said_without_a_traceback(page, lab, monke
     page.tick()
 
 
-def test_every_control_has_a_label_and_help(visited):
+def test_every_setting_has_a_control_with_a_label_and_help(visited):
+    fields = {}
+    for part in parts_of(visited.client.get("/_dash-layout").get_json()):
+        if "field" in (part.get("className") or "").split():
+            label, *others = part["children"]
+            for control in parts_of(label):
+                if isinstance(control.get("id"), dict) and control["id"]["type"] == "setting":
+                    key = f"{control['id']['group']}.{control['id']['name']}"
+                    fields[key] = (words_of(label), words_of(others[0]))
+    assert fields.keys() == {setting.key for setting in FORM}
+    for setting in FORM:
+        label, explained = fields[setting.key]
+        assert label.startswith(setting.label)
+        assert explained.startswith(setting.help)
+        assert len(setting.help) > 10
+
+
+def parts_of(component):
+    """The properties of every component in a part of the page."""
+    if isinstance(component, list):
+        for child in component:
+            yield from parts_of(child)
+    elif isinstance(component, dict) and "props" in component:
+        yield component["props"]
+        yield from parts_of(component["props"].get("children"))
+
+
+def words_of(component):
+    """The text in a part of the page."""
+    if isinstance(component, str):
+        return component
+    if isinstance(component, list):
+        return "".join(map(words_of, component))
+    return words_of(component["props"].get("children", "")) if component else ""
+
+
+def test_no_part_of_the_page_comes_from_elsewhere_or_is_a_field_of_numbers(visited):
     layout = visited.client.get("/_dash-layout").get_data(as_text=True)
     index = visited.client.get("/").get_data(as_text=True)
     for served in (layout, index):

@@ -225,6 +225,7 @@ def test_without_any_save_a_run_begins_again_and_comes_out_the_same(lab):
     forget_the_end(lab, again)
     lab.trainings.resume(again)
     assert ended(lab).state == "finished"
+    assert lab.runs.open(again).checkpoints()  # it has really trained again
     assert curve(lab, again) == curve(lab, whole)
 
 
@@ -333,11 +334,11 @@ def test_memory_that_ran_out_halves_the_batch_again_at_the_same_step(lab, monkey
     monkeypatch.undo()
     run = lab.runs.open(whole)
     assert run.events("micro_batch") == [(6, "2")]
-    crash_back_to(lab, whole, 8) if len(run.checkpoints()) > 1 else None
     saves.shutil.rmtree(run.folder / "checkpoints")
     forget_the_end(lab, whole)
     lab.trainings.resume(whole)
     assert ended(lab).state == "finished"
+    assert run.checkpoints()  # it has really trained again
     assert curve(lab, whole) == expected
 
 
@@ -561,12 +562,16 @@ def command(home, *arguments):
     return subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, text=True)
 
 
+# What each optimizer remembers is tested above; processes of their own take seconds to start.
+SLOWLY = [pytest.param(name, marks=pytest.mark.slow) for name in OPTIMIZERS if name != "muon"]
+
+
 def train_command(home, setup):
     settings = [f"--set={key}={value}" for key, value in setup.values().items()]
     return command(home, "train", "--json", *settings)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", ["muon", *SLOWLY])
 def test_a_killed_process_is_resumed_in_another_and_ends_the_same(tmp_path, optimizer):
     setup = SETUP.with_values({"train.optimizer": optimizer, "train.steps": 400})
     with train_command(tmp_path / "whole", setup) as whole:
