@@ -7,7 +7,8 @@ import json
 import pytest
 
 from transformer_lab.experiments.catalogue import EXPERIMENTS
-from transformer_lab.ui.experiments.layout import FAST, MOST_PLOTS, RESTING, SLOW
+from transformer_lab.ui.experiments.layout import MOST_PLOTS
+from transformer_lab.ui.results.poll import FAST, RESTING, SLOW
 from waiting import PATIENCE
 
 TINY = {
@@ -341,6 +342,10 @@ def test_the_page_asks_only_while_the_tab_is_open_and_often_only_while_it_runs(t
     tab.values["tabs", "active_tab"] = "Train"
     tab.fire("experiment-seen.data", "tabs.active_tab")
     assert tab.get("experiment-tick", "interval") == RESTING
+    open_tab(tab)  # while it still runs as it did
+    assert tab.get("experiment-tick", "interval") == FAST
+    tab.values["tabs", "active_tab"] = "Train"
+    tab.fire("experiment-seen.data", "tabs.active_tab")
     lab.trials.stop("race")
     finish(tab, lab, "race")
     open_tab(tab)

@@ -62,16 +62,15 @@ INNER: dict[str, dict[str, set[str]]] = {
             "charts", "web", "compare", "data", "experiments", "finetune", "generate", "learn",
             "look", "runs", "train", "frame", "ids", "moment_bar", "words",
         },
-        "compare": {
-            "compare", "charts", "form", "ids", "polling", "words", "web", "train", "experiments",
-        },
+        "results": {"results", "charts", "ids", "polling", "words", "web", "train"},
         **{
             tab: {
                 tab, "charts", "form", "ids", "moment_bar", "polling", "terms", "words", "web",
-                "train", "data",
+                "train", "data", "results",
             }
             for tab in (
-                "data", "experiments", "finetune", "generate", "learn", "look", "runs", "train",
+                "compare", "data", "experiments", "finetune", "generate", "learn", "look", "runs",
+                "train",
             )
         },
     },

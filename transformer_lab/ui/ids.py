@@ -1,7 +1,8 @@
 """Names of the parts of the page that callbacks speak of."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
 
 ComponentId = Mapping[str, str]  # the id of one of many components, such as a setting's control
 
@@ -296,48 +297,58 @@ def block_button(index: str) -> dict[str, str]:
     return {"type": "block-button", "index": index}
 
 
+@dataclass(frozen=True, kw_only=True)
+class ResultIds:
+    """The ids of a tab that asks for a guess, measures, and shows what came of it."""
+
+    name: str
+    prompt: str
+    options: str
+    guess: str
+    show: str
+    again: str
+    guessed: str
+    message: str
+    start: str
+    stop: str
+    cost: str
+    state: str
+    result: str
+    hint: str
+    verdict: str
+    tables: str
+    away: str
+    tick: str
+    seen: str
+    refresh: str
+
+    def place(self, part: Literal["plot", "chart", "note"], place: object) -> dict[str, Any]:
+        """Room for a chart and its note, the chart in it, or the note; `place` may be ALL."""
+        return {"type": f"{self.name}-{part}", "place": place}
+
+
+def _results(name: str) -> ResultIds:
+    parts = [one.name for one in fields(ResultIds) if one.name != "name"]
+    return ResultIds(name=name, **{part: f"{name}-{part}" for part in parts})
+
+
+EXPERIMENT_PARTS = _results("experiment")
+COMPARE_PARTS = _results("compare")
+
 EXPERIMENT = "experiment"  # the key of the one that is shown
 EXPERIMENT_QUESTION = "experiment-question"
 EXPERIMENT_TITLE = "experiment-title"
-EXPERIMENT_PROMPT = "experiment-prompt"
-EXPERIMENT_OPTIONS = "experiment-options"
-EXPERIMENT_GUESS = "experiment-guess"
-EXPERIMENT_SHOW = "experiment-show"
-EXPERIMENT_AGAIN = "experiment-again"
-EXPERIMENT_GUESSED = "experiment-guessed"
 GUESSES = "guesses"  # by experiment: the option that was guessed, -1 for shown without guessing
 EXPERIMENT_DEFAULTS = "experiment-defaults"
-EXPERIMENT_START = "experiment-start"
-EXPERIMENT_STOP = "experiment-stop"
-EXPERIMENT_MESSAGE = "experiment-message"
-EXPERIMENT_COST = "experiment-cost"
-EXPERIMENT_STATE = "experiment-state"
-EXPERIMENT_RESULT = "experiment-result"
-EXPERIMENT_HINT = "experiment-hint"
-EXPERIMENT_VERDICT = "experiment-verdict"
-EXPERIMENT_TABLES = "experiment-tables"
-EXPERIMENT_AWAY = "experiment-away"
 EXPERIMENT_EQUATIONS = "experiment-equations"
 EXPERIMENT_LEAK = "experiment-leak"
 EXPERIMENT_LEAK_BOX = "experiment-leak-box"
-EXPERIMENT_TICK = "experiment-tick"
-EXPERIMENT_SEEN = "experiment-seen"
-EXPERIMENT_REFRESH = "experiment-refresh"
 
 # Compare
 COMPARE_QUESTION = "compare-question"
-COMPARE_SEEN = "compare-seen"
-COMPARE_REFRESH = "compare-refresh"
 COMPARE_GUESSES = "compare-guesses"
-COMPARE_TICK = "compare-tick"
 COMPARE_TITLE = "compare-title"
 COMPARE_LOOK = "compare-look"
-COMPARE_PROMPT = "compare-prompt"
-COMPARE_OPTIONS = "compare-options"
-COMPARE_GUESS = "compare-guess"
-COMPARE_SHOW = "compare-show"
-COMPARE_AGAIN = "compare-again"
-COMPARE_GUESSED = "compare-guessed"
 COMPARE_PRESET = "compare-preset"
 COMPARE_READY = "compare-ready"
 COMPARE_SEEDS = "compare-seeds"
@@ -353,19 +364,9 @@ COMPARE_SECOND_PROBLEM = "compare-second-problem"
 COMPARE_BUDGET = "compare-budget"
 COMPARE_AMOUNT = "compare-amount"
 COMPARE_AMOUNT_PROBLEM = "compare-amount-problem"
-COMPARE_MESSAGE = "compare-message"
-COMPARE_START = "compare-start"
 COMPARE_PAUSE = "compare-pause"
-COMPARE_STOP = "compare-stop"
 COMPARE_GO_ON = "compare-go-on"
-COMPARE_COST = "compare-cost"
-COMPARE_STATE = "compare-state"
-COMPARE_RESULT = "compare-result"
-COMPARE_HINT = "compare-hint"
-COMPARE_VERDICT = "compare-verdict"
-COMPARE_AWAY = "compare-away"
 COMPARE_AXIS = "compare-axis"
-COMPARE_TABLES = "compare-tables"
 
 SETTLING_CARD = "settling-card"
 SETTLING_CHART = "settling-chart"
@@ -462,21 +463,6 @@ def experiment_problem(experiment: str, name: str) -> dict[str, str]:
     return {"type": "experiment-problem", "experiment": experiment, "name": name}
 
 
-def experiment_plot(place: int) -> dict[str, str]:
-    """A place for a chart and its note."""
-    return {"type": "experiment-plot", "place": str(place)}
-
-
-def experiment_chart(place: int) -> dict[str, str]:
-    """The chart in a place."""
-    return {"type": "experiment-chart", "place": str(place)}
-
-
-def experiment_note(place: int) -> dict[str, str]:
-    """The note below a chart."""
-    return {"type": "experiment-note", "place": str(place)}
-
-
 @dataclass(frozen=True)
 class QueueButton:
     """A button of one training in the queue: `what` is up, down or remove."""
@@ -553,18 +539,3 @@ def compare_button(question: str) -> dict[str, str]:
 def compare_badge(question: str) -> dict[str, str]:
     """How a question stands, in the list."""
     return {"type": "compare-badge", "question": question}
-
-
-def compare_plot(place: int) -> dict[str, str]:
-    """A place for a chart of a comparison and its note."""
-    return {"type": "compare-plot", "place": str(place)}
-
-
-def compare_chart(place: int) -> dict[str, str]:
-    """The chart in a place."""
-    return {"type": "compare-chart", "place": str(place)}
-
-
-def compare_note(place: int) -> dict[str, str]:
-    """The note below a chart."""
-    return {"type": "compare-note", "place": str(place)}

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_update
+from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx
 from dash.exceptions import PreventUpdate
 
 from transformer_lab.experiments.comparison import Comparison
@@ -11,25 +11,35 @@ from transformer_lab.experiments.questions import find_question, ready
 from transformer_lab.lab.experiments.comparisons import Asked
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.settings import ConfigError
-from transformer_lab.ui import ids, polling
+from transformer_lab.ui import ids
 from transformer_lab.ui.compare import parts
-from transformer_lab.ui.compare.layout import RESTING, layout
+from transformer_lab.ui.compare.layout import layout
 from transformer_lab.ui.compare.own import SLUG, Form, asked_for
-from transformer_lab.ui.experiments.parts import UNGUESSED, drawn, plot_digest
+from transformer_lab.ui.results import parts as results
+from transformer_lab.ui.results import poll as polls
+from transformer_lab.ui.results.parts import Guesses
+from transformer_lab.ui.results.poll import Seen
+from transformer_lab.ui.web.values import Scalar
 
 __all__ = ["TITLE", "layout", "register"]
 
 TITLE = "Compare"
+PAGE = ids.COMPARE_PARTS
 ANY_BUTTON = {"type": "compare-button", "question": ALL}
 ANY_BADGE = {"type": "compare-badge", "question": ALL}
-ANY_PLOT = {"type": "compare-plot", "place": ALL}
-ANY_CHART = {"type": "compare-chart", "place": ALL}
-ANY_NOTE = {"type": "compare-note", "place": ALL}
-FORM = (
-    ids.COMPARE_PRESET, ids.COMPARE_SEEDS, ids.COMPARE_RECIPE, ids.COMPARE_SETTING,
-    ids.COMPARE_VALUES, ids.COMPARE_SECOND, ids.COMPARE_SECOND_VALUES, ids.COMPARE_BUDGET,
-    ids.COMPARE_AMOUNT,
-)  # fmt: skip
+CONTROLS = {  # by the fields of Form
+    "preset": ids.COMPARE_PRESET,
+    "seeds": ids.COMPARE_SEEDS,
+    "recipe": ids.COMPARE_RECIPE,
+    "setting": ids.COMPARE_SETTING,
+    "values": ids.COMPARE_VALUES,
+    "second": ids.COMPARE_SECOND,
+    "second_values": ids.COMPARE_SECOND_VALUES,
+    "budget": ids.COMPARE_BUDGET,
+    "amount": ids.COMPARE_AMOUNT,
+}
+FORM = {name: State(control, "value") for name, control in CONTROLS.items()}
+Values = dict[str, Scalar]  # by the fields of Form
 
 
 def register(app: Dash, lab: Lab) -> None:
@@ -40,23 +50,15 @@ def register(app: Dash, lab: Lab) -> None:
     _register_poll(app, lab)
     app.clientside_callback(
         ClientsideFunction("pcn", "guessable"),
-        Output(ids.COMPARE_GUESS, "disabled"),
-        Output(ids.COMPARE_GUESS, "title"),
-        Input(ids.COMPARE_OPTIONS, "value"),
+        Output(PAGE.guess, "disabled"),
+        Output(PAGE.guess, "title"),
+        Input(PAGE.options, "value"),
     )
 
 
-def _known(slug: Any) -> str:
+def _known(slug: str | None) -> str:
     known = [*ready(), SLUG]
-    return slug if isinstance(slug, str) and slug in known else known[0]
-
-
-def _form(values: Any) -> Form:
-    given = list(values)
-    return Form(
-        preset=given[0], seeds=given[1], recipe=given[2], setting=given[3], values=given[4],
-        second=given[5], second_values=given[6], budget=given[7], amount=given[8],
-    )  # fmt: skip
+    return slug if slug in known else known[0]
 
 
 def _asked(lab: Lab, slug: str, wanted: Comparison | None) -> Asked | None:
@@ -84,90 +86,100 @@ def _shown(lab: Lab, slug: str, form: Form) -> tuple[Comparison | None, Asked | 
 
 def _register_choice(app: Dash) -> None:
     @app.callback(
-        Output(ids.COMPARE_QUESTION, "data"),
-        Output(ids.COMPARE_TITLE, "children"),
-        Output(ids.COMPARE_LOOK, "children"),
-        Output(ids.COMPARE_OWN, "hidden"),
-        Output(ids.COMPARE_READY, "hidden"),
-        Output(ANY_BUTTON, "aria-current"),
-        Input(ANY_BUTTON, "n_clicks"),
-        Input(ids.TABS, "active_tab"),
-        State(ids.COMPARE_QUESTION, "data"),
+        output={
+            "question": Output(ids.COMPARE_QUESTION, "data"),
+            "title": Output(ids.COMPARE_TITLE, "children"),
+            "look": Output(ids.COMPARE_LOOK, "children"),
+            "own_hidden": Output(ids.COMPARE_OWN, "hidden"),
+            "ready_hidden": Output(ids.COMPARE_READY, "hidden"),
+            "current": Output(ANY_BUTTON, "aria-current"),
+        },
+        inputs={"presses": Input(ANY_BUTTON, "n_clicks"), "tab": Input(ids.TABS, "active_tab")},
+        state={"slug": State(ids.COMPARE_QUESTION, "data")},
     )
-    def choose(presses: Any, tab: Any, slug: Any) -> tuple[Any, ...]:
+    def choose(presses: list[int | None], tab: str | None, slug: str | None) -> dict[str, Any]:
         """The tab was opened, or another question chosen: say what it is about."""
         if tab != TITLE:
             raise PreventUpdate
         pressed = ctx.triggered_id
-        slug = _known(pressed.get("question") if isinstance(pressed, dict) else slug)
-        listed = [item["id"].get("question") for item in ctx.outputs_list[5]]
+        slug = _known(pressed["question"] if isinstance(pressed, dict) else slug)
         title, look = parts.OWN_TITLE, parts.OWN_LOOK
         if slug != SLUG:
             one = find_question(slug, quick=True)
             title, look = one.title, one.look_for
-        current = ["true" if other == slug else "false" for other in listed]
-        return slug, title, look, slug != SLUG, slug == SLUG, current
+        listed = polls.listed("current")
+        return {
+            "question": slug,
+            "title": title,
+            "look": look,
+            "own_hidden": slug != SLUG,
+            "ready_hidden": slug == SLUG,
+            "current": ["true" if item["question"] == slug else "false" for item in listed],
+        }
 
 
 def _register_guess(app: Dash, lab: Lab) -> None:
     @app.callback(
-        Output(ids.COMPARE_GUESSES, "data"),
-        Input(ids.COMPARE_GUESS, "n_clicks"),
-        Input(ids.COMPARE_SHOW, "n_clicks"),
-        Input(ids.COMPARE_AGAIN, "n_clicks"),
-        State(ids.COMPARE_OPTIONS, "value"),
-        State(ids.COMPARE_QUESTION, "data"),
-        State(ids.COMPARE_GUESSES, "data"),
-        *[State(name, "value") for name in FORM],
+        output=Output(ids.COMPARE_GUESSES, "data"),
+        inputs={"presses": [Input(one, "n_clicks") for one in (PAGE.guess, PAGE.show, PAGE.again)]},
+        state={
+            "option": State(PAGE.options, "value"),
+            "slug": State(ids.COMPARE_QUESTION, "data"),
+            "guesses": State(ids.COMPARE_GUESSES, "data"),
+            "values": FORM,
+        },
         prevent_initial_call=True,
     )
     def guess(
-        press: Any, show: Any, again: Any, option: Any, slug: Any, guesses: Any, *values: Any
-    ) -> Any:
+        presses: list[int | None],
+        option: Scalar,
+        slug: str | None,
+        guesses: Guesses | None,
+        values: Values,
+    ) -> dict[str, int]:
         """A guess was made, given up, or taken back."""
-        comparison, _ = _shown(lab, _known(slug), _form(values))
-        if comparison is None:
+        one, _ = _shown(lab, _known(slug), Form(**values))
+        if one is None:
             raise PreventUpdate
-        key = parts.guess_key(comparison)
-        kept = parts.kept_guesses(guesses)
-        kept.pop(key, None)
-        if ctx.triggered_id == ids.COMPARE_AGAIN:
-            return kept
-        wanted = UNGUESSED if ctx.triggered_id == ids.COMPARE_SHOW else option
-        if parts.guess_of({key: wanted}, comparison) is None:
-            raise PreventUpdate
-        return kept | {key: wanted}
+        key = parts.guess_key(one)
+        return results.after_press(PAGE, ctx.triggered_id, option, guesses, key, one.guess.question)
 
 
 def _register_commands(app: Dash, lab: Lab) -> None:
     @app.callback(
-        Output(ids.COMPARE_MESSAGE, "children"),
-        Output(ids.COMPARE_REFRESH, "data"),
-        Input(ids.COMPARE_START, "n_clicks"),
-        Input(ids.COMPARE_PAUSE, "n_clicks"),
-        Input(ids.COMPARE_STOP, "n_clicks"),
-        Input(ids.COMPARE_GO_ON, "n_clicks"),
-        State(ids.COMPARE_QUESTION, "data"),
-        State(ids.COMPARE_REFRESH, "data"),
-        *[State(name, "value") for name in FORM],
+        output={
+            "message": Output(PAGE.message, "children"),
+            "refresh": Output(PAGE.refresh, "data"),
+        },
+        inputs={
+            "presses": [
+                Input(button, "n_clicks")
+                for button in (PAGE.start, ids.COMPARE_PAUSE, PAGE.stop, ids.COMPARE_GO_ON)
+            ]
+        },
+        state={
+            "slug": State(ids.COMPARE_QUESTION, "data"),
+            "refresh": State(PAGE.refresh, "data"),
+            "values": FORM,
+        },
         prevent_initial_call=True,
     )
     def command(
-        start: Any, pause: Any, stop: Any, go_on: Any, slug: Any, refresh: Any, *values: Any
-    ) -> tuple[str, Any]:
+        presses: list[int | None], slug: str | None, refresh: int | None, values: Values
+    ) -> dict[str, Any]:
         """Start, pause, stop or go on; says what is wrong."""
         message = ""
         try:
-            _do(lab, ctx.triggered_id, _known(slug), _form(values))
+            _do(lab, ctx.triggered_id, _known(slug), Form(**values))
         except (ConfigError, LabError) as error:
             message = str(error)
-        return message, (refresh or 0) + 1
+        return {"message": message, "refresh": (refresh or 0) + 1}
 
 
-def _do(lab: Lab, pressed: Any, slug: str, form: Form) -> None:
+def _do(lab: Lab, pressed: str, slug: str, form: Form) -> None:
     """What a button asks for. Raises ConfigError and LabError."""
     comparisons = lab.comparisons
-    if pressed == ids.COMPARE_START:
+    if pressed == PAGE.start:
         comparisons.start(asked_for(slug, form))
         return
     _, asked = _shown(lab, slug, form)
@@ -175,109 +187,69 @@ def _do(lab: Lab, pressed: Any, slug: str, form: Form) -> None:
         return
     if pressed == ids.COMPARE_PAUSE:
         comparisons.resume(asked.key) if asked.paused else comparisons.pause(asked.key)
-    elif pressed == ids.COMPARE_STOP:
+    elif pressed == PAGE.stop:
         comparisons.stop(asked.key)
     elif pressed == ids.COMPARE_GO_ON:
         comparisons.go_on(asked.key)
 
 
 def _register_poll(app: Dash, lab: Lab) -> None:
-    names = tuple(parts.PARTS)
-
     @app.callback(
-        Output(ANY_PLOT, "hidden"),
-        Output(ANY_CHART, "figure"),
-        Output(ANY_CHART, "style"),
-        Output(ANY_NOTE, "children"),
-        Output(ANY_BADGE, "children"),
-        *[Output(*part) for part in names],
-        Output(ids.COMPARE_SEEN, "data"),
-        Input(ids.COMPARE_TICK, "n_intervals"),
-        Input(ids.COMPARE_REFRESH, "data"),
-        Input(ids.COMPARE_QUESTION, "data"),
-        Input(ids.COMPARE_GUESSES, "data"),
-        Input(ids.COMPARE_AXIS, "value"),
-        Input(ids.TABS, "active_tab"),
-        State(ids.COMPARE_SEEN, "data"),
-        *[Input(name, "value") for name in FORM],
-        running=[(Output(ids.COMPARE_TICK, "disabled"), True, False)],
+        output=polls.outputs(PAGE, ANY_BADGE, parts.PARTS),
+        inputs={
+            "tick": Input(PAGE.tick, "n_intervals"),
+            "refresh": Input(PAGE.refresh, "data"),
+            "slug": Input(ids.COMPARE_QUESTION, "data"),
+            "guesses": Input(ids.COMPARE_GUESSES, "data"),
+            "axis": Input(ids.COMPARE_AXIS, "value"),
+            "tab": Input(ids.TABS, "active_tab"),
+            "values": {name: Input(control, "value") for name, control in CONTROLS.items()},
+        },
+        state={"seen": State(PAGE.seen, "data")},
+        running=[(Output(PAGE.tick, "disabled"), True, False)],
     )
     def poll(
-        tick: Any, refresh: Any, slug: Any, guesses: Any, axis: Any, tab: Any, seen: Any,
-        *values: Any,
-    ) -> tuple[Any, ...]:  # fmt: skip
+        tick: int | None,
+        refresh: int | None,
+        slug: str | None,
+        guesses: Guesses | None,
+        axis: Scalar,
+        tab: str | None,
+        values: Values,
+        seen: Seen | None,
+    ) -> dict[str, Any]:
         """What changed since the last poll, and nothing else."""
-        rooms, *others = (len(places) for places in ctx.outputs_list[:4])
-        if any(other != rooms for other in others):
-            raise PreventUpdate
-        seen = seen if isinstance(seen, dict) else {}
         if tab != TITLE:
-            return _rest(names, seen)
-        slug, form = _known(slug), _form(values)
-        wanted, problems = _wanted(slug, form)
-        asked = _asked(lab, slug, wanted)
-        comparison = asked.comparison if asked else wanted
-        guess = parts.guess_of(guesses, comparison) if comparison else None
-        badges = [
-            parts.badge(lab.comparisons.newest(item["id"].get("question")))
-            for item in ctx.outputs_list[4]
-        ]
-        view = parts.Shown(
-            comparison=comparison,
-            asked=asked,
-            guess=guess,
-            problems=problems,
-            form=form,
-            cost=_cost(lab, asked, wanted),
+            return polls.rest(seen)
+        view = _view(lab, _known(slug), Form(**values), guesses)
+        chosen: Axis = next((one for one in AXES if one == axis), AXES[0])
+        return polls.answer(
+            parts.guess_key(view.comparison) if view.comparison else "",
+            parts.parts(view),
+            [
+                parts.badge(lab.comparisons.newest(item["question"]))
+                for item in polls.listed("badges")
+            ],
+            view.outcome.plots(chosen) if view.outcome else [],
+            key=f"compare {view.asked.key if view.asked else ''}",
+            busy=view.asked is not None and view.asked.busy,
+            seen=seen,
         )
-        fresh = parts.parts(view)
-        digests = [parts.digest(part, value, view) for part, value in fresh.items()]
-        plots, figures = _plots(view, axis, rooms, seen.get("plots"))
-        stamp = polling.digest([digests, figures, badges, "open"])
-        if seen.get("stamp") == stamp:
-            raise PreventUpdate
-        outputs = _changed(list(fresh.values()), digests, seen.get("parts"))
-        return *plots, badges, *outputs, {"stamp": stamp, "parts": digests, "plots": figures}
 
 
-def _rest(names: tuple[Any, ...], seen: dict[str, Any]) -> tuple[Any, ...]:
-    """While another tab is open the clock rests, and is set again when this one is opened."""
-    if seen.get("stamp") == 0:
-        raise PreventUpdate
-    nothing = [[no_update] * len(outputs) for outputs in ctx.outputs_list[:5]]
-    clock = (ids.COMPARE_TICK, "interval")
-    rest = [RESTING if part == clock else no_update for part in names]
-    known = list(seen.get("parts") or [])
-    if len(known) == len(names):
-        known[names.index(clock)] = 0
-    return *nothing, *rest, seen | {"stamp": 0, "parts": known}
-
-
-def _changed(values: list[Any], digests: list[int], known: Any) -> list[Any]:
-    """The values whose digest is another than the one known for the same place."""
-    same = isinstance(known, list) and len(known) == len(digests)
-    before = known if same else [None] * len(digests)
-    return [
-        no_update if old == new else value
-        for value, old, new in zip(values, before, digests, strict=True)
-    ]
-
-
-def _plots(
-    view: parts.Shown, axis: Any, rooms: int, known: Any
-) -> tuple[list[list[Any]], list[int]]:
-    """What changed in the places for charts: hidden, figure, style and note of each."""
-    chosen: Axis = next((one for one in AXES if one == axis), AXES[0])
-    found: list[Any] = view.outcome.plots(chosen)[:rooms] if view.outcome else []
-    found += [None] * (rooms - len(found))
-    key = f"compare {view.asked.key if view.asked else ''}"
-    digests = [plot_digest(key, plot) for plot in found]
-    same = (no_update,) * 4
-    figures = [
-        same if place is no_update else drawn(found[place], key)
-        for place in _changed(list(range(rooms)), digests, known)
-    ]
-    return [list(each) for each in zip(*figures, strict=True)] or [[], [], [], []], digests
+def _view(lab: Lab, slug: str, form: Form, guesses: Guesses | None) -> parts.Shown:
+    """All that is said of the question that is chosen."""
+    wanted, problems = _wanted(slug, form)
+    asked = _asked(lab, slug, wanted)
+    comparison = asked.comparison if asked else wanted
+    return parts.Shown(
+        comparison=comparison,
+        asked=asked,
+        guess=parts.guess_of(guesses, comparison) if comparison else None,
+        problems=problems,
+        form=form,
+        cost=_cost(lab, asked, wanted),
+    )
 
 
 def _cost(lab: Lab, asked: Asked | None, wanted: Comparison | None) -> str:

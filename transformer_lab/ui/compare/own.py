@@ -8,6 +8,7 @@ from transformer_lab.experiments.comparison import OWN, Comparison, comparison_f
 from transformer_lab.experiments.questions import find_question
 from transformer_lab.recipes import SETTINGS
 from transformer_lab.settings import ConfigError, Setting, checked, exact, plain
+from transformer_lab.ui.web.values import Scalar
 
 SLUG = "own"
 NOTHING = "none"  # is varied besides the first setting
@@ -27,17 +28,17 @@ PRESETS = {"quick": "Quick: minutes", "thorough": "Thorough"}
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """What stands in the controls; a page may send anything."""
+    """What stands in the controls, right or wrong."""
 
-    preset: Any
-    seeds: Any
-    recipe: Any
-    setting: Any
-    values: Any
-    second: Any
-    second_values: Any
-    budget: Any
-    amount: Any
+    preset: Scalar
+    seeds: Scalar
+    recipe: Scalar
+    setting: Scalar
+    values: Scalar
+    second: Scalar
+    second_values: Scalar
+    budget: Scalar
+    amount: Scalar
 
 
 STANDARD = Form(
@@ -90,7 +91,7 @@ def asked_for(slug: str, form: Form) -> Comparison:
     return comparison_from(content, SLUG)
 
 
-def _amount(kind: str, given: Any) -> Any:
+def _amount(kind: str, given: Scalar) -> str:
     words = str(given if given is not None else "").strip()
     if not words:
         raise ConfigError(f"compare.{kind}", f"How many {kind} every lane has is empty.")

@@ -3,17 +3,20 @@
 from dataclasses import dataclass
 from typing import Any
 
-from dash import html
+from dash import Output, html
+from dash.development.base_component import Component
 
 from transformer_lab.experiments.comparison import Comparison
 from transformer_lab.experiments.comparison_result import Outcome, answer, tables, verdict
+from transformer_lab.experiments.experiment import Question
 from transformer_lab.lab.experiments.comparisons import Asked, Cost
 from transformer_lab.ui import ids, polling, words
-from transformer_lab.ui.compare.layout import FAST, SLOW
 from transformer_lab.ui.compare.own import SLUG, VARIED, Form, example
-from transformer_lab.ui.experiments import parts as experiment_parts
-from transformer_lab.ui.experiments.parts import HIDDEN, UNGUESSED
+from transformer_lab.ui.results import parts as results
+from transformer_lab.ui.results.parts import HIDDEN, Guesses
+from transformer_lab.ui.web.values import Scalar
 
+PAGE = ids.COMPARE_PARTS
 OWN_TITLE = "Vary one setting, or two"
 OWN_LOOK = (
     "Every value becomes a lane, two settings a grid. All lanes have the same budget and, of each "
@@ -50,33 +53,18 @@ def guess_key(comparison: Comparison) -> str:
     return f"{SLUG}-{polling.digest(list(comparison.lanes))}"
 
 
-def guess_of(guesses: Any, comparison: Comparison) -> int | None:
-    """The option a learner chose, UNGUESSED if they asked to be shown, None before either."""
-    guess = guesses.get(guess_key(comparison)) if isinstance(guesses, dict) else None
-    if not isinstance(guess, int) or isinstance(guess, bool):
-        return None
-    return guess if UNGUESSED <= guess < len(comparison.guess.options) else None
-
-
-def kept_guesses(guesses: Any) -> dict[str, int]:
-    """Those that are whole."""
-    found = guesses if isinstance(guesses, dict) else {}
-    return {key: value for key, value in found.items() if isinstance(value, int)}
+def guess_of(guesses: Guesses | None, comparison: Comparison) -> int | None:
+    """The option that was chosen for a question."""
+    return results.guess_of(guesses, guess_key(comparison), comparison.guess.question)
 
 
 def guessed(view: Shown) -> str:
     """The guess beside what was measured, in a sentence; empty before there is a guess."""
-    if view.guess is None or view.comparison is None:
+    if view.comparison is None:
         return ""
-    said = view.comparison.guess.options
     right = answer(view.outcome) if view.outcome else None
-    mine = f"You guessed: “{said[view.guess]}”." if view.guess != UNGUESSED else ""
-    if right is None:
-        return f"{mine} It has not been measured yet." if mine else ""
-    when = "So far the" if view.asked and view.asked.busy else "The"
-    if view.guess == right:
-        return f"{mine} {when} measurement says so too."
-    return f"{mine} {when} measurement says: “{said[right]}”.".strip()
+    busy = view.asked is not None and view.asked.busy
+    return results.guessed(view.comparison.guess.question, view.guess, right, busy=busy)
 
 
 # --- how it stands --------------------------------------------------------------------------------
@@ -86,17 +74,17 @@ def badge(asked: Asked | None) -> str:
     """How a question stands, in a few letters."""
     if asked and asked.busy and asked.paused:
         return "paused"
-    return experiment_parts.badge(asked)
+    return results.badge(asked)
 
 
-def state(asked: Asked | None) -> Any:
+def state(asked: Asked | None) -> str | Component | list[Component]:
     """How far it is, in words and as a bar; why it ended."""
     if asked and asked.stored:
         kept = "measured" if asked.state == "done" else "stopped before its end"
         return f"{asked.key}: {kept} before the lab was opened."
     if asked and asked.busy and asked.paused:
         return html.Span(f"{asked.key}: paused. Its lanes rest and are saved.")
-    return experiment_parts.state(asked)
+    return results.state(asked)
 
 
 def cost(found: Cost, comparison: Comparison) -> str:
@@ -132,7 +120,7 @@ def _values_help(form: Form) -> str:
     )
 
 
-def _problem(view: Shown, *keys: Any) -> str:
+def _problem(view: Shown, *keys: Scalar) -> str:
     """What is wrong at one control."""
     own = view.comparison is None or view.comparison.slug == SLUG
     found = (view.problems.get(key) for key in keys if isinstance(key, str))
@@ -146,61 +134,81 @@ def _elsewhere(view: Shown) -> str:
     return " ".join(words for key, words in view.problems.items() if key not in named)
 
 
-def parts(view: Shown) -> dict[tuple[str, str], Any]:
-    """Every part of the tab that may change besides charts and badges, by (id, property)."""
-    asked, comparison, form = view.asked, view.comparison, view.form
-    busy = asked is not None and asked.busy
-    told = view.guess is not None
-    seen = view.outcome is not None
-    guess = comparison.guess if comparison else None
-    options = experiment_parts.options(guess.question, view.guess) if guess else []
+# What a poll may change, besides charts and badges.
+PARTS = {
+    "prompt": Output(PAGE.prompt, "children"),
+    "options": Output(PAGE.options, "options"),
+    "value": Output(PAGE.options, "value"),
+    "guess_hidden": Output(PAGE.guess, "hidden"),
+    "show_hidden": Output(PAGE.show, "hidden"),
+    "again_hidden": Output(PAGE.again, "hidden"),
+    "guessed": Output(PAGE.guessed, "children"),
+    "state": Output(PAGE.state, "children"),
+    "cost": Output(PAGE.cost, "children"),
+    "values_help": Output(ids.COMPARE_VALUES_HELP, "children"),
+    "values_problem": Output(ids.COMPARE_VALUES_PROBLEM, "children"),
+    "second_problem": Output(ids.COMPARE_SECOND_PROBLEM, "children"),
+    "amount_problem": Output(ids.COMPARE_AMOUNT_PROBLEM, "children"),
+    "result_hidden": Output(PAGE.result, "hidden"),
+    "hint_hidden": Output(PAGE.hint, "hidden"),
+    "hint": Output(PAGE.hint, "children"),
+    "verdict": Output(PAGE.verdict, "children"),
+    "tables": Output(PAGE.tables, "children"),
+    "away": Output(PAGE.away, "children"),
+    "start_disabled": Output(PAGE.start, "disabled"),
+    "pause_disabled": Output(ids.COMPARE_PAUSE, "disabled"),
+    "pause": Output(ids.COMPARE_PAUSE, "children"),
+    "stop_disabled": Output(PAGE.stop, "disabled"),
+    "go_on_hidden": Output(ids.COMPARE_GO_ON, "hidden"),
+}
+NOT_ASKED = Question(prompt="", options=())
+
+
+def parts(view: Shown) -> dict[str, Any]:
+    """The parts of a question, by name."""
+    question = view.comparison.guess.question if view.comparison else NOT_ASKED
     return {
-        (ids.COMPARE_PROMPT, "children"): guess.prompt if guess else "",
-        (ids.COMPARE_OPTIONS, "options"): options,
-        (ids.COMPARE_OPTIONS, "value"): None if view.guess == UNGUESSED else view.guess,
-        (ids.COMPARE_GUESS, "hidden"): told,
-        (ids.COMPARE_SHOW, "hidden"): told,
-        (ids.COMPARE_AGAIN, "hidden"): not told,
-        (ids.COMPARE_GUESSED, "children"): guessed(view),
-        (ids.COMPARE_STATE, "children"): state(asked),
-        (ids.COMPARE_COST, "children"): view.cost or _elsewhere(view),
-        (ids.COMPARE_VALUES_HELP, "children"): _values_help(form),
-        (ids.COMPARE_VALUES_PROBLEM, "children"): _problem(view, form.setting, "vary"),
-        (ids.COMPARE_SECOND_PROBLEM, "children"): _problem(view, form.second),
-        (ids.COMPARE_AMOUNT_PROBLEM, "children"): _problem(view, "compare.steps", "compare.tokens"),
-        (ids.COMPARE_RESULT, "hidden"): not seen,
-        (ids.COMPARE_HINT, "hidden"): seen,
-        (ids.COMPARE_HINT, "children"): _hint(view),
-        (ids.COMPARE_VERDICT, "children"): verdict(view.outcome) if view.outcome else "",
-        (ids.COMPARE_TABLES, "children"): experiment_parts.tables(tables(view.outcome))
-        if view.outcome
-        else [],
-        (ids.COMPARE_AWAY, "children"): away(asked.key) if asked and seen else "",
-        (ids.COMPARE_START, "disabled"): busy or comparison is None or bool(view.problems),
-        (ids.COMPARE_PAUSE, "disabled"): not busy,
-        (ids.COMPARE_PAUSE, "children"): "Resume" if asked and asked.paused and busy else "Pause",
-        (ids.COMPARE_STOP, "disabled"): not busy,
-        (ids.COMPARE_GO_ON, "hidden"): asked is None or busy or asked.whole,
-        (ids.COMPARE_TICK, "interval"): FAST if busy else SLOW,
+        "prompt": question.prompt,
+        **results.asked(question, view.guess),
+        "guessed": guessed(view),
+        "state": state(view.asked),
+        "cost": view.cost or _elsewhere(view),
+        **_of_form(view),
+        **_of_outcome(view),
+        **_buttons(view),
     }
 
 
-def digest(part: tuple[str, str], value: Any, view: Shown) -> int:
-    """A short number that changes when a part does; the choice of another question is none."""
-    salt = guess_key(view.comparison) if view.comparison else ""
-    return polling.digest([value, salt] if part == (ids.COMPARE_OPTIONS, "value") else value)
+def _of_form(view: Shown) -> dict[str, str]:
+    form = view.form
+    return {
+        "values_help": _values_help(form),
+        "values_problem": _problem(view, form.setting, "vary"),
+        "second_problem": _problem(view, form.second),
+        "amount_problem": _problem(view, "compare.steps", "compare.tokens"),
+    }
 
 
-def away(name: str) -> html.A:
-    """The way to take every number along."""
-    address = f"download-comparison/{name}.csv"
-    return html.A("All numbers as CSV", href=address, download=f"{name}.csv")
+def _of_outcome(view: Shown) -> dict[str, Any]:
+    outcome, asked = view.outcome, view.asked
+    seen = outcome is not None
+    return {
+        "result_hidden": not seen,
+        "hint_hidden": seen,
+        "hint": _hint(view),
+        "verdict": verdict(outcome) if outcome else "",
+        "tables": results.tables(tables(outcome)) if outcome else [],
+        "away": results.away("download-comparison", asked.key) if asked and seen else "",
+    }
 
 
-_NOBODY = Form(
-    preset="", seeds="", recipe="", setting="", values="", second="", second_values="", budget="",
-    amount="",
-)  # fmt: skip
-PARTS = tuple(
-    parts(Shown(comparison=None, asked=None, guess=None, problems={}, form=_NOBODY, cost=""))
-)
+def _buttons(view: Shown) -> dict[str, bool | str]:
+    asked = view.asked
+    busy = asked is not None and asked.busy
+    return {
+        "start_disabled": busy or view.comparison is None or bool(view.problems),
+        "pause_disabled": not busy,
+        "pause": "Resume" if asked and asked.paused and busy else "Pause",
+        "stop_disabled": not busy,
+        "go_on_hidden": asked is None or busy or asked.whole,
+    }

@@ -85,7 +85,7 @@ def register(app: Dash, lab: Lab) -> None:
         Output(ids.AUDIT_MODEL, "options"),
         Output(ids.AUDIT_MODEL, "value"),
         Input(ids.TABS, "active_tab"),
-        Input(ids.EXPERIMENT_TICK, "n_intervals"),
+        Input(ids.EXPERIMENT_PARTS.tick, "n_intervals"),
         State(ids.AUDIT_MODEL, "options"),
         State(ids.AUDIT_MODEL, "value"),
     )

@@ -5,7 +5,6 @@ What is said of the experiment that is shown is filled in when it is chosen (`pa
 
 from typing import Any
 
-import dash_bootstrap_components as dbc
 from dash import dcc, html
 
 from transformer_lab.experiments.catalogue import EXPERIMENTS
@@ -13,13 +12,11 @@ from transformer_lab.experiments.experiment import Experiment
 from transformer_lab.lab.lab import Lab
 from transformer_lab.settings import Config, Setting, settings_of
 from transformer_lab.ui import form, ids
-from transformer_lab.ui.charts.training import blank
 from transformer_lab.ui.experiments import audit_card
-from transformer_lab.ui.train.layout import GRAPH
+from transformer_lab.ui.results import layout as frame
 
 MOST_PLOTS = 8
-FAST, SLOW = 500, 2000  # milliseconds between polls, while the one shown measures, and when not
-RESTING = 3_600_000  # while another tab is open
+PAGE = ids.EXPERIMENT_PARTS
 
 # Cards below the experiments: modules with layout(lab) and register(app, lab).
 CARDS: tuple[Any, ...] = (audit_card,)
@@ -39,16 +36,17 @@ def layout(lab: Lab) -> html.Div:
     return html.Div(
         [
             dcc.Store(id=ids.EXPERIMENT, data=shown),
-            dcc.Store(id=ids.EXPERIMENT_SEEN, data={}),
-            dcc.Store(id=ids.EXPERIMENT_REFRESH, data=0),
             dcc.Store(id=ids.GUESSES, storage_type="session"),
-            dcc.Interval(id=ids.EXPERIMENT_TICK, interval=RESTING),
+            *frame.stores(PAGE),
             _list(shown),
             html.Div(
                 [
-                    _head(),
-                    html.Div([_prediction(), _settings(lab, shown)], className="experiment-asked"),
-                    _results(),
+                    frame.head(ids.EXPERIMENT_TITLE, ids.EXPERIMENT_QUESTION),
+                    html.Div(
+                        [frame.guess_card(PAGE), _settings(lab, shown)],
+                        className="experiment-asked",
+                    ),
+                    frame.results(PAGE, MOST_PLOTS),
                     _explained(),
                     html.Section([card.layout(lab) for card in CARDS], className="pcn-cards"),
                 ],
@@ -64,7 +62,7 @@ def _list(shown: str) -> html.Nav:
         [
             html.H2("Experiments"),
             html.Ol(
-                [html.Li(_entry(one, one.key == shown)) for one in EXPERIMENTS.values()],
+                [_entry(one, one.key == shown) for one in EXPERIMENTS.values()],
                 className="experiment-list",
             ),
         ],
@@ -73,70 +71,18 @@ def _list(shown: str) -> html.Nav:
     )
 
 
-def _entry(one: Experiment[Any, Any], chosen: bool) -> html.Button:
-    return html.Button(
-        [
-            html.Span(one.title, className="experiment-name"),
-            html.Span(one.question, className="experiment-asks"),
-            html.Span(id=ids.experiment_badge(one.key), className="experiment-badge"),
-        ],
-        id=ids.experiment_button(one.key),
-        className="experiment-entry",
-        title="Open this experiment",
-        **{"aria-current": "true" if chosen else "false"},
-    )
-
-
-def _head() -> html.Header:
-    return html.Header(
-        [
-            html.H2(id=ids.EXPERIMENT_TITLE, className="experiment-title"),
-            html.P(id=ids.EXPERIMENT_QUESTION, className="experiment-question"),
-        ]
-    )
-
-
-def _prediction() -> html.Section:
-    return html.Section(
-        [
-            html.H2("First, what do you think?"),
-            html.P(id=ids.EXPERIMENT_PROMPT, className="experiment-prompt"),
-            dbc.RadioItems(id=ids.EXPERIMENT_OPTIONS, options=[], className="experiment-options"),
-            html.Div(
-                [
-                    html.Button(
-                        "This is my guess",
-                        id=ids.EXPERIMENT_GUESS,
-                        className="btn btn-primary",
-                        disabled=True,
-                        title="Choose an answer first",
-                    ),
-                    html.Button(
-                        "Show without guessing",
-                        id=ids.EXPERIMENT_SHOW,
-                        className="link",
-                        title="See the results at once",
-                    ),
-                    html.Button(
-                        "Hide the results and guess again",
-                        id=ids.EXPERIMENT_AGAIN,
-                        className="link",
-                        hidden=True,
-                    ),
-                ],
-                className="guess-buttons",
-            ),
-            html.Div(id=ids.EXPERIMENT_GUESSED, className="note", role="status"),
-        ],
-        className="card prediction",
-        **{"aria-label": "Your guess"},
+def _entry(one: Experiment[Any, Any], chosen: bool) -> html.Li:
+    return frame.entry(
+        one.title,
+        ids.experiment_button(one.key),
+        ids.experiment_badge(one.key),
+        chosen=chosen,
+        help="Open this experiment",
+        asks=one.question,
     )
 
 
 def _settings(lab: Lab, shown: str) -> html.Section:
-    def button(name: str, button_id: str, kind: str, title: str) -> html.Button:
-        return html.Button(name, id=button_id, className=f"btn btn-{kind}", title=title)
-
     return html.Section(
         [
             html.Div(
@@ -155,16 +101,13 @@ def _settings(lab: Lab, shown: str) -> html.Section:
                 _fields(one, _opened(lab, one), hidden=one.key != shown)
                 for one in EXPERIMENTS.values()
             ],
-            html.Div(id=ids.EXPERIMENT_MESSAGE, className="message", role="alert"),
-            html.Div(
+            *frame.commands(
+                PAGE,
                 [
-                    button("Start", ids.EXPERIMENT_START, "primary", START_HELP),
-                    button("Stop", ids.EXPERIMENT_STOP, "outline-secondary", STOP_HELP),
+                    frame.button("Start", PAGE.start, "primary", START_HELP),
+                    frame.button("Stop", PAGE.stop, "outline-secondary", STOP_HELP),
                 ],
-                className="experiment-buttons",
             ),
-            html.Div(id=ids.EXPERIMENT_COST, className="quiet experiment-cost"),
-            html.Div(id=ids.EXPERIMENT_STATE, className="experiment-state", role="status"),
         ],
         className="card experiment-settings",
         **{"aria-label": "Settings"},
@@ -203,48 +146,6 @@ def _fields(one: Experiment[Any, Any], values: Config, *, hidden: bool) -> html.
         className="experiment-fields",
         hidden=hidden,
     )
-
-
-def _results() -> html.Section:
-    return html.Section(
-        [
-            html.Div(id=ids.EXPERIMENT_HINT, className="card runs-hint", hidden=True),
-            html.Div(
-                [
-                    html.Div(
-                        [
-                            html.P(id=ids.EXPERIMENT_VERDICT, className="verdict"),
-                            html.Span(id=ids.EXPERIMENT_AWAY, className="quiet"),
-                        ],
-                        className="card verdict-card",
-                        role="status",
-                    ),
-                    html.Div(_places(), className="experiment-plots"),
-                    html.Div(id=ids.EXPERIMENT_TABLES, className="experiment-tables"),
-                ],
-                id=ids.EXPERIMENT_RESULT,
-                className="column experiment-result",
-                hidden=True,
-            ),
-        ],
-        **{"aria-label": "Results"},
-    )
-
-
-def _places() -> list[Any]:
-    """Where charts go."""
-    return [
-        html.Div(
-            [
-                dcc.Graph(id=ids.experiment_chart(place), figure=blank(""), config=GRAPH),
-                html.P(id=ids.experiment_note(place), className="plot-note"),
-            ],
-            id=ids.experiment_plot(place),
-            className="card experiment-plot",
-            hidden=True,
-        )
-        for place in range(MOST_PLOTS)
-    ]
 
 
 def _explained() -> html.Section:

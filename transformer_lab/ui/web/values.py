@@ -192,6 +192,14 @@ class Seen(Shape):
     parts: dict[str, object] = {}
 
 
+class ResultsSeen(Shape):
+    """What of a question or an experiment is on the page."""
+
+    of: str = ""
+    stamp: int = 0
+    parts: dict[str, int] = {}
+
+
 PROPERTIES: dict[str, object] = {
     "n_clicks": Count | None,
     "n_intervals": Count | None,
@@ -246,12 +254,12 @@ STORES: dict[str, object] = {
     ids.FINETUNE_WRITING: Shown | Empty | None,
     ids.GUESSES: dict[str, object] | None,
     ids.COMPARE_QUESTION: str | None,
-    ids.COMPARE_REFRESH: Count | None,
-    ids.COMPARE_SEEN: dict[str, object] | None,
+    ids.COMPARE_PARTS.refresh: Count | None,
+    ids.COMPARE_PARTS.seen: ResultsSeen | None,
     ids.COMPARE_GUESSES: dict[str, object] | None,
     ids.EXPERIMENT: str | None,
-    ids.EXPERIMENT_REFRESH: Count | None,
-    ids.EXPERIMENT_SEEN: dict[str, object] | None,
+    ids.EXPERIMENT_PARTS.refresh: Count | None,
+    ids.EXPERIMENT_PARTS.seen: ResultsSeen | None,
 }
 
 

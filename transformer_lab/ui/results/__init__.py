@@ -1,0 +1,1 @@
+"""What Compare and PCN Experiments share: a guess first, then charts, tables and a verdict."""
