@@ -123,7 +123,7 @@ def from_mapping(config: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
 
 
 def unknown_key(group: str, key: str, known: Iterable[str]) -> ConfigError:
-    """The error for a key nobody declared."""
+    """The error for an unknown key."""
     near = difflib.get_close_matches(key, list(known), n=1)
     hint = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(known)}."
     dotted = f"{group}.{key}" if group else key

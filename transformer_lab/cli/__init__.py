@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _unheard(error: OutputError | BrokenPipeError) -> int:
-    """Nobody reads on, which is no fault, or what was printed is lost."""
+    """The exit code when the output could not be written: 0 if its reader closed the pipe."""
     with contextlib.suppress(OutputError):
         finish()
     if isinstance(error, BrokenPipeError) or error.reader_left:
@@ -59,7 +59,7 @@ def _command(argv: list[str] | None) -> int:
 
 
 def _check_working_folder() -> None:
-    """Libraries end the program without a word where there is none. Raises ConfigError."""
+    """Some libraries exit silently without a working folder. Raises ConfigError."""
     try:
         Path.cwd()
     except OSError as error:

@@ -179,7 +179,7 @@ COMMANDS: dict[str, tuple[str, str, str, Callable[[Command], None]]] = {
     "compare": (
         "compare",
         "compare",
-        "Race models on one question and say what can be told.",
+        "Train models that differ in one thing, and say which differences are clear.",
         _compare,
     ),
     "export": (

@@ -19,7 +19,7 @@ SHOWN_SECONDS = 2.0
 
 
 def compare(arguments: argparse.Namespace) -> int:
-    """Race the lanes of a question, and say what can be told of them."""
+    """Train the models of a question in turn, and say which differences are clear."""
     question = find_question(arguments.question, quick=arguments.quick)
     if arguments.seeds is not None:
         question = question.with_seeds(arguments.seeds)
@@ -36,7 +36,7 @@ def compare(arguments: argparse.Namespace) -> int:
 
 
 def _follow(lab: Lab, asked: Asked, *, as_json: bool) -> bool:
-    """Print how far it is until it ends; whether it was interrupted."""
+    """Print the progress until the end; returns whether it was interrupted."""
     stop, interrupted, said = signals(), False, ""
     wake = threading.Event()
     while asked.busy:

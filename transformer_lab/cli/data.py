@@ -17,7 +17,7 @@ from transformer_lab.text.decoding import EncodingError
 
 
 def data(arguments: argparse.Namespace) -> int:
-    """Texts: which there are, what is in them, how they become tokens."""
+    """List, fetch, add, show or tokenize texts."""
 
     if arguments.what == "fetch":
         return _fetch(arguments)
@@ -51,7 +51,7 @@ def _list_texts(texts: Texts, arguments: argparse.Namespace) -> list[dict[str, A
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
-    """Without a Texts, which would make the home: nothing but the texts is written."""
+    """Download texts. No `Texts` is made, since that would create the home folder."""
     home = home_folder(arguments)
     into = arguments.into or home / "data"
     facts = [

@@ -16,7 +16,7 @@ ROOM = 500_000_000  # bytes: a small run with its saves and moments
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """What is here and what is missing; works when packages are missing."""
+    """Print what is installed and what is missing; works when packages are missing."""
     missing = []
     print(f"Transformer Lab {installed('transformer-lab')}, Python {sys.version.split()[0]}")
     for name in _dependencies():
@@ -53,7 +53,7 @@ def _doctor_machine(arguments: argparse.Namespace) -> list[str]:
 
 
 def home_problems(home: Path) -> list[str]:
-    """What a home lacks, tried out in it: writing, keeping others out, room."""
+    """Problems of a home folder, found by trying: writing, locking, free space."""
     from transformer_lab.lab.home import writing_problem
 
     if problem := writing_problem(home):
@@ -75,7 +75,7 @@ def home_problems(home: Path) -> list[str]:
 
 
 def _kept_problems(folder: Path, home: Path) -> list[str]:
-    """What a folder does not keep: a file under another name, a database, who may write to it."""
+    """What does not work in a folder: renaming a file, a database, a lock."""
     (folder / "written").write_bytes(b"kept")
     (folder / "written").replace(folder / "renamed")
     database = sqlite3.connect(folder / "metrics.sqlite")

@@ -40,7 +40,7 @@ def export(arguments: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _writing(target: Path) -> Iterator[BinaryIO]:
-    """The file to write, which is there only when it is whole. Raises ConfigError.
+    """A file to write to, which takes its name only when it is complete. Raises ConfigError.
 
     A link is followed; a device or a pipe is written to as it is.
     """
@@ -65,7 +65,7 @@ def _writing(target: Path) -> Iterator[BinaryIO]:
 
 
 def _straight(target: Path) -> bool:
-    """Whether it is there and no file that another one could take the place of."""
+    """Whether it exists and cannot be replaced by renaming: a device, a pipe, a hard link."""
     try:
         known = target.stat()
     except OSError:
@@ -75,7 +75,7 @@ def _straight(target: Path) -> bool:
 
 
 def bring_in(arguments: argparse.Namespace) -> int:
-    """Take a run in that `export` wrote, here or elsewhere."""
+    """Import a run that `export` wrote, here or on another computer."""
     lab = Lab(home_folder(arguments))
     try:
         with arguments.file.open("rb") as file:

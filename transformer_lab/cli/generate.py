@@ -15,7 +15,7 @@ from transformer_lab.text.tokenizers import UnknownTextError
 
 
 def generate(arguments: argparse.Namespace) -> int:
-    """Print what a model writes, as it writes it."""
+    """Generate text and print it token by token."""
 
     given = {name: getattr(arguments, name) for name in SAMPLING}
     config = from_mapping(SampleConfig, {k: v for k, v in given.items() if v is not None})

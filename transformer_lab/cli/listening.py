@@ -1,4 +1,4 @@
-"""The web server: waitress, with bodies refused by their headers and no end of idle visitors.
+"""The web server: waitress, which refuses bodies by their headers and limits idle connections.
 
 Waitress takes in a whole body before it asks the application. Here the guard is asked as soon as
 the headers are there: what it refuses is answered at once and never stored. What it accepts is
@@ -110,7 +110,7 @@ class Channel(HTTPChannel):
             min(idle, key=lambda one: one.last_activity).will_close = True
 
     def handle_close(self) -> None:
-        """Close; but to close while a body still comes would take back the answer to it."""
+        """Close, but not while a body still arrives: the client would lose the response to it."""
         if self.refused and self.connected and not self.ends:
             try:
                 self.socket.shutdown(socket.SHUT_WR)
@@ -121,7 +121,6 @@ class Channel(HTTPChannel):
         return super().handle_close()
 
     def readable(self) -> bool:
-        """Whether there may be something to read for."""
         return bool(self.ends) or super().readable()
 
     def writable(self) -> bool:
@@ -136,7 +135,7 @@ class Channel(HTTPChannel):
             super().handle_write()
 
     def handle_read(self) -> None:
-        """Take in what comes; the rest of what was refused goes nowhere."""
+        """Read what arrives; the rest of a refused body is discarded."""
         if self.ends:
             self.recv(self.adj.recv_bytes)  # which closes at the end
         else:
@@ -151,7 +150,7 @@ class Parser(HTTPRequestParser):
         self.channel, self.guard, self.folder = channel, guard, folder
 
     def received(self, data: bytes) -> int:
-        """Take in some of it; gives how many bytes belonged to it."""
+        """Parse some data; returns how many bytes belonged to this request."""
         new = not self.headers_finished
         try:
             consumed: int = super().received(data)
@@ -162,7 +161,7 @@ class Parser(HTTPRequestParser):
         return len(data) if self.channel.refused else consumed
 
     def _admit(self) -> None:
-        """The headers are there, the body is to come."""
+        """The headers have arrived, the body follows: accept or refuse it."""
         refusal = self.guard.refusal(WSGITask(self.channel, self).get_environment())
         if refusal is not None:
             self._refuse(refusal.code, refusal.name, refusal.description)
@@ -182,7 +181,7 @@ class Parser(HTTPRequestParser):
 
 
 class FileBuffer(TempfileBasedBuffer):
-    """A body in a nameless file of a folder."""
+    """A request body in an unnamed temporary file of a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -194,7 +193,7 @@ class FileBuffer(TempfileBasedBuffer):
 
 
 class Refusal(Error):  # noqa: N818 - waitress's word, and never raised
-    """What a refused request is answered with: the sentence, as the page expects it."""
+    """The response to a refused request: the reason, in the form that the page expects."""
 
     def __init__(self, code: int, reason: str, words: str) -> None:
         super().__init__(words)

@@ -1,4 +1,4 @@
-"""What the commands print: any text on any terminal, and no harm when nobody reads it."""
+"""Printing: any text on any terminal, and no error when the output is closed."""
 
 import contextlib
 import io
@@ -31,13 +31,13 @@ def say(words: str = "", *, end: str = "\n", to: IO[str] | None = None) -> None:
 
 
 def mention(words: str, *, to: IO[str] | None = None) -> None:
-    """Print what the work goes on without: it does not end because nobody can read of it."""
+    """Print something dispensable: a closed output is no reason to stop working."""
     with contextlib.suppress(OutputError):
         say(words, to=to)
 
 
 def finish() -> None:
-    """Print what still waits; drop what cannot be, or Python would complain at its own end.
+    """Flush both streams; discard what cannot be written, or Python reports an error at exit.
 
     Raises OutputError.
     """

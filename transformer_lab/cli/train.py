@@ -123,13 +123,13 @@ def _follow(lab: Lab, *, as_json: bool) -> int:
 
 
 class _Room:
-    """What is done when the disk does not take the end of a run."""
+    """What is done when the end of a run cannot be saved."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab, self._told = lab, False
 
     def look(self, run: LiveRun, *, giving_up: bool) -> None:
-        """Wait for someone to make room; where nobody is there, take the run to another place."""
+        """Wait until space is freed; without a terminal, write the run to another folder."""
         if not run.unsaved or run.ended:
             return
         someone = sys.stdin is not None and sys.stdin.isatty() and not giving_up

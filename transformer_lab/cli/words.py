@@ -1,4 +1,4 @@
-"""The words of a command line, in whatever order they come."""
+"""Command-line arguments in any order: positional ones before, between or after options."""
 
 import argparse
 from collections import deque
@@ -15,7 +15,7 @@ class Command(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
-        """As in argparse, of the words in the order in which it takes them."""
+        """As in argparse, with the arguments brought into the order that argparse accepts."""
         return super().parse_known_args(self._in_order(deque(args or ())), namespace)
 
     def _in_order(self, given: deque[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Exchange: a run is taken away, in a form that lasts without us, and brought in again.
+"""Exchange: export a run in a form that needs no lab, and import one.
 
 Everything works on the folder of a run. `archive.py` and `arrival.py`: one .zip, out and in.
 `huggingface.py`, `script.py`, `notebook.py`: the model for use elsewhere.

@@ -1,4 +1,4 @@
-"""A run from elsewhere is brought in: a .zip that `write_archive` made, or that claims so.
+"""Import of a run: a .zip that `write_archive` made, or that claims to be one.
 
 Nothing in it is believed. Names, sizes and sums are checked before and while it is unpacked beside
 the runs: settings, tokenizer and shapes of tensors before anything large, every row of metrics

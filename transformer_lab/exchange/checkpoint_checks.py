@@ -1,4 +1,4 @@
-"""What the checkpoints of a run from elsewhere must be."""
+"""Checks of the checkpoints of an imported run."""
 
 from collections.abc import Mapping
 from pathlib import Path

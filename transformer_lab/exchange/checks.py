@@ -1,4 +1,4 @@
-"""What a run from elsewhere must be so that the lab can show it and write with it."""
+"""Checks of an imported run: everything the lab needs to show it and to generate with it."""
 
 import contextlib
 import json

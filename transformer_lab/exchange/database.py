@@ -1,4 +1,4 @@
-"""metrics.sqlite outside of the lab: copied whole while it is written, and rebuilt row by row.
+"""metrics.sqlite in export and import: copied while it is written, and rebuilt row by row.
 
 A database from elsewhere is never used itself: it could hold triggers, views or damaged pages. Its
 rows are read, checked and put into a new one.

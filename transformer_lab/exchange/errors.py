@@ -1,8 +1,8 @@
-"""What can go wrong when a run leaves or arrives, as sentences for the one who asked."""
+"""Errors of export and import, as sentences for the user."""
 
 
 class ImportRefusedError(ValueError):
-    """A file that is not taken in; the message says what is wrong with it. Nothing was kept."""
+    """A file that cannot be imported; the message says why. Nothing of it was kept."""
 
 
 class ExportRefusedError(ValueError):

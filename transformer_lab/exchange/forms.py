@@ -1,4 +1,4 @@
-"""The forms in which a run leaves, by the name of the file: for the page and the command line."""
+"""The formats of export by file name, for the page and the command line."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

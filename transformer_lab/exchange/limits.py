@@ -1,4 +1,4 @@
-"""How much an archive from elsewhere may hold."""
+"""Limits on the size of an imported archive."""
 
 from dataclasses import dataclass
 

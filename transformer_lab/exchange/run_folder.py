@@ -129,7 +129,7 @@ def open_checkpoints(
     With them goes the base of a fine-tuning, on which its adapter stands.
 
     Without training state, files that only serve to train on are left out, and meta.json does not
-    mention them. What is damaged is told to `lost`; one that was named raises ExportRefusedError.
+    mention them. Damaged ones are reported to `lost`; a named one raises ExportRefusedError.
     """
     with contextlib.ExitStack() as stack:
 
@@ -154,7 +154,7 @@ def _newest(
     opened: Callable[[str], OpenCheckpoint],
     lost: Callable[[str], object],
 ) -> OpenCheckpoint | None:
-    """The newest checkpoint of some kinds that is whole; those before it are told to `lost`."""
+    """The newest undamaged checkpoint of some kinds; damaged ones are reported to `lost`."""
     problems: dict[str, str] = {}
     for _ in range(ATTEMPTS):
         for name in checkpoint_names(run_folder)[::-1]:

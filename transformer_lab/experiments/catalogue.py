@@ -1,4 +1,4 @@
-"""All experiments, by key, in the order in which they are told."""
+"""All experiments, by key, in the order in which the page shows them."""
 
 from typing import Any
 

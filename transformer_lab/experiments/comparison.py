@@ -95,7 +95,7 @@ class Comparison:
 
     @property
     def bits(self) -> bool:
-        """Whether losses are told in bits per byte, since tokens are not the same for all."""
+        """Whether losses are shown in bits per byte, because the tokenizers differ."""
         return len({setup.data for setup in self.lanes.values()}) > 1
 
     @property

@@ -26,7 +26,7 @@ def batches(pictures: int) -> int:
 
 
 class Learner:
-    """A network, the rule that gives its gradients, and the Adam that follows them.
+    """A network, the rule that gives its gradients, and an Adam optimizer.
 
     Adam scales each weight's step by that weight's own past gradients, so a local rule stays local.
     `refused` counts the settling steps that would have raised an energy.

@@ -1,4 +1,4 @@
-"""How a predictive-coding network is asked for a label, with or without being told it.
+"""Evaluation of a predictive-coding network, with or without clamping the label.
 
 The evaluation of arXiv:2506.06332 and the honest one are the same function, `infer_label`, and
 differ in one argument: the label of the *test* picture, or None. The label belongs in the score

@@ -117,7 +117,7 @@ class LanguageModelLeak:
         return None
 
     def impossible(self, evaluator: str) -> list[str]:
-        """Models that end, on random tokens, below what anybody could reach without being told."""
+        """Models whose loss on random tokens is below ln V: impossible without the targets."""
         ends = {model: self.end(model, "random tokens", evaluator) for model in MODELS}
         return [model for model, end in ends.items() if end is not None and not end.kept]
 
@@ -140,8 +140,8 @@ def verdict(result: LanguageModelLeak) -> str:
         return "Not yet enough: curves or proofs are missing."
     counts = [len(result.impossible(evaluator)) for evaluator in EVALUATORS]
     return (
-        f"On random tokens nobody can be below ln V = {result.ln_vocabulary:.3f} nats. The honest "
-        f"evaluator is so with {counts[0]} of {len(MODELS)} models, the clamped one with "
+        f"On random tokens no model can be below ln V = {result.ln_vocabulary:.3f} nats. The "
+        f"honest evaluator is so with {counts[0]} of {len(MODELS)} models, the clamped one with "
         f"{counts[1]}: it gives the model that never learned {told.mean:.3f}, where the trained "
         f"one honestly has {honest.mean:.3f}. Leak audit of the trained model: "
         f"{verdict_of(result.proofs).outcome}."

@@ -1,4 +1,4 @@
-"""Experiment 6: what do latents know that were never told the label?
+"""Experiment 6: what information do latents hold when the label is never clamped?
 
 The generative network settles on training and test pictures, nothing clamped but the pixels. Then
 a linear probe is fitted on the latents of the training pictures and their true classes, and judged

@@ -139,7 +139,7 @@ def evaluate(
     curve: Curve,
     generator: torch.Generator,
 ) -> Iterator[None]:
-    """Grow the curve, step by step. Only here is it decided who is told the label."""
+    """Extend the curve step by step. Only here is decided whether the label is clamped."""
     honest = curve.evaluation == HONEST
     told = None if honest else label
     steps = settings.long_steps if honest else settings.steps

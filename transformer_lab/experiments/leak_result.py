@@ -64,7 +64,7 @@ class LeakSettings(GenerativeSettings):
 
     @property
     def long_steps(self) -> int:
-        """How far the honest evaluation goes on, so that nobody can say it was cut short."""
+        """How many steps the honest evaluation takes: many more than T, to be beyond doubt."""
         return max(self.steps, min(10 * self.steps, LONGEST))
 
 

@@ -87,7 +87,7 @@ def work(settings: RaceSettings, pictures: Pictures, races: list[Race]) -> Itera
 
 
 def learner(settings: RaceSettings, name: str, network: DiscriminativeNetwork) -> Learner:
-    """One of the racers."""
+    """The learner of one of the compared methods."""
     by_settling = name.startswith("predictive_coding")
     return Learner(
         network,

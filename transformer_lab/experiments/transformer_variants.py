@@ -1,4 +1,4 @@
-"""Who takes part in the race of transformers, and the settings all of them share.
+"""The variants in the comparison of transformers, and the settings all of them share.
 
 Everyone has the same text, batches, number of steps and learning rate; what both have starts with
 the same numbers. A variant differs from the standard transformer in one idea.
@@ -116,7 +116,7 @@ class TransformerSettings(Config):
     )
 
     def __post_init__(self) -> None:
-        """Check bounds, that the width can be split among the heads, and that somebody races."""
+        """Check bounds, that the heads divide the width, and that a variant is chosen."""
         super().__post_init__()
         if self.width % HEADS:
             below = self.width - self.width % HEADS
@@ -127,18 +127,19 @@ class TransformerSettings(Config):
             )
         if not any(getattr(self, name) for name in CHOSEN):
             raise ConfigError(
-                "pcn_transformers.pc_ffn", "Nobody races the standard: choose a variant."
+                "pcn_transformers.pc_ffn",
+                "There is no variant to compare with the standard one: choose at least one.",
             )
 
     @property
     def variants(self) -> list[str]:
-        """Who takes part, controls included: those of PC-FFN come with it."""
+        """The chosen variants, controls included: those of PC-FFN come with it."""
         chosen = [name for name in CHOSEN if getattr(self, name)]
         controls = [STANDARD, *([IDENTITY, MATCHED] if self.pc_ffn else [])]
         return [*controls, *chosen]
 
     def setups(self, corpus: str, seed: int) -> dict[str, Setup]:
-        """The settings of everyone who takes part, by name. Raises ConfigError."""
+        """The settings of every chosen variant, by name. Raises ConfigError."""
         common = find_recipe("quick_start").setup.with_values(
             {
                 **SHARED,

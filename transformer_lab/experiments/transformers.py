@@ -1,4 +1,4 @@
-"""Experiment 5: standard transformers against ones that think or learn by predictive coding.
+"""Experiment 5: standard transformers against ones that compute or learn by predictive coding.
 
 They race: all of them are advanced in turn, a step at a time, on the very same batches. Controls:
 PC-FFN with T = 0, which must equal the standard model bit for bit; and a standard model with as
@@ -46,7 +46,7 @@ from transformer_lab.training.optimizers import OPTIMIZERS
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """How one racer stands: its metrics so far; once it has ended, what it writes, or what failed.
+    """One training: its metrics so far; once it has ended, a sample, or the error.
 
     `parameters` counts its weights, 0 while it is not made yet; `bytes_per_token` is how much text
     a token of its validation text stands for, 0 where that is not known yet; `stopped` says that a

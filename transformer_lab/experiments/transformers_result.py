@@ -95,7 +95,7 @@ class TransformerRace:
         return sum(ours[s].seconds[-1] for s in both) / sum(theirs[s].seconds[-1] for s in both)
 
     def plots(self) -> list[Plot]:
-        """Loss against steps and against seconds, and what separates everyone from its control."""
+        """Loss against steps and seconds; the difference of each variant from its control."""
         found = [self._lines(by="steps"), self._lines(by="seconds"), self._gaps()]
         return [plot for plot in found if plot.series]
 
@@ -132,7 +132,7 @@ class TransformerRace:
         )
 
     def _checked(self) -> str:
-        """Whether the control that must be identical is, and who did not come to the end."""
+        """Whether the control that must be identical is, and which runs did not finish."""
         words = []
         if same := self.identical():
             words.append(
@@ -154,7 +154,7 @@ def _places(lines: list[list[float]]) -> list[float]:
 
 
 def racers(settings: TransformerSettings) -> list[str]:
-    """Those who have a control to be compared with."""
+    """The variants that have a control to be compared with."""
     return [name for name in settings.variants if name not in (STANDARD, IDENTITY)]
 
 

@@ -1,4 +1,4 @@
-"""Ablation and patching: take a part away, or give it what it did on another text, and see.
+"""Ablation and activation patching: switch a part off, or give it its activation on another text.
 
 A changed model is a `GPT` like any other: it reads with or without a cache, writes and has a loss.
 It has modules of its own around the very same weights, on which hooks exchange what a part gives.
@@ -196,7 +196,6 @@ class _Clock:
     start: int = 0
 
     def look(self, model: GPT, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> None:
-        """A hook before every pass."""
         cache = inputs[1] if len(inputs) > 1 else named.get("cache")
         self.start = cache.length if cache else 0
 

@@ -1,4 +1,4 @@
-"""Direct logit attribution: which part of the model spoke for a token, and how loudly.
+"""Direct logit attribution: how much each part of the model contributes to a logit.
 
 The last stream is a sum: the embedding, and what every part has added. If the final norm were
 linear, the logit would be a sum over the same parts. It nearly is: it centres (which is linear),

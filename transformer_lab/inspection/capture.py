@@ -89,7 +89,7 @@ def named_parts(model: nn.Module, name: str) -> tuple[str, ...]:
 
 
 def twin(model: GPT) -> GPT:
-    """A model of modules of its own around the very same weights, so that hooks disturb nobody."""
+    """A second model with modules of its own but the same weights, to put hooks on."""
     shared = itertools.chain(model.parameters(), model.buffers())
     return copy.deepcopy(model, {id(tensor): tensor for tensor in shared})
 
@@ -165,7 +165,6 @@ class _Recorder:
         return self._only is None or any(tap_of(path).path in self._only for path in paths)
 
     def keep(self, path: str, activation: Tensor) -> None:
-        """Remember an activation if it is wanted."""
         if self.wants(path):
             self._found[path] = activation.float()
 

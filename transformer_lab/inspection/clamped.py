@@ -1,4 +1,4 @@
-"""How to cheat: an evaluator that lets a model see the target before it answers.
+"""The evaluator that leaks: it clamps the targets while the latents settle.
 
 It is the evaluation of arXiv:2506.06332, section 5.3, done to a language model: latents settle at
 *test* time on an energy that holds the target, and the answer is read from them afterwards. Any

@@ -78,7 +78,7 @@ def nearest(table: Tensor, token: int, count: int = 10) -> list[Neighbour]:
             f"There is no token id {token}: this model knows 0 to {len(rows) - 1:,}.",
         )
     cosines = F.normalize(rows, dim=-1) @ F.normalize(rows[token], dim=0)
-    cosines[token] = -torch.inf  # nobody is their own neighbour
+    cosines[token] = -torch.inf  # a token is not its own neighbour
     found = cosines.topk(min(count, len(rows) - 1))
     return [
         Neighbour(token=int(row), cosine=float(cosine))

@@ -95,7 +95,7 @@ def stream_statistics(captured: Capture) -> list[StreamStatistics]:
 
 @dataclass(frozen=True, kw_only=True)
 class DeadUnits:
-    """Hidden units of one feed-forward that never woke: `dead` of `units`.
+    """Hidden units of one feed-forward that were never active: `dead` of `units`.
 
     Both are None where the question makes no sense, and `note` says why.
     """

@@ -1,9 +1,9 @@
 """Induction: does the model copy, and which heads do it?
 
 An induction head looks from a token back to what followed that token last time, and so predicts
-that it will follow again. It needs a head in an earlier layer that has told each token what stands
-before it. Here such heads are found by where they look, and then put to the proof: a head that
-copies must be missed, where there is something to copy, when it is switched off.
+that it will follow again. It needs a head in an earlier layer that writes into each position which
+token precedes it. Here such heads are found by their attention patterns and then tested by
+ablation: without a head that copies, the loss must rise where there is something to copy.
 
 Source: arXiv:2209.11895.
 Shapes: B texts, T time, Q queries, L layers with attention, H heads.
@@ -157,7 +157,7 @@ class InductionCheck:
 def induction_check(
     model: GPT, texts: Sequence[Repetition], threshold: float = LOOKS_BACK
 ) -> InductionCheck:
-    """Find induction heads on texts with repetitions, and put them to the proof."""
+    """Find induction heads on texts with repetitions, and test them by ablation."""
     *_, check = induction_steps(model, texts, threshold)
     assert isinstance(check, InductionCheck)
     return check

@@ -53,7 +53,7 @@ def _full(named: Path) -> Path:
     except RuntimeError:
         raise ConfigError(
             "home",
-            f"Nobody knows where {_shown(named)} is (HOME is not set, or there is no such user): "
+            f"{_shown(named)} cannot be found (HOME is not set, or there is no such user): "
             "name a folder with --home.",
         ) from None
     except OSError as error:  # of the folder one is in

@@ -1,4 +1,4 @@
-"""What killed work left behind, swept when a lab opens a home, but never what is being written.
+"""Removal of half-written files that a killed process left behind, when a lab opens a home.
 
 Every lab holds a lock on its home as long as it lives, which they share. Whoever gets it alone
 knows that no other lab is writing there, and what looks half-done will never be finished.
@@ -30,7 +30,7 @@ PLACES = ("runs", "runs/*", "runs/*/moments", "cache/*")
 
 
 class Presence:
-    """That a lab is open in a home, from here to `close`; the first one sweeps."""
+    """Marks a home as open in a lab until `close`; the first lab removes half-written files."""
 
     def __init__(self, home: Path) -> None:
         self._file: BinaryIO | None = None
@@ -46,7 +46,6 @@ class Presence:
                 time.sleep(0.01)
 
     def close(self) -> None:
-        """The lab is closed."""
         if self._file is not None:
             self._file.close()
 
@@ -89,7 +88,7 @@ def _never_began(folder: Path) -> bool:
 
 
 def _has_rows(run: Run) -> bool:
-    """Whether anything was recorded; also when that cannot be told."""
+    """Whether anything was recorded; True when that cannot be determined."""
     if not (run.folder / "metrics.sqlite").exists():
         return False
     try:

@@ -1,4 +1,4 @@
-"""Shelves: what is kept in memory because it may be wanted again, all of it within one bound.
+"""Shelves: caches in memory that share one limit in bytes.
 
 Each kind has a shelf of its own, and all share one number of bytes: what was wanted least lately
 goes first, whatever it is. Everything on a shelf can be had again, or done without.
@@ -45,15 +45,15 @@ class Shelves:
         return int(self.items.currsize)
 
     def shelf(self, let_go: Callable[[Any], None] = lambda value: None) -> "Shelf[Any]":
-        """A new shelf; `let_go` hears of what has to go."""
+        """A new shelf; `let_go` is called with each entry that is removed to make room."""
         return Shelf(self, let_go)
 
 
 class _Items(LRUCache[Hashable, _Item]):
-    """Tells what it lets go."""
+    """An LRU cache that reports what it removes."""
 
     def popitem(self) -> tuple[Hashable, _Item]:
-        """Let the one go that was wanted least lately."""
+        """Remove the least recently used entry."""
         key, item = super().popitem()
         item.let_go(item.value)
         return key, item
@@ -86,13 +86,13 @@ class Shelf(Generic[Kept]):
         return self.keep(key, make(), nbytes) if found is None else found
 
     def drop(self, key: Hashable) -> None:
-        """Let something go now."""
+        """Remove an entry now."""
         with self._shelves.lock:
             self._shelves.items.pop((self, key), None)
 
 
 def give_back() -> None:
-    """Hand memory that was let go back to the system, where the C library (glibc) holds on to it.
+    """Return freed memory to the system, where the C library (glibc) keeps it.
 
     It does so for much of what a training allocates, as other memory lies above it.
     """

@@ -115,8 +115,8 @@ class Writings:
     ) -> Writing:
         tokens = np.array([one.token for one in inherited], dtype=prompt.dtype)
         written = steps(snapshot.model(), np.concatenate([prompt, tokens]), config)
-        told = _told(written, inherited, snapshot.tokenizer)
-        job = self._jobs.start("Generation", told, found=False)
+        pieces = _with_text(written, inherited, snapshot.tokenizer)
+        job = self._jobs.start("Generation", pieces, found=False)
         self._models.keep(snapshot)
         who = snapshot.without_weights()
         made = Writing(who, ref(snapshot), config, prompt, job, inherited)
@@ -124,7 +124,7 @@ class Writings:
         return self._kept.keep(made.id, made, config.length * (PER_TOKEN + PER_LIKELY * likely))
 
 
-def _told(
+def _with_text(
     written: Iterator[Step], inherited: list[Written], tokenizer: Tokenizer
 ) -> Iterator[Written]:
     """Steps with their text; what ends within a character adds its text once it is whole."""

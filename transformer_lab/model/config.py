@@ -225,7 +225,7 @@ class ModelConfig(Config):
 
     @property
     def attention_shape(self) -> AttentionShape:
-        """What each attention needs to know."""
+        """The settings that each attention is built from."""
         return AttentionShape(
             width=self.embedding_dim,
             heads=self.heads,
@@ -240,7 +240,7 @@ class ModelConfig(Config):
 
     @property
     def feedforward_shape(self) -> FeedForwardShape:
-        """What each feed-forward needs to know."""
+        """The settings that each feed-forward is built from."""
         return FeedForwardShape(
             width=self.embedding_dim,
             hidden=self.feedforward_multiple * self.embedding_dim,
@@ -251,7 +251,7 @@ class ModelConfig(Config):
 
     @property
     def position_shape(self) -> PositionShape:
-        """What positions need to know."""
+        """The settings that positions are built from."""
         return PositionShape(
             sequence_length=self.sequence_length,
             width=self.embedding_dim,

@@ -200,7 +200,7 @@ def factors(model: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def load_factors(model: nn.Module, stored: Mapping[str, Tensor]) -> None:
-    """Set what `factors` told. Raises ValueError when it belongs to another model or rank."""
+    """Set the values that `factors` gave. Raises ValueError for those of another model or rank."""
     own = factors(model)
     odd = sorted(
         name for name in {*own, *stored}

@@ -1,4 +1,4 @@
-"""Blocks that think by predictive coding, and the architectures built of them.
+"""Blocks that compute by predictive coding, and the architectures built of them.
 
 In all of them latents settle on the energy of `settling.py`: no target stands in it, and each token
 settles alone, so a block of them is as causal as a feed-forward. Their weights learn as the

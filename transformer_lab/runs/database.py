@@ -173,11 +173,11 @@ class RunWriter:
                 database.execute(statement, row)
 
     def discard(self) -> None:
-        """Let go of what waits in memory: it is kept elsewhere."""
+        """Drop what waits in memory: a copy is kept elsewhere."""
         self._pending.clear()
 
     def close(self) -> str:
-        """Put everything on disk, as far as it takes it, and let go of the run; once is enough.
+        """Write everything that can be written, and release the run's lock; may be called twice.
 
         The answer is a sentence when something is lost, else empty.
         """

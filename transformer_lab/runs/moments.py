@@ -1,4 +1,4 @@
-"""Moments of a model's life: its weights at some steps, light enough to keep with every run.
+"""Moments: a model's weights at some steps, in 16 bits, small enough to keep with every run.
 
     moments/00000064-1f3a5b7c9d0e.safetensors
 
@@ -91,7 +91,7 @@ class Moments:
                     (self._folder / path.name).write_bytes(path.read_bytes())
 
     def forget_after(self, step: int) -> None:
-        """Remove what lies after a step, because it is about to be lived again."""
+        """Remove what lies after a step, because these steps are taken again."""
         for kept, path in self._files():
             if kept > step:
                 path.unlink(missing_ok=True)

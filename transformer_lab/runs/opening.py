@@ -1,4 +1,4 @@
-"""A database of the lab, opened to be read: also while it is written, and where nobody can write.
+"""Opening a database for reading: also while it is written, and on a read-only disk.
 
 A database in WAL mode wants to write beside itself even to be read. On a disk that can only be
 read there are two ways around that: it has a log that was never worked in, then both are copied and

@@ -310,7 +310,7 @@ class Run:
         return len(self.events("resumed"))
 
     def state(self) -> tuple[State, str]:
-        """Its state and the reason for it. An unfinished run that nobody holds was interrupted."""
+        """Its state and the reason for it. An unfinished run without a lock was interrupted."""
         if problem := self.problem:
             return "damaged", problem
         last = self.last_event("state")
@@ -333,7 +333,7 @@ class Run:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except (Timeout, BlockingIOError):
             return True
-        except OSError:  # nobody may look, or it is no lock, or the disk knows none
+        except OSError:  # not readable, not a lock file, or a disk without locks
             return False
         return False
 

@@ -140,7 +140,7 @@ class RunStore:
     def sweep(self) -> None:
         """Tidy up what crashes left: half-written saves, and runs still called running.
 
-        Only in runs nobody holds. What was deleted a week ago goes for good.
+        Only in runs that are not locked. What was deleted a week ago goes for good.
         """
         self._rename_unusable()
         for run in self.all():
@@ -155,7 +155,7 @@ class RunStore:
                     shutil.rmtree(folder, ignore_errors=True)
 
     def _rename_unusable(self) -> None:
-        """Give a folder that was named by hand, and so that nobody could ask for it, a name."""
+        """Rename a folder whose name, given by hand, cannot be used as a run's id."""
         for folder in _inside(self.folder):
             hidden = folder.name.startswith(".")
             if not hidden and not _is_name(folder.name) and not Run(folder).is_held():

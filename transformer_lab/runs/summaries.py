@@ -103,7 +103,7 @@ def _line(run: Run, state: State, reason: str) -> RunSummary:
 
 
 def _with_settings(line: RunSummary, run: Run) -> RunSummary:
-    """And what run.json says."""
+    """The same with the facts of run.json."""
     manifest, seams = run.manifest, run.seams
     return replace(
         line,
@@ -121,7 +121,7 @@ def _with_settings(line: RunSummary, run: Run) -> RunSummary:
 
 
 def _with_metrics(line: RunSummary, run: Run) -> RunSummary:
-    """And what metrics.sqlite says."""
+    """The same with the facts of metrics.sqlite."""
     latest, (trained, evaluated) = run.latest(), run.thinned(SPARK_POINTS)
     losses = [point.validation_loss for point in evaluated if point.validation_loss is not None]
     loss = losses[-1] if losses else None

@@ -81,11 +81,9 @@ class BytePairTokenizer:
         return self._bytes[token]
 
     def unknown(self, text: str) -> list[str]:
-        """Nothing is unknown."""
         return []
 
     def known(self, text: str) -> str:
-        """All of it."""
         return text
 
     def to_json(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 It never stands in the way: whatever the disk does, a value is there or it is not. And it is not
 believed: each value has its sha256 beside it. diskcache would unpickle whatever it finds; this one
-refuses to, so that nobody who can write the folder can run code here.
+refuses to, so that write access to the folder is not enough to run code here.
 """
 
 import contextlib
@@ -62,7 +62,7 @@ class BytesDisk(diskcache.Disk):
     def _write(self, full_path: str, *rest: Any) -> Any:
         try:
             return super()._write(full_path, *rest)
-        except OSError:  # the half of a file that a full disk took helps nobody
+        except OSError:  # on a full disk: the half that was written is of no use
             with contextlib.suppress(OSError):
                 Path(full_path).unlink()
             raise
@@ -87,7 +87,7 @@ class ByteCache:
         return found or None
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         self._try(lambda cache: cache.close())
 
     def _try(self, work: Callable[[diskcache.Cache], Answer]) -> Answer | None:

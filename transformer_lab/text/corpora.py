@@ -286,7 +286,7 @@ def load_or_stand_in(name: str, folders: Sequence[Path]) -> Corpus:
 
 
 def read_text_file(path: Path, name: str | None = None, encoding: str = "") -> Corpus:
-    """A corpus from a text file, UTF-8 unless told otherwise. Raises as bytes_of and decoded do."""
+    """A corpus from a text file, by default UTF-8. Raises as bytes_of and decoded do."""
     title = title_of(path)
     read = decoded(bytes_of(path), title, encoding)
     name = name or (title if path.stem in CORPORA else Path(title).stem)

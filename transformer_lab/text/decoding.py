@@ -158,7 +158,7 @@ def _with_plain_ends(read: Decoded) -> Decoded:
 
 
 def _as_said(data: bytes, title: str, encoding: str) -> Decoded:
-    """Bytes in an encoding that somebody named."""
+    """Decode bytes in an encoding that the user named."""
     if encoding == REPLACING:
         text = data.decode("utf-8", "replace").removeprefix("\ufeff")
         return Decoded(text, f"{text.count('�'):,} characters that do not fit became �.")

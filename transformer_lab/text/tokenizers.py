@@ -75,7 +75,6 @@ class CharacterTokenizer:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "CharacterTokenizer":
-        """The tokenizer that `to_json` described."""
         return cls(stored["characters"])
 
     @property
@@ -103,7 +102,6 @@ class CharacterTokenizer:
         return "".join(map(chr, self._codes[ids].tolist()))
 
     def token_bytes(self, token: int) -> bytes:
-        """The character's UTF-8 bytes."""
         return self.decode([token]).encode("utf-8", "replace")
 
     def unknown(self, text: str) -> list[str]:
@@ -112,12 +110,10 @@ class CharacterTokenizer:
         return list(dict.fromkeys(chr(code) for code in codes[~found]))
 
     def known(self, text: str) -> str:
-        """The text without those."""
         _, found, codes = self._look_up(text)
         return "".join(chr(code) for code in codes[found])
 
     def to_json(self) -> dict[str, Any]:
-        """The characters, in order."""
         return {"kind": "characters", "characters": self.characters}
 
     def _look_up(self, text: str) -> tuple[Tokens, Any, Any]:
@@ -134,12 +130,11 @@ class ByteTokenizer:
 
     @classmethod
     def learn(cls, text: str, vocabulary_size: int) -> "ByteTokenizer":
-        """There is nothing to learn."""
+        """No vocabulary is learned: there are always 256 bytes."""
         return cls()
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "ByteTokenizer":
-        """The one there is."""
         return cls()
 
     def encode(self, text: str) -> Tokens:
@@ -151,19 +146,15 @@ class ByteTokenizer:
         return bytes(int(token) for token in tokens).decode("utf-8", "replace")
 
     def token_bytes(self, token: int) -> bytes:
-        """The byte itself."""
         return bytes([token])
 
     def unknown(self, text: str) -> list[str]:
-        """Nothing is unknown."""
         return []
 
     def known(self, text: str) -> str:
-        """All of it."""
         return text
 
     def to_json(self) -> dict[str, Any]:
-        """Its name says it all."""
         return {"kind": "bytes"}
 
 
@@ -190,7 +181,6 @@ class WordTokenizer:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "WordTokenizer":
-        """The tokenizer that `to_json` described."""
         return cls(stored["words"])
 
     @property
@@ -208,7 +198,6 @@ class WordTokenizer:
         return "".join(self._words[int(token)] for token in tokens)
 
     def token_bytes(self, token: int) -> bytes:
-        """The word's UTF-8 bytes."""
         return self._words[token].encode("utf-8", "replace")
 
     def unknown(self, text: str) -> list[str]:
@@ -217,7 +206,6 @@ class WordTokenizer:
         return list(dict.fromkeys(word for word in words if word not in self._ids))
 
     def known(self, text: str) -> str:
-        """The text without those."""
         return "".join(word for word in self.PATTERN.findall(text) if word in self._ids)
 
     def to_json(self) -> dict[str, Any]:

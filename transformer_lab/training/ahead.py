@@ -1,7 +1,7 @@
 """Running ahead: a GPU takes several steps before the numbers of the first are read.
 
 To look at every step would make it wait. So steps are queued for a while, then all their numbers
-are read at once and told in order. On a CPU every step is told at once, by the same lines.
+are read together and yielded in order. On a CPU each step is yielded at once, by the same code.
 """
 
 import math

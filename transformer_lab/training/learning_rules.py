@@ -50,7 +50,7 @@ from transformer_lab.training.precision import (
 
 @dataclass(frozen=True, kw_only=True)
 class SettledLatents:
-    """Latents on their way to rest.
+    """Latents while they settle.
 
     `latents` are z_1 .. z_L, each (B, T, D); `energy` is E of each sequence, (B,); `step_size` is η
     as it is now, (B, 1, 1), less where a step would have raised E.
@@ -117,7 +117,7 @@ def settle(
     seed: int | None = None,
     weight: float = 1.0,
 ) -> Iterator[SettledLatents]:
-    """Let the latents of every sequence walk down E; yield them after 0, 1, .. `steps` steps.
+    """Lower E by gradient descent on the latents; yield them after 0, 1, .. `steps` steps.
 
     A step that would raise a sequence's energy, or lead out of all numbers, is not taken, and η is
     halved for that sequence: norms can make E very steep, and a fixed η then diverges.
@@ -178,7 +178,7 @@ class PredictiveCoding:
             step_size=config.pc_learning_step_size,
             seed=seed,
         )
-        settled = deque(states, maxlen=1).pop()  # the others are let go on the way
+        settled = deque(states, maxlen=1).pop()  # earlier states are not kept
         self._tell(settled)
         local = energy(model, embedded, settled.latents, targets, seed).sum() / targets.numel()
         return loss + (local - local.detach())  # the value of the one, the gradient of the other

@@ -1,4 +1,4 @@
-"""What passes between a training and whoever advances it."""
+"""What a training and the code that advances it exchange."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -8,7 +8,7 @@ ChangeName = Literal["learning_rate", "micro_batch", "uncompiled", "threads"]
 
 @dataclass(frozen=True)
 class Change:
-    """Something that no setting says, and that whoever repeats the training must do again.
+    """A change that no setting records, and that a repeated training must make again.
 
     `value` holds from step `after` + 1 on: the peak learning rate, the sequences computed at once,
     1 when compiling had failed, or CPU threads.

@@ -45,7 +45,7 @@ def within_memory(live: LiveSettings, after: int, attempt: Callable[[], Result])
             return attempt()
         except RuntimeError as error:
             if not _ran_out(error):
-                raise  # what a failed attempt holds is let go only outside of this clause
+                raise  # what a failed attempt holds is freed only outside of this clause
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         if live.micro_batch <= 1:

@@ -30,14 +30,14 @@ class Optimizer(Protocol):
         """The groups whose `lr` the schedule sets."""
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients."""
+        """Clear the gradients."""
 
     def step(self) -> Any:
-        """Change the weights."""
+        """Update the weights."""
 
 
 class AdamW(torch.optim.AdamW):
-    """Torch's AdamW in its fused form, which heeds `found_inf`."""
+    """Torch's AdamW in its fused form, which respects `found_inf`."""
 
     found_inf: Tensor
 
@@ -51,7 +51,7 @@ def adamw(model: nn.Module, config: "OptimizerSettings") -> Optimizer:
 
 
 class SGD(torch.optim.SGD):
-    """Torch's SGD in its fused form, which heeds `found_inf`."""
+    """Torch's SGD in its fused form, which respects `found_inf`."""
 
     found_inf: Tensor
 
@@ -198,16 +198,13 @@ class Together:
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """All groups of all of them."""
         return [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients."""
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none)
 
     def step(self) -> None:
-        """Change the weights."""
         for optimizer in self.optimizers:
             optimizer.step()
 
@@ -242,7 +239,7 @@ OPTIMIZERS: dict[str, Callable[[nn.Module, Any], Optimizer]] = {
 
 
 def optimizer_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
-    """What an optimizer remembers, by `<parameter>/<what>`, as in `head.weight/exp_avg`."""
+    """An optimizer's state, by `<parameter>/<what>`, as in `head.weight/exp_avg`."""
     state = _states(optimizer)
     return {
         f"{name}/{what}": value
@@ -254,7 +251,7 @@ def optimizer_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]
 def restore_optimizer(
     model: nn.Module, optimizer: Optimizer, remembered: Mapping[str, Tensor]
 ) -> None:
-    """Give a new optimizer the memory that `optimizer_state` told.
+    """Give a new optimizer the state that `optimizer_state` returned.
 
     Raises ValueError when it is the memory of another model.
     """

@@ -1,4 +1,4 @@
-"""How the latents of a model settle while it learns: looked at now and then, on a job's thread."""
+"""How the latents of a model in training settle: measured every few seconds, on a job's thread."""
 
 import math
 import threading

@@ -35,7 +35,7 @@ def race_transformers(
 def on_the_worker(
     trainings: Trainings, setups: Mapping[str, Setup], called: str = NAME, *, numbered: bool = True
 ) -> Generator[Mapping[str, Seen], None, None]:
-    """One race of the lab; it is stopped when whoever looks on stops looking."""
+    """One race in the lab; it is stopped when its generator is closed."""
     while not (name := begun(trainings, setups, called, numbered=numbered)):
         yield {}
         time.sleep(LOOK_SECONDS)
@@ -60,7 +60,7 @@ def begun(
 
 
 def seen(run: LiveRun) -> Seen:
-    """How a lane stands."""
+    """The state of one lane."""
     failed = run.ended and run.status.state != "finished"
     return Seen(
         metrics=run.stream.since()[0],

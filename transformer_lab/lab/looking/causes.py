@@ -1,4 +1,4 @@
-"""Causes: what a model does without some of its parts, or with what they did on another text.
+"""Effects of ablating some parts of a model, or of patching them from another text.
 
 Shapes: T time, V vocabulary.
 """
@@ -48,7 +48,7 @@ class AppliedIntervention:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Behaviour:
-    """How a model does: losses in nats per token, (V,) probabilities of the next one, its writing.
+    """A model's losses in nats per token, (V,) probabilities of the next token, and a sample.
 
     `validation` is None where there is no validation text, `text` for a single token.
     """
@@ -87,7 +87,7 @@ def is_stream(site: Site) -> bool:
 
 
 def means_of(model: GPT, batches: Sequence[Batch]) -> dict[Site, Tensor]:
-    """What each part that writes gives on average."""
+    """The mean output of each part that writes into the stream."""
     writers = [site for site in changeable(model) if not is_stream(site)]
     return mean_writes(model, writers, batches)
 
@@ -121,7 +121,7 @@ def behaviour(
 
 
 def effect(before: Behaviour, after: Behaviour) -> Effect:
-    """Both side by side."""
+    """The behaviour before and after."""
     p, q = before.probabilities, after.probabilities
     most = np.argsort(-np.maximum(p, q), kind="stable")[:LIKELIEST]
     with np.errstate(divide="ignore", invalid="ignore"):

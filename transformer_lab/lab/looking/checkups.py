@@ -1,4 +1,4 @@
-"""Checkups: the health of a model at one moment of its life, and where its embeddings lie.
+"""Health of a model at one saved step, and a projection of its embeddings.
 
 Shapes: B batch, T time, L layers with attention, H heads, N tokens shown, D width, C cells a side.
 """

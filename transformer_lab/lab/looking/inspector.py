@@ -1,4 +1,4 @@
-"""The inspector: looks into models for the page, on threads that do not disturb the training.
+"""The inspector: analyses models for the page, on threads that do not slow the training.
 
 What it found is kept by what it depends on: the weights, the tokens, and what was asked for. What
 was found of weights that lie on disk is kept there too; live snapshots leave nothing behind.
@@ -53,7 +53,7 @@ class Inspector:
         self.interventions = Interventions(models, self._subjects, self._cache)
 
     def close(self) -> None:
-        """Let go of the cache's files."""
+        """Close the files of the cache."""
         self._cache.close()
 
     # --- texts ----------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ class Inspector:
         return self._now(opened, lambda s, c: looks.next_look(c, position))
 
     def attribution(self, opened: Open, position: int, token: int) -> Attribution:
-        """Which part spoke for a token as the next one after a place, from 0."""
+        """How much each part contributes to a token's logit after a position (from 0)."""
         return self._now(opened, lambda s, c: logit_attribution(s.model, c, position, token))
 
     def tensors(self, opened: Open, paths: tuple[str, ...]) -> list[looks.TensorLook]:

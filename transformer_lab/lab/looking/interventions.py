@@ -1,4 +1,4 @@
-"""Interventions: parts of a model are switched off or patched, and what comes of it is measured."""
+"""Interventions: parts of a model are switched off or patched, and the effect is measured."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

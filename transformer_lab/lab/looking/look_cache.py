@@ -46,7 +46,6 @@ class LookCache:
         return None if found is None else self._memory.keep(name, found)
 
     def put(self, key: str, look: Look, *, on_disk: bool) -> Look:
-        """Keep a look."""
         name = _name(type(look), key)
         self._memory.keep(name, look)
         if on_disk:
@@ -54,7 +53,7 @@ class LookCache:
         return look
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files of the cache."""
         self._disk.close()
 
     def _read(self, kind: type[Look], key: str) -> Look | None:

@@ -1,4 +1,4 @@
-"""The models of a lab: to write with and to look into, at any moment of their lives."""
+"""The models of a lab, to generate with and to inspect, at any saved step."""
 
 import contextlib
 import sqlite3
@@ -121,7 +121,7 @@ class Models:
         return corpus, setup
 
     def prompt(self, name: str) -> str:
-        """With what a model begins to write when nobody says. Raises LabError."""
+        """The default prompt of a model. Raises LabError."""
         tokenizer = self.snapshot(name).tokenizer
         name = self.writer_named(name)
         live = self._live(name)
@@ -157,7 +157,7 @@ class Models:
         return snapshot, self.jobs.start("The leak audit", audit_model(self._runs.store, snapshot))
 
     def without_unknown(self, name: str, config: SampleConfig) -> SampleConfig:
-        """The same wish without the characters of its prompt that the model cannot read."""
+        """The same settings, without the characters of the prompt that the model cannot read."""
         tokenizer = self.snapshot(name).tokenizer
         try:
             encode_prompt(tokenizer, config)

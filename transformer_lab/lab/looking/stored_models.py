@@ -1,4 +1,4 @@
-"""Models for writing and looking inside: read from disk, or let go by their training."""
+"""Models to generate with and to inspect: read from disk, or left by an ended training."""
 
 import threading
 from collections.abc import Mapping

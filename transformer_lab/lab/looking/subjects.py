@@ -1,4 +1,4 @@
-"""Subjects: models to look into, what they read, and the captures of it, kept for a while.
+"""Subjects: models under inspection, their texts, and the cached captures of them.
 
 Weights are kept by `StoredModels`, within the bound of all shelves; a subject is made anew from
 them whenever it is asked for.

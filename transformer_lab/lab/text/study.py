@@ -1,4 +1,4 @@
-"""A close look at a text's tokens, as interactive work: what it is doing, then the result."""
+"""Statistics of a text's tokens, as a generator: messages about the progress, then the result."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Verification:
 
 @dataclass(frozen=True)
 class Study:
-    """What there is to see of a text under one tokenizer.
+    """Statistics of a text under one tokenizer.
 
     `counts` are those of all tokens that occur, most frequent first; `frequent` lists
     (token, bytes, count) of the first of them. `overlap` is the share of the validation text that

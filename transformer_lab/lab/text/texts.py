@@ -48,7 +48,7 @@ SHORTEST = int(SETTINGS["model.sequence_length"].low or 1)
 
 @dataclass(frozen=True)
 class TextFacts:
-    """What can be told of a setup's text without turning it into tokens.
+    """What is known of a setup's text before it is encoded.
 
     `vocabulary_size` is the number of different tokens, at most, `tokens` about how many the text
     has; `corpus` may be the one that is always there in place of one that is missing.
@@ -74,7 +74,7 @@ class Texts:
         self._tokenizers: Shelf[Tokenizer] = shelves.shelf()
 
     def close(self) -> None:
-        """Let go of the files of the cache."""
+        """Close the files of the cache."""
         self._cache.close()
 
     def titles(self) -> dict[str, str]:
@@ -162,7 +162,7 @@ class Texts:
             yield str(error)
 
     def facts(self, setup: Setup) -> TextFacts:
-        """What a training with this setup would read, told at once.
+        """What a training with this setup would read; answers at once.
 
         While its text is missing, the facts of the one that stands in for it. Raises ConfigError
         when the text cannot be used, or is too short by any reckoning.

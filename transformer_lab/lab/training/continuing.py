@@ -14,7 +14,7 @@ class LabError(RuntimeError):
 
 
 class NoRoomError(LabError):
-    """As much is training as may; what should begin can wait in the queue."""
+    """The limit of simultaneous trainings is reached; the training can wait in the queue."""
 
 
 def resumable(store: RunStore, run_id: str) -> Run:
@@ -29,7 +29,7 @@ def resumable(store: RunStore, run_id: str) -> Run:
 
 
 def _whole(store: RunStore, run_id: str) -> Run:
-    """A run of which everything can be read. Raises LabError and RunNotFoundError."""
+    """A run that is not damaged. Raises LabError and RunNotFoundError."""
     run = store.open(run_id)
     if problem := run.problem:
         raise LabError(f"{run.id} is damaged. {problem}")

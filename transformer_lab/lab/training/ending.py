@@ -47,7 +47,7 @@ class EndingRun(RecordedRun):
         self._end("failed", reason)
 
     def _give_up(self, state: State, reason: str, *, field: str = "") -> None:
-        """It ends before its first step; what is on disk of it stays as it was."""
+        """End before the first step; what is on disk stays as it was."""
         if self._writer is not None:
             self._writer.state(state, self.status.step, reason)
         self._let_go(state, reason, field)
@@ -60,7 +60,7 @@ class EndingRun(RecordedRun):
         validation_loss: float | None = None,
         last_try: bool = False,
     ) -> None:
-        """Save, record the state, let go of the folder: every end of a training comes here."""
+        """Save, record the state, release the folder: every end of a training comes here."""
         if self._steps is None:
             self._give_up(state, reason)
             return
@@ -76,7 +76,7 @@ class EndingRun(RecordedRun):
         self._finish(last_try=last_try)
 
     def _finish(self, *, last_try: bool = False) -> None:
-        """Put the end on disk. Where that is full, all of it stays in memory, to be tried again."""
+        """Write the end to disk. Where that is full, it stays in memory and is tried again."""
         assert self._ending is not None
         state, reason = self._ending
         try:
@@ -97,18 +97,18 @@ class EndingRun(RecordedRun):
         self._on_snapshot(self, True)
 
     def try_again(self) -> None:
-        """Put the end on disk that it did not take before, if it is time for that."""
+        """Try again to write an end that could not be written, every few seconds."""
         if self._ending and not self.ended and time.monotonic() - self._tried > RETRY_SECONDS:
             self._finish()
 
     def abandon(self, kept_in: Path | None = None) -> None:
-        """Let go of an end that the disk did not take; all of it may be kept elsewhere."""
+        """Give up saving the end; `kept_in` names a copy of the run elsewhere."""
         if self._ending and not self.ended:
             self._kept_in = kept_in
             self._finish(last_try=True)
 
     def rescue(self, folders: Sequence[Path]) -> Path | None:
-        """Write all there is to a .zip in the first of the folders that has room for it."""
+        """Write the whole run to a .zip in the first of the folders that has room for it."""
         if not self._ending or self.made is None:
             return None
         for folder in folders:
@@ -125,31 +125,31 @@ class EndingRun(RecordedRun):
         return None
 
     def _unwritten(self, state: State, reason: str) -> str:
-        """Write all there is to the end; a sentence when the disk does not take it."""
+        """Write everything; returns a sentence when that fails, else ""."""
         if not self.save():
             return self._saves.problem
         self._prefer_best()
         return self.writer.flush() or self.writer.state(state, self.status.step, reason)
 
     def _let_go(self, state: State, reason: str, field: str = "") -> None:
-        """The training is over: anyone may go on with its folder, or delete it."""
-        self._ending, told = None, ""
+        """Release the folder, so that the run can be resumed or deleted; set the final state."""
+        self._ending, problem = None, ""
         try:
             if self._writer is not None:
-                told = self._close_writer(self._writer)
+                problem = self._close_writer(self._writer)
         finally:
             self.origin.release()
             self.move("stopping")
-            self.move(state, reason=f"{reason} {told}".strip(), field=field)
+            self.move(state, reason=f"{reason} {problem}".strip(), field=field)
 
     def _close_writer(self, writer: RunWriter) -> str:
-        """Let go of the folder; a sentence when not all is in it, else empty."""
+        """Release the folder; returns a sentence when not everything was written, else ""."""
         if self._kept_in:
             writer.discard()
         return writer.close() or (f"All of it is in {self._kept_in}." if self._kept_in else "")
 
     def _prefer_best(self) -> None:
-        """Where that was asked for, write with the best weights from now on."""
+        """With `keep_best`, publish the best weights from now on."""
         best, loss = self._saves.best, self._saves.best_loss
         if best and self.setup.train.keep_best and best.step != self.status.step:
             self._note(

@@ -48,19 +48,15 @@ class FineTuned:
         return Saved(weights, self.base.manifest["tokenizer"], {}, Progress(optimizer=optimizer))
 
     def past(self) -> list[StepMetrics]:
-        """No steps."""
         return []
 
     def best(self) -> Saved | None:
-        """Nothing."""
         return None
 
     def seams(self) -> list[Seam]:
-        """Its steps are its own."""
         return []
 
     def micro_batch(self) -> int:
-        """Not settled."""
         return 0
 
     def text(self, texts: Texts, setup: Setup, progress: OnProgress) -> Text:
@@ -69,7 +65,6 @@ class FineTuned:
         return texts.in_tokens_of(setup, self.base.manifest, progress, leave_out=leave_out)
 
     def threads(self) -> Kept:
-        """Its own are still to be chosen."""
         return Kept()
 
     def finetune(self) -> dict[str, Any]:
@@ -103,7 +98,7 @@ class FineTuned:
         return writer
 
     def release(self) -> None:
-        """Nothing is held."""
+        pass
 
 
 def base_step(base: Run, step: int | None) -> int:

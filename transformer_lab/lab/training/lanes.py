@@ -1,4 +1,4 @@
-"""The trainings in the worker's hands, the list of all runs, and what keeps another from starting.
+"""The active trainings, the list of all runs, and the checks before another one may start.
 
 The lock is held only to look at the lanes and to change them: what reads a file or takes its time
 comes before it.
@@ -48,7 +48,7 @@ class Lanes:
         return next((run for run in self._lanes[::-1] if run.status.run_id == run_id), None)
 
     def busy(self) -> list[LiveRun]:
-        """Those that are neither ended nor merely initialized."""
+        """Trainings that have neither ended nor are only initialized."""
         return [run for run in self._lanes if run.busy]
 
     def resting(self) -> bool:
@@ -64,7 +64,7 @@ class Lanes:
         return [run for run in self._lanes if run.race == race]
 
     def _taking_room(self) -> list[LiveRun]:
-        """Those that train; one that is about to end does so before the next one begins."""
+        """Those that count towards the limit: one that is stopping ends before the next begins."""
         return [run for run in self.busy() if run.status.state != "stopping"]
 
     def has_room(self) -> bool:
@@ -72,11 +72,11 @@ class Lanes:
         return len(self._taking_room()) < self.queue.at_once and not self.elsewhere()
 
     def _in_hand(self) -> set[str]:
-        """What waits and is being prepared."""
+        """The ids of queue items that are being prepared."""
         return {run.item for run in self.busy()} - {""}
 
     def _end_turn(self) -> None:
-        """Let other labs of this home have the queue, unless something of it is in hand."""
+        """Release the queue to other labs of this home, unless an item of it is being prepared."""
         if not self._in_hand():
             self.queue.end_turn()
 
@@ -99,7 +99,7 @@ class Lanes:
         return {run.status.run_id for run in self.busy()} | self.store.being_written()
 
     def refresh(self) -> None:
-        """Have the next list of runs made anew."""
+        """Discard the cached list of runs."""
         self._listing = (-1e9, (0, set()), [])
 
     def interrupted(self) -> list[RunSummary]:
@@ -114,7 +114,7 @@ class Lanes:
     # --- what stands in the way ---------------------------------------------------------------
 
     def _refuse_if_full(self, but: LiveRun | None = None) -> None:
-        """Raises NoRoomError while as much is training here as may, leaving one out."""
+        """Raises NoRoomError while the limit is reached, not counting `but`."""
         busy = [run for run in self._taking_room() if run is not but]
         if len(busy) >= self.queue.at_once:
             run = busy[-1]
@@ -143,7 +143,7 @@ class Lanes:
             raise ConfigError("home", problem)
 
     def _refuse_if_busy(self, run_id: str) -> None:
-        """Raises LabError when a run is in the worker's hands already, or on its way out."""
+        """Raises LabError when a run is in training already, or is being deleted."""
         live = next((run for run in self.busy() if run.status.run_id == run_id), None)
         if live:
             raise LabError(f"{run_id} is {live.status.state} already.")
@@ -152,7 +152,7 @@ class Lanes:
 
     def _refuse_if_racing(self) -> None:
         if self._taking_room():
-            raise LabError("Something is training: stop it first, a race wants all the time.")
+            raise LabError("Something is training: stop it first, a race needs the worker to itself.")
 
     def _chosen(self, run_id: str | None, *states: State) -> LiveRun | None:
         """The training of that id, or the one that buttons mean, if it is in one of the states."""
@@ -182,7 +182,7 @@ class Lanes:
 
     @contextlib.contextmanager
     def leaving(self, run_id: str) -> Iterator[None]:
-        """Keep a run from being taken up while it is deleted. Raises LabError when it is in use."""
+        """Prevent a run from being resumed while it is deleted. Raises LabError if in use."""
         with self._lock:
             self._refuse_deletion(run_id)
             self._leaving.add(run_id)

@@ -1,8 +1,8 @@
 """One training, advanced step by step by the worker.
 
 The methods that change it run on the worker's thread; `status`, `snapshot` and `stream` may be read
-from any other. Which state may follow which is in `states.py`: whoever wants something of a
-training moves it to `starting`, `pausing` or `stopping` and has the worker do it.
+from any other. Which state may follow which is in `states.py`: a thread that wants
+something of a training moves it to `starting`, `pausing` or `stopping` and has the worker do it.
 
 How it begins, ends and is saved stands in the classes below it: `preparing.py`, `ending.py` and
 `recorded.py`.
@@ -61,7 +61,7 @@ class LiveRun(PreparedRun):
         return None
 
     def _record_changes(self, metrics: StepMetrics) -> None:
-        """What the training changed by itself, and what it has to say."""
+        """Record what the training changed by itself, and its notes."""
         found, notes = self._threads.took(metrics)
         if change := self._threads.changed(metrics.step):
             self.writer.change(change)
@@ -81,7 +81,7 @@ class LiveRun(PreparedRun):
         return statistics.median(found) if found else 0.0
 
     def pause(self) -> None:
-        """Rest after the current step; the weights are saved."""
+        """Pause after the current step; the weights are saved."""
         self.move("pausing")
         if self.status.state == "pausing":
             self.publish()

@@ -1,4 +1,4 @@
-"""Where a training comes from: new weights, a stored run that goes on, or a checkpoint of another.
+"""What a training begins from: new weights, a stored run, or a checkpoint of another run.
 
 An origin is asked three things, in this order and on the worker's thread: what was saved, which
 text, and the run's folder, open for writing.
@@ -67,7 +67,7 @@ class Origin(Protocol):
         """Where this run, its parent and so on left theirs; the schedule begins at the last one."""
 
     def micro_batch(self) -> int:
-        """Sequences to compute at once, where that is settled; else 0."""
+        """Sequences to compute at once, where that is fixed; else 0."""
 
     def text(self, texts: Texts, setup: Setup, progress: OnProgress) -> Text:
         """What to learn from, and a note on it. Raises ConfigError."""
@@ -82,7 +82,7 @@ class Origin(Protocol):
         """The run's folder. Raises OSError and sqlite3.Error."""
 
     def release(self) -> None:
-        """Let go of what is held, when nothing comes of it."""
+        """Release the run, when the training does not begin."""
 
 
 class New:
@@ -91,23 +91,18 @@ class New:
     reads = ""
 
     def saved(self) -> Saved | None:
-        """Nothing."""
         return None
 
     def past(self) -> list[StepMetrics]:
-        """No steps."""
         return []
 
     def best(self) -> Saved | None:
-        """Nothing."""
         return None
 
     def seams(self) -> list[Seam]:
-        """It has no parent."""
         return []
 
     def micro_batch(self) -> int:
-        """Not settled."""
         return 0
 
     def text(self, texts: Texts, setup: Setup, progress: OnProgress) -> Text:
@@ -115,10 +110,9 @@ class New:
         return texts.fetched(setup, progress)
 
     def finetune(self) -> None:
-        """It is none."""
+        pass
 
     def threads(self) -> Kept:
-        """On none."""
         return Kept()
 
     def open(self, store: RunStore, recipe: str, manifest: dict[str, Any]) -> RunWriter:
@@ -126,7 +120,7 @@ class New:
         return store.create(recipe, manifest)
 
     def release(self) -> None:
-        """Nothing is held."""
+        pass
 
 
 class Resumed:
@@ -168,15 +162,13 @@ class Resumed:
         return _steps_until(self.run, self._step)
 
     def best(self) -> Saved | None:
-        """Its own."""
         return best_save(self.run)
 
     def seams(self) -> list[Seam]:
-        """Those it was made with."""
         return self.run.seams
 
     def micro_batch(self) -> int:
-        """As many as before: others add in another order, and round differently."""
+        """The same as before: another size sums in another order, and rounds differently."""
         return self._micro_batch or int(self.run.manifest.get("micro_batch", 0))
 
     def text(self, texts: Texts, setup: Setup, progress: OnProgress) -> Text:
@@ -184,11 +176,10 @@ class Resumed:
         return texts.again(setup, self.run.manifest, progress)
 
     def finetune(self) -> Mapping[str, Any] | None:
-        """What it was made with."""
         return self.run.manifest.get("finetune")
 
     def threads(self) -> Kept:
-        """As many as before: another number adds in another order, and rounds differently."""
+        """The same as before: another number sums in another order, and rounds differently."""
         latest = self.run.latest(LATEST_STEPS)
         return Kept(
             threads=self.run.threads(self._step),
@@ -218,7 +209,7 @@ class Resumed:
         return self._writer
 
     def release(self) -> None:
-        """Let another program have the run."""
+        """Release the run's lock."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None  # it may be let go more than once
@@ -250,7 +241,6 @@ class Offspring:
         self.seam = Seam(parent.id, step_of(checkpoint), kind)
 
     def saved(self) -> Saved | None:
-        """The checkpoint."""
         try:
             saved = read_save(self.checkpoint)
             return _to_go_on(saved, self.parent, self.finetune())
@@ -271,7 +261,6 @@ class Offspring:
         return [*self.parent.seams, self.seam]
 
     def micro_batch(self) -> int:
-        """Not settled."""
         return 0
 
     def text(self, texts: Texts, setup: Setup, progress: OnProgress) -> Text:
@@ -289,7 +278,6 @@ class Offspring:
         return self.parent.manifest.get("finetune") if self.seam.kind == "extended" else None
 
     def threads(self) -> Kept:
-        """Its own are still to be chosen."""
         return Kept()
 
     def open(self, store: RunStore, recipe: str, manifest: dict[str, Any]) -> RunWriter:
@@ -319,7 +307,7 @@ class Offspring:
                 )
 
     def release(self) -> None:
-        """Nothing is held."""
+        pass
 
 
 def _to_go_on(saved: Saved, run: Run, about: Mapping[str, Any] | None) -> Saved:

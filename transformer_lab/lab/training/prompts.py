@@ -1,4 +1,4 @@
-"""With what a model begins to write: a prompt that it can read, and that is like its text."""
+"""Prompts that a model can read and that resemble its training text."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ def problems(corpus: Corpus, setup: Setup) -> list[Problem]:
 
 
 def readable(tokenizer: Tokenizer, *wishes: str) -> str:
-    """The first of the wishes that the tokenizer can read, else the beginning of one, else a token.
+    """The first prompt that the tokenizer can read, else the beginning of one, else a token.
 
     Empty when there is nothing that it can read.
     """

@@ -143,7 +143,7 @@ class Queue:
                 self._waiting = _with_problem(self._waiting, item_id, problem)
 
     def release(self) -> None:
-        """Let it run, those with a problem once more. Raises OSError."""
+        """Let the items start, those with a problem once more. Raises OSError."""
         with self._lock:
             self._change(lambda waiting: [replace(item, problem="") for item in waiting])
             self._released = {item.id for item in self._waiting}

@@ -117,7 +117,7 @@ class RecordedRun(Lifecycle):
 
     @property
     def writer(self) -> RunWriter:
-        """The pen of the run's folder, once it has begun."""
+        """Writes the run's metrics and events; there once its folder is open."""
         assert self._writer is not None
         return self._writer
 
@@ -180,7 +180,7 @@ class RecordedRun(Lifecycle):
         )
 
     def _note(self, sentence: str) -> None:
-        """Something the learner should know of this run."""
+        """Record and show a note on this run."""
         if sentence == self.status.note:  # it was said just now
             return
         self.writer.event("note", self.status.step, sentence)
@@ -194,7 +194,7 @@ class RecordedRun(Lifecycle):
         return self.move(state)
 
     def forget(self) -> None:
-        """Let go of what only training needs, once it has ended; `snapshot` has the weights."""
+        """Free what only training needs, once it has ended; `snapshot` has the weights."""
         if self.made is not None:
             vocabulary_size = self.made.encoded.tokenizer.vocabulary_size
             shape = outline(self.setup.model, vocabulary_size)

@@ -1,4 +1,4 @@
-"""A run taken to another disk, when its own takes no more: as a .zip that `import` brings in."""
+"""Writing a run to another disk when its own is full: as a .zip that `import` reads."""
 
 import contextlib
 import shutil

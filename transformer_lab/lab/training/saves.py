@@ -96,8 +96,7 @@ def checked_meta(folder: Path, meta: object) -> Meta:
 class Saves:
     """The checkpoints of a run that is being trained; used on the worker's thread only.
 
-    `trouble` is told, in a sentence, what could not be saved, which `problem` says too until it is
-    saved after all.
+    `trouble` is called with a sentence when a save fails; `problem` holds it until one succeeds.
     """
 
     def __init__(self, run: Run, config: TrainConfig, trouble: Callable[[str], None]) -> None:
@@ -127,7 +126,7 @@ class Saves:
             self.best, self.best_loss = snapshot, validation_loss
 
     def remember_moment(self, now: Snapshot | None, *, last: bool = False) -> None:
-        """Keep weights lightly, for looking back; little of the time goes into it.
+        """Keep weights in 16 bits, for later inspection, within a small share of the time.
 
         Landmarks and the last moment always stay.
         """

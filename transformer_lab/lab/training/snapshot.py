@@ -1,4 +1,4 @@
-"""A private copy of a model's weights, for whoever wants to read them."""
+"""A copy of a model's weights that training does not change."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from transformer_lab.text.tokenizers import Tokenizer
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """Weights after `step` steps of a run; nobody trains them.
+    """Weights after `step` steps of a run, which no training changes.
 
     `saved` says that these very weights were read from the disk, and can be again.
     """
@@ -33,7 +33,7 @@ class Snapshot:
 
     @cached_property
     def shared(self) -> GPT:
-        """The same model for all who look into it; nobody puts a hook on it."""
+        """The model, made once and shared by all readers: no hooks may be put on it."""
         return self.model()
 
     @cached_property
@@ -51,7 +51,7 @@ class Snapshot:
         return sum(weight.nbytes for weight in self.weights.values())
 
     def without_weights(self) -> "Snapshot":
-        """Only who it is."""
+        """The same without the weights."""
         return replace(self, weights={})
 
 

@@ -167,7 +167,7 @@ class Starting(Lanes):
         self, setup: Setup, recipe: str, origin: Origin | None = None, *, race: str = "",
         lane: str = "", item: str = "",
     ) -> LiveRun:  # fmt: skip
-        """A training that nobody knows of yet."""
+        """A training that is not among the lanes yet."""
         return LiveRun(
             setup, recipe, self.store, self.texts, self._on_snapshot, origin, race=race, lane=lane,
             item=item,
@@ -180,7 +180,7 @@ class Starting(Lanes):
         self._submit_begin(run, run.setup)
 
     def _submit_begin(self, run: LiveRun, setup: Setup) -> None:
-        """Have the first step taken of a training that is among the lanes; under the lock."""
+        """Ask the worker for the first step of a training among the lanes; under the lock."""
         run.on_open = partial(self._opened, run)
         self._worker.submit(partial(run.begin, setup), run)
         self._worker.submit(partial(self._started, run), run)

@@ -42,7 +42,7 @@ def candidates() -> list[int]:
 
 
 def automatic(config: TrainConfig, device: str) -> bool:
-    """Whether the number is measured: nobody asked for one, nor that the training repeat."""
+    """Whether the number is measured: neither it nor determinism was asked for."""
     return not config.threads and not config.deterministic and device == "cpu"
 
 

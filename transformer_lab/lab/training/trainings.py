@@ -49,7 +49,7 @@ class Trainings(Starting):
         *,
         later: bool = False,
     ) -> None:
-        """Let a base learn from another text, as a new run; `later` puts it in the queue.
+        """Train a base model on another text, as a new run; `later` puts it in the queue.
 
         Raises LabError, RunNotFoundError and ConfigError.
         """
@@ -76,7 +76,7 @@ class Trainings(Starting):
             self._start(run)
 
     def pause(self, run_id: str | None = None) -> None:
-        """Rest after the current step. Raises LabError when nothing runs."""
+        """Pause after the current step. Raises LabError when nothing runs."""
         run = self._controllable(run_id, "running", "pausing")
         if run.move("pausing"):
             self._worker.submit(run.pause, run)
@@ -139,7 +139,7 @@ class Trainings(Starting):
         return True
 
     def abandon(self, run_id: str, kept_in: Path | None = None) -> None:
-        """Let go of a run that has ended, but whose end the disk does not take."""
+        """Give up a run that has ended but whose end could not be written."""
         live = self.live(run_id)
         if live and live.unsaved:
             self._worker.submit(partial(live.abandon, kept_in), live)
@@ -157,7 +157,7 @@ class Trainings(Starting):
         return answer.result()
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Have something done on the worker's thread, between two steps."""
+        """Run `work` on the worker's thread, between two steps."""
         self._worker.submit(work)
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -195,7 +195,7 @@ class Trainings(Starting):
         self._worker.submit(self._dispatch)
 
     def run_queue(self) -> None:
-        """Let what waits have its turn."""
+        """Let the waiting trainings start, those found on disk too."""
         self.queue.release()
         self._worker.submit(self._dispatch)
 

@@ -49,7 +49,7 @@ def to_go_on(saved: Saved, run_folder: Path, about: About) -> Saved:
 
 
 def apply_tuning(model: GPT, about: About, saved: Saved | None, seed: int) -> int:
-    """Let only what is to learn be trained, as far as it is; how many numbers that are.
+    """Freeze what is not to be trained; returns how many numbers are.
 
     `model` has the base's weights. Raises ConfigError.
     """

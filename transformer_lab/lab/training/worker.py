@@ -30,7 +30,7 @@ class Lane(Protocol):
         """Do one step."""
 
     def fail(self, error: Exception) -> None:
-        """Take note that a step raised."""
+        """Record that a step raised."""
 
 
 class Worker:
@@ -47,7 +47,7 @@ class Worker:
         self._thread.start()
 
     def submit(self, work: Callable[[], None], lane: Lane | None = None) -> None:
-        """Run `work` on the worker's thread before the next step; `lane` hears when it fails."""
+        """Run `work` on the worker's thread before the next step; if it raises, `lane` fails."""
         with self._wake:
             self._inbox.append((work, lane))
             self._wake.notify()

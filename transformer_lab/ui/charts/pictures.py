@@ -16,18 +16,18 @@ class Picture(Protocol):
     """A picture with its name; pixels are rows of brightness from 0 to 1."""
 
     @property
-    def name(self) -> str: ...  # noqa: D102
+    def name(self) -> str: ...
     @property
-    def pixels(self) -> Sequence[Sequence[float]]: ...  # noqa: D102
+    def pixels(self) -> Sequence[Sequence[float]]: ...
 
 
 class Plot(Protocol):
     """Pictures, so many in a row; 0 puts all of them into one row."""
 
     @property
-    def pictures(self) -> Sequence[Picture]: ...  # noqa: D102
+    def pictures(self) -> Sequence[Picture]: ...
     @property
-    def columns(self) -> int: ...  # noqa: D102
+    def columns(self) -> int: ...
 
 
 def put_pictures(made: go.Figure, plot: Plot) -> None:
