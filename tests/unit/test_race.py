@@ -69,7 +69,7 @@ def test_lanes_advance_in_turn_and_stop_together(lab):
     until(lambda: all(run.status.step > 20 for run in lab.trainings.racing(race)))
     steps = [run.status.step for run in lab.trainings.racing(race)]
     assert max(steps) - min(steps) <= 5
-    with pytest.raises(LabError, match="a race needs the worker to itself"):
+    with pytest.raises(LabError, match="A race must train alone"):
         lab.trainings.race("other", {"a": SETUP})
     lab.trainings.stop_race(race)
     until(lambda: all(run.ended for run in lab.trainings.racing(race)))

@@ -152,7 +152,7 @@ class Lanes:
 
     def _refuse_if_racing(self) -> None:
         if self._taking_room():
-            raise LabError("Something is training: stop it first, a race needs the worker to itself.")
+            raise LabError("Something is training: stop it first. A race must train alone.")
 
     def _chosen(self, run_id: str | None, *states: State) -> LiveRun | None:
         """The training of that id, or the one that buttons mean, if it is in one of the states."""
