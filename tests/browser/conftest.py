@@ -1,8 +1,9 @@
 """One real server and a real headless browser for all browser tests."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch._dynamo  # noqa: F401 - on the main thread, before any other starts
@@ -77,8 +78,19 @@ def browser() -> Iterator[Browser]:
     assert executable, "no browser: run python tests/browser/chromium.py install"
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=executable, args=FLAGS)
-        yield launched
+        with pytest.MonkeyPatch.context() as patch:  # every visitor waits as long as all tests do
+            patch.setattr(launched, "new_context", _patient(launched.new_context))
+            yield launched
         launched.close()
+
+
+def _patient(new_context: Callable[..., BrowserContext]) -> Callable[..., BrowserContext]:
+    def made(**options: Any) -> BrowserContext:
+        context = new_context(**options)
+        context.set_default_timeout(1000 * PATIENCE)
+        return context
+
+    return made
 
 
 @pytest.fixture
@@ -90,7 +102,6 @@ def context(browser: Browser, address: str, lab: Lab) -> Iterator[BrowserContext
         base_url=address,
         bypass_csp=True,  # for wait_for_function; test_proxy.py keeps to the policy
     )
-    made.set_default_timeout(1000 * PATIENCE)
     made.add_init_script(TOURED)  # test_learn.py takes it
     made.on("request", lambda r: None if _ours(r.url, address) else troubles.append(r.url))
     made.on("console", lambda m: troubles.append(m.text) if _wrong(m) else None)

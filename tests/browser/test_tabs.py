@@ -16,7 +16,10 @@ from transformer_lab.lab.lab import Lab
 from transformer_lab.ui.server import create_app
 from waiting import PATIENCE, until
 
-TABS = ("Train", "Runs", "Compare", "Data", "Generate", "Look inside", "PCN Experiments", "Learn")
+TABS = (
+    "Train", "Runs", "Compare", "Data", "Generate", "Look inside", "Fine-tune", "PCN Experiments",
+    "Learn",
+)  # fmt: skip
 PARTS = {  # of Look inside, and what shows that it is filled
     "Predictions": "#attribution-sum",
     "Cause": ".site",
@@ -46,7 +49,7 @@ class House:
         self.lab.close()
 
     def visit(self, browser: Browser) -> Page:
-        page = browser.new_page(base_url=f"http://127.0.0.1:{self.port}")
+        page = browser.new_context(base_url=f"http://127.0.0.1:{self.port}").new_page()
         page.goto("/")
         expect(page.locator("#start")).to_be_visible()
         return page
@@ -70,7 +73,8 @@ def open_tab(page: Page, title: str, *, model: bool) -> None:
         "Generate": ("#moment-label", "after step" if model else "no model"),
         "Look inside": ("#look-note", "tokens") if model else ("#look-problem", "no model"),
         "PCN Experiments": ("#experiment-title", " "),
-        "Learn": (".pane.lone", "tour"),
+        "Fine-tune": (".tab-pane.active h2 >> nth=0", "Fine-tune"),
+        "Learn": ("#tour-again", "tour"),
     }
     place, text = words[title]
     expect(page.locator(place)).to_contain_text(text)
@@ -92,7 +96,6 @@ def a_model(house: House) -> None:
         until(lambda: house.lab.trainings.current.ended)
 
 
-@pytest.mark.slow
 def test_every_tab_is_filled_without_a_model_and_while_the_first_one_trains(
     browser: Browser, house: House
 ):
@@ -105,7 +108,7 @@ def test_every_tab_is_filled_without_a_model_and_while_the_first_one_trains(
     house.lab.trainings.stop("Seen.")
     house.lab.trainings.wait(PATIENCE)
     open_tab(page, "Runs", model=True)
-    page.close()
+    page.context.close()
 
 
 def pairs() -> list[Any]:
@@ -129,7 +132,7 @@ def test_a_tab_opened_for_the_first_time_is_filled_whatever_was_open_before(
         expect(page.locator("#generate-caption")).to_contain_text("done")
     open_tab(page, second, model=True)
     open_tab(page, first, model=True)
-    page.close()
+    page.context.close()
 
 
 def test_a_tab_opened_while_the_lab_was_away_is_filled_when_it_is_back(
@@ -147,4 +150,4 @@ def test_a_tab_opened_while_the_lab_was_away_is_filled_when_it_is_back(
         page.get_by_role("tab", name=title, exact=True).click()
         expect(page.locator(place).first).to_contain_text(re.compile(r"\w"))
     open_tab(page, "Runs", model=True)
-    page.close()
+    page.context.close()
