@@ -6,6 +6,13 @@
     namespace: "dash_html_components",
     props: { className: `bi bi-${name}`, "aria-hidden": "true" },
   });
+  // In Generate the next checkpoint waits until this one has written its text.
+  const waits = (tab, at, writing, written, done) => {
+    if (tab !== "Generate" || !at || !at.run) return false;
+    const mine = writing && writing.at && writing.at.run === at.run && writing.at.step === at.step;
+    const read = written && written["0"] && mine && written["0"].id === writing.shown[0];
+    return !(read && done);
+  };
   window.dash_clientside = window.dash_clientside || {};
   window.dash_clientside.moments = {
     // Whoever looks at the newest weights goes on looking at the newest; others stay where they are.
@@ -26,10 +33,12 @@
       const words = `${life.run}, ${newest ? "newest, " : ""}after step ${steps[place].toLocaleString("en")}`;
       return [JSON.stringify(fresh) === JSON.stringify(before) ? idle() : fresh, words];
     },
-    play: (pressed, tick, resting, value, max) => {
+    play: (pressed, tick, resting, value, max, tab, at, writing, written, done) => {
       const byButton = window.dash_clientside.callback_context.triggered[0].prop_id.startsWith("play.");
       if (byButton && !resting) return [true, icon("play-fill"), idle()];
       if (byButton) return [false, icon("pause-fill"), value >= max ? 0 : value];
+      if (tab === "Generate" && writing && writing.failed) return [true, icon("play-fill"), idle()];
+      if (waits(tab, at, writing, written, done)) return [idle(), idle(), idle()];
       if (value >= max) return [true, icon("play-fill"), idle()];
       return [idle(), idle(), value + 1];
     },

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from transformer_lab.text.corpora import load_corpus
+from transformer_lab.ui.generate.xray import shown
 
 MARKUP = "<script>alert(1)</script> [x](javascript:alert(1)) **bold**"
 
@@ -20,6 +21,25 @@ def pick(page, place):
     (writing,) = page.get("writing", "data")["shown"]
     page.values["picked", "data"] = {"writing": writing, "place": str(place)}
     page.fire("picked-body.children", "picked.data")
+
+
+def control(key):
+    return json.dumps({"name": key, "type": "sample-setting"}, separators=(",", ":"))
+
+
+def text_of(part):
+    children = part["props"].get("children") if isinstance(part, dict) else part
+    if isinstance(children, list):
+        return "".join(map(text_of, children))
+    return text_of(children) if isinstance(children, dict) else str(children)
+
+
+def play(page, at):
+    """Let Play ask for the text of a checkpoint."""
+    page.values["played", "data"] = at
+    known = page.app.callback_map.items()
+    key = next(key for key, one in known if one["inputs"] == [{"id": "played", "property": "data"}])
+    page.fire(key, "played.data")
 
 
 def press(page, pattern, name):
@@ -101,9 +121,11 @@ def test_markup_is_only_ever_text(trained, until):
     assert "dangerously_allow_html" not in layout
 
 
-def test_writing_can_be_stopped(trained, until):
+def test_writing_can_be_looked_into_and_stopped_before_it_ends(trained, until):
     trained.generate(prompt="The ", length="20000")
     until(lambda: len(trained.read_text()) > 20)
+    pick(trained, 2)  # a token is looked into while the text is still coming
+    assert len(trained.get("picked-logits", "data")["tokens"]) > 10
     trained.fire("generate-stop.n_clicks", "generate-stop.n_clicks")
     text = json.dumps(finished(trained, until))
     assert len(text) < 20_000
@@ -121,22 +143,33 @@ def test_every_token_says_how_likely_it_was_and_what_else_could_have_come(traine
     pick(trained, 3)
     body = trained.text("picked-body")
     assert f"“{text[3]}” had" in body.replace("␣", " ").replace("⏎", "\n")
-    assert "1 of" in body  # at temperature 0 only one token can come
     writing = lab.writings.find(trained.get("writing", "data")["shown"][0])
     one = writing.at_place(3)
     assert one.probability == pytest.approx(float(one.top.spread().softmax(0).max()), rel=1e-5)
-    trained.generate(prompt="The ", length="12", temperature="0.9")
-    finished(trained, until)
-    pick(trained, 3)
-    wide = trained.text("picked-body")
-    for name, value, told in (("top_k", "3", "3 of"), ("top_p", "0.01", "1 of")):
-        control = json.dumps({"name": name, "type": "sample-setting"}, separators=(",", ":"))
-        before = trained.values[control, "value"]
-        trained.values[control, "value"] = value
-        trained.fire("picked-body.children", f"{control}.value")
-        assert told in trained.text("picked-body")
-        assert trained.text("picked-body") != wide
-        trained.values[control, "value"] = before
+    logits = trained.get("picked-logits", "data")  # from which the page redraws the bars
+    spread = one.top.spread()
+    assert spread[logits["tokens"]].tolist() == pytest.approx(logits["logits"], rel=1e-7)
+    assert logits["logits"] == sorted(logits["logits"], reverse=True)
+    assert len(logits["tokens"]) + sum(logits["counts"]) == len(spread)
+    names = [shown(writing.snapshot.tokenizer.decode([token])) for token in logits["tokens"][:10]]
+    rows = trained.get("picked-body", "children")[1]["props"]["children"][1]["props"]["children"]
+    assert [text_of(row["props"]["children"][0]) for row in rows] == names
+
+
+def test_play_writes_the_text_of_each_checkpoint_or_says_why_not(trained, until, lab):
+    run_id = lab.trainings.current.status.run_id
+    texts = {}
+    for step in (0, 40, 0):
+        at = {"run": run_id, "step": step, "newest": None}
+        play(trained, at)
+        assert trained.get("writing", "data")["at"] == at
+        texts.setdefault(step, []).append(finished(trained, until)[1])
+        assert f"after step {step}" in trained.get("generate-caption", "children")
+    assert texts[0][0] == texts[0][1] != texts[40][0]
+    trained.values[control("temperature"), "value"] = "hot"
+    play(trained, at)
+    assert trained.get("writing", "data")["failed"] is True
+    assert "Correct the marked settings" in trained.get("generate-message", "children")
 
 
 def test_a_branch_keeps_what_came_before_and_the_tree_keeps_both(trained, until, lab):

@@ -73,6 +73,9 @@ WRITTEN = "written"  # how much of each is on the page
 WRITINGS = "writings"  # the tree of all that this page has asked for
 PICKED = "picked"  # {"writing", "place"}: the token that is looked at
 PROMPT_GIVEN = "prompt-given"  # {"run", "prompt"}: what stands there for that model, not typed
+PICKED_LOGITS = "picked-logits"  # what the token was drawn from, for the sliders
+PICKED_CUT = "picked-cut"
+PLAYED = "played"  # the moment whose text Play wants
 PICKED_HEAD = "picked-head"
 PICKED_BODY = "picked-body"
 BRANCHES = "branches"
@@ -503,6 +506,16 @@ def checkpoint_button(triggered: object) -> CheckpointButton | None:
 def alternative(token: int) -> dict[str, str]:
     """The button that branches with another token."""
     return {"type": "alternative", "token": str(token)}
+
+
+def draw_slider(name: str) -> dict[str, str]:
+    """The slider of temperature, top-k or top-p beside the probabilities of a token."""
+    return {"type": "draw-slider", "name": name}
+
+
+def token_chance(place: int) -> dict[str, str | int]:
+    """Where the share that a token is drawn with stands."""
+    return {"type": "token-chance", "place": place}
 
 
 def writing_button(writing: str) -> dict[str, str]:

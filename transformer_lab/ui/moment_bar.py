@@ -54,7 +54,7 @@ def layout(lab: Lab) -> html.Div:
                 html.I(className="bi bi-play-fill", **{"aria-hidden": "true"}),
                 id=ids.PLAY,
                 className="btn btn-outline-secondary btn-sm",
-                title="Play all checkpoints from the first on",
+                title="Play all checkpoints from the first on; in Generate, each writes its text",
                 **{"aria-label": "Play the checkpoints"},
             ),
             html.Div(
@@ -169,6 +169,11 @@ def _register_slider(app: Dash) -> None:
         State(ids.PLAY_TICK, "disabled"),
         State(ids.MOMENT, "value"),
         State(ids.MOMENT, "max"),
+        State(ids.TABS, "active_tab"),
+        State(ids.MOMENT_AT, "data"),
+        State(ids.WRITING, "data"),
+        State(ids.WRITTEN, "data"),
+        State(ids.GENERATE_STOP, "disabled"),
         prevent_initial_call=True,
     )
 

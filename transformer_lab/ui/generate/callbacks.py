@@ -1,10 +1,10 @@
 """The Generate tab: a prompt, how to draw, the text as it is made, and what lies behind each token.
 
 Its layout is in `ui/generate/layout.py`; `texts.py` shows the texts, `branches.py` goes on from a
-token, `xray.py` marks tokens and takes one apart.
+token, `xray.py` marks tokens and `token.py` takes one apart.
 """
 
-from dash import Dash, Input, Output, State, ctx, no_update
+from dash import ClientsideFunction, Dash, Input, Output, State, ctx, no_update
 from dash.exceptions import PreventUpdate
 
 from transformer_lab.generation import SampleConfig
@@ -15,10 +15,10 @@ from transformer_lab.runs.run import RunNotFoundError
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.tokenizers import UnknownTextError
 from transformer_lab.ui import ids, moment_bar
-from transformer_lab.ui.generate import branches, controls, texts, xray
+from transformer_lab.ui.generate import branches, controls, texts, token
 from transformer_lab.ui.generate.controls import PROMPT, Scalar, config_of, marks
 from transformer_lab.ui.generate.layout import NOTHING, layout
-from transformer_lab.ui.generate.state import Given, Leaf, Shown, Token, leaf, picked, stop
+from transformer_lab.ui.generate.state import Given, Leaf, Shown, leaf, stop
 from transformer_lab.ui.moment_bar import At
 
 __all__ = ["TITLE", "layout", "register"]
@@ -33,7 +33,8 @@ def register(app: Dash, lab: Lab) -> None:
     _register_begin(app, lab)
     branches.register(app, lab)
     texts.register(app, lab)
-    _register_token(app, lab)
+    _register_play(app, lab)
+    token.register(app, lab)
     _register_against(app, lab)
 
 
@@ -161,26 +162,38 @@ def _refused(error: Exception) -> dict[str, object]:
     }
 
 
-def _register_token(app: Dash, lab: Lab) -> None:
-    @app.callback(
-        output={
-            "head": Output(ids.PICKED_HEAD, "children"),
-            "body": Output(ids.PICKED_BODY, "children"),
-        },
-        inputs={"at": Input(ids.PICKED, "data"), "settings": controls.INPUTS},
+def _register_play(app: Dash, lab: Lab) -> None:
+    app.clientside_callback(
+        ClientsideFunction("generate", "played"),
+        Output(ids.PLAYED, "data"),
+        Input(ids.MOMENT_AT, "data"),
+        Input(ids.PLAY_TICK, "disabled"),
+        State(ids.TABS, "active_tab"),
         prevent_initial_call=True,
     )
-    def taken_apart(at: Token | None, settings: dict[str, Scalar]) -> dict[str, object]:
-        """What else could have come there; from stored logits, so the model need not run again."""
-        writing, place = picked(lab, at)
-        one = writing.at_place(place) if writing else None
-        config, _ = config_of(settings | {"prompt": "x"})
-        if writing is None or one is None or config is None:
+
+    @app.callback(
+        output={
+            "writing": Output(ids.WRITING, "data", allow_duplicate=True),
+            "message": Output(ids.GENERATE_MESSAGE, "children", allow_duplicate=True),
+        },
+        inputs={"at": Input(ids.PLAYED, "data")},
+        state={"settings": controls.STATES, "previous": State(ids.WRITING, "data")},
+        prevent_initial_call=True,
+    )
+    def rewrite(
+        at: At | None, settings: dict[str, Scalar], previous: Shown | None
+    ) -> dict[str, object]:
+        """The text of the next checkpoint, from the same prompt and seed, or why there is none."""
+        if at is None:
             raise PreventUpdate
-        return {
-            "head": xray.token_head(writing, place, one),
-            "body": xray.token_body(writing, one, config),
-        }
+        stop(lab, previous)
+        try:
+            config = _checked(settings)
+            writing = lab.writings.start(lab.models.snapshot(*moment_bar.chosen(at)), config)
+        except (UnknownTextError, SettingsError, ConfigError, LabError) as error:
+            return {"writing": (previous or {}) | {"failed": True}, "message": str(error)}
+        return {"writing": {"shown": [writing.id], "at": at}, "message": ""}
 
 
 def _register_against(app: Dash, lab: Lab) -> None:

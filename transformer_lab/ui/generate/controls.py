@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from dash import Input, Output, State
+from dash import Output, State
 
 from transformer_lab.generation import SampleConfig
 from transformer_lab.recipes import SETTINGS
@@ -10,9 +10,9 @@ from transformer_lab.ui import form, ids
 
 Scalar = str | bool | int | float | None
 NAMES = [setting.name for setting in SETTINGS.values() if setting.group == "sample"]
-INPUTS = {name: Input(ids.sample_setting(name), "value") for name in NAMES}
 STATES = {name: State(ids.sample_setting(name), "value") for name in NAMES}
 PROBLEMS = {name: Output(ids.problem("sample", name), "children") for name in NAMES}
+DRAWING = ("temperature", "top_k", "top_p")  # what a token is drawn by
 PROMPT = ids.sample_setting("prompt")
 
 

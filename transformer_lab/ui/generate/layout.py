@@ -1,5 +1,7 @@
 """How the Generate tab is laid out: controls, the text or two of them, and the token picked."""
 
+from collections.abc import Mapping
+
 import dash_bootstrap_components as dbc
 from dash import dcc, html
 
@@ -23,6 +25,8 @@ def layout(lab: Lab) -> html.Div:
             dcc.Store(id=ids.WRITTEN, data={}),
             dcc.Store(id=ids.WRITINGS, data=[]),
             dcc.Store(id=ids.PICKED),
+            dcc.Store(id=ids.PICKED_LOGITS),
+            dcc.Store(id=ids.PLAYED),
             dcc.Store(id=ids.PROMPT_GIVEN),
             dcc.Interval(id=ids.GENERATE_TICK, interval=150, disabled=True),
             html.Section(
@@ -60,7 +64,9 @@ def layout(lab: Lab) -> html.Div:
                 className="card output-card",
                 **{"aria-label": "Generated text"},
             ),
-            html.Section(_token(), className="column token-column", **{"aria-label": "One token"}),
+            html.Section(
+                _token(values), className="column token-column", **{"aria-label": "One token"}
+            ),
         ],
         className="pane generate",
     )
@@ -121,7 +127,54 @@ def _texts() -> list[html.Div]:
     return [first, box(ids.CAPTION_2, ids.OUTPUT_2, id=ids.OUTPUT_2_BOX, hidden=True)]
 
 
-def _token() -> list[html.Div]:
+def _slider(name: str, low: float, high: float, step: float, value: float, help: str) -> html.Div:
+    """One of the settings of drawing, moved as the bars follow."""
+    slider = dcc.Slider(
+        id=ids.draw_slider(name),
+        min=low,
+        max=high,
+        step=step,
+        value=value,
+        marks=None,
+        updatemode="drag",
+        allow_direct_input=False,
+        tooltip={"placement": "left", "always_visible": False},
+    )
+    label = html.Span(SETTINGS[f"sample.{name}"].label, className="field-label")
+    return html.Div(
+        [label, slider, html.Div(help, className="field-help", role="note")],
+        className="field draw-slider",
+    )
+
+
+def _sliders(values: Mapping[str, object]) -> html.Div:
+    """Temperature, top-k and top-p: the same settings as those on the left."""
+
+    def start(name: str) -> float:
+        value = values[f"sample.{name}"]
+        return float(value) if isinstance(value, int | float) else 0.0
+
+    return html.Div(
+        [
+            _slider(
+                "temperature", 0, 2, 0.05, start("temperature"),
+                "Divides the logits: the bars follow while you move it. It is the setting on the "
+                "left, which goes up to 5.",
+            ),
+            _slider(
+                "top_k", 0, 100, 1, start("top_k"),
+                "How many of the likeliest tokens are left; 0 leaves all.",
+            ),
+            _slider(
+                "top_p", 0.01, 1, 0.01, start("top_p"),
+                "Which share the likeliest tokens that are left have together; 1 leaves all.",
+            ),
+        ],
+        className="draw-sliders",
+    )  # fmt: skip
+
+
+def _token(values: Mapping[str, object]) -> list[html.Div]:
     return [
         html.Div(
             [
@@ -132,11 +185,13 @@ def _token() -> list[html.Div]:
                     ],
                     className="card-head",
                 ),
+                _sliders(values),
                 html.Div(
                     "Click a token of the text, or move to one with Tab and the arrow keys.",
                     id=ids.PICKED_BODY,
                     className="quiet",
                 ),
+                html.P(id=ids.PICKED_CUT, className="quiet", role="status"),
             ],
             className="card token-card",
         ),

@@ -4,12 +4,18 @@ from typing import TypedDict
 
 from transformer_lab.lab.lab import UNTRAINED, Lab
 from transformer_lab.lab.writing import Writing
+from transformer_lab.ui.moment_bar import At
 
 
 class Shown(TypedDict, total=False):
-    """The texts on the page, by id: one, or two side by side."""
+    """The texts on the page, by id: one, or two side by side.
+
+    While checkpoints are played, `at` says which, and `failed` that nothing could be generated.
+    """
 
     shown: list[str]
+    at: At
+    failed: bool
 
 
 class Leaf(TypedDict):

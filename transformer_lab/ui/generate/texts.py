@@ -22,7 +22,7 @@ def register(app: Dash, lab: Lab) -> None:
             ],
             "second_hidden": Output(ids.OUTPUT_2_BOX, "hidden"),
             "written": Output(ids.WRITTEN, "data"),
-            "tick_off": Output(ids.GENERATE_TICK, "disabled"),
+            "polls": Output(ids.GENERATE_TICK, "max_intervals"),
             "stop_off": Output(ids.GENERATE_STOP, "disabled"),
         },
         inputs={
@@ -31,6 +31,8 @@ def register(app: Dash, lab: Lab) -> None:
         },
         state={"written": State(ids.WRITTEN, "data")},
         prevent_initial_call=True,
+        # One at a time: Dash drops an answer when the same question has been asked again.
+        running=[(Output(ids.GENERATE_TICK, "disabled"), True, False)],
     )
     def show(
         tick: int | None, wanted: Shown | None, written: dict[str, Read] | None
@@ -43,7 +45,8 @@ def register(app: Dash, lab: Lab) -> None:
         captions: list[object] = [no_update, no_update]
         seen: dict[str, Read] = {}
         done = not found or found[0] is None or all(ended)
-        answer = {"texts": texts, "captions": captions, "tick_off": done, "stop_off": done}
+        polls = 0 if done else -1  # -1 is without end
+        answer = {"texts": texts, "captions": captions, "polls": polls, "stop_off": done}
         if not found or found[0] is None:
             return answer | {"second_hidden": no_update, "written": no_update}
         for place, writing in enumerate(found):

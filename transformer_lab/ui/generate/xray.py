@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from dash import html
 from dash.development.base_component import Component
+from numpy.typing import NDArray
 
-from transformer_lab.generation import SampleConfig
-from transformer_lab.inspection.distribution import Alternative, distribution
 from transformer_lab.lab.writing import Writing, Written
 from transformer_lab.text.tokenizers import Tokenizer
 from transformer_lab.ui import ids
@@ -71,40 +71,57 @@ def token_head(writing: Writing, place: int, one: Written) -> str:
     return f"token {place + 1:,}, after step {writing.snapshot.step:,}"
 
 
-def token_body(writing: Writing, one: Written, config: SampleConfig) -> list[Component]:
-    """What was likely in that place, before and after temperature and cuts, to branch from."""
+def token_logits(one: Written) -> dict[str, list[float]]:
+    """What a token was drawn from, for the sliders: the listed alternatives first."""
+    top = one.top
+    order = np.lexsort((top.tokens, -top.logits))  # as `token_body` lists them
+    return {
+        "tokens": top.tokens[order].tolist(),
+        "logits": _short(top.logits[order]),
+        "levels": _short(top.levels),
+        "counts": top.counts.tolist(),
+    }
+
+
+def _short(values: NDArray[np.float32]) -> list[float]:
+    """Nine digits say which float32 it is."""
+    return [float(f"{value:.9g}") for value in values.tolist()]
+
+
+def token_body(writing: Writing, one: Written) -> list[Component]:
+    """What was likely in that place, to branch from; the page adds what temperature and cuts do."""
     tokenizer = writing.snapshot.tokenizer
     facts = [
         f"“{shown(one.text)}” had {one.probability:.1%}; the model was undecided by "
         f"{one.entropy:.2f} nats."
     ]
-    top = one.top
-    found = distribution(top.spread(), config, one.token, ALTERNATIVES)
-    about = "about " if len(top.tokens) < found.choices < top.vocabulary_size else ""
-    cut = f"With these settings {about}{found.choices:,} of {top.vocabulary_size:,} tokens can come"
-    rows = [_row(alternative, one.token, tokenizer) for alternative in found.alternatives]
+    logits = token_logits(one)
+    shares = one.top.spread().softmax(0)
+    rows = [
+        _row(place, int(token), float(shares[int(token)]), one.token, tokenizer)
+        for place, token in enumerate(logits["tokens"][:ALTERNATIVES])
+    ]
     head = html.Tr([html.Th("token"), html.Th("model"), html.Th("drawn from"), html.Th("")])
     return [
         html.P(facts, className="token-facts"),
         html.Table([html.Thead(head), html.Tbody(rows)], className="numbers alternatives"),
-        html.P(f"{cut}; {found.entropy_drawn:.2f} nats remain.", className="quiet"),
     ]
 
 
-def _row(alternative: Alternative, written: int, tokenizer: Tokenizer) -> html.Tr:
-    name = name_of(alternative.token, tokenizer)
-    taken = alternative.token == written
+def _row(place: int, token: int, share: float, written: int, tokenizer: Tokenizer) -> html.Tr:
+    name = name_of(token, tokenizer)
+    taken = token == written
     button = html.Button(
         "branch",
-        id=ids.alternative(alternative.token),
+        id=ids.alternative(token),
         className="link",
         title=f"Write on with {name} here",
     )
     return html.Tr(
         [
             html.Td(html.Code(name)),
-            html.Td(_bar(alternative.probability)),
-            html.Td(_bar(alternative.chance) if alternative.chance else "cut off"),
+            html.Td(_bar(share)),
+            html.Td(id=ids.token_chance(place)),
             html.Td("written" if taken else button),
         ],
         className="chosen" if taken else "",

@@ -111,6 +111,8 @@ class Shown(Shape):
     """The writings on the page."""
 
     shown: list[str] = []
+    at: At | None = None
+    failed: bool = False
 
 
 class Leaf(Shape):
@@ -236,6 +238,7 @@ STORES: dict[str, object] = {
     ids.WRITINGS: list[Leaf] | None,
     ids.WRITTEN: dict[str, Read] | None,
     ids.PICKED: Token | None,
+    ids.PLAYED: At | None,
     ids.PROMPT_GIVEN: Prompt | None,
     ids.LOOK_THEME: str | None,
     ids.LOOK_OPEN: Looked | None,
