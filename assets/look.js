@@ -208,6 +208,22 @@
   });
   window.addEventListener("resize", refresh);
 
+  // A block of the drawing opens its part; whoever came by keyboard goes on at the tab that opened.
+  document.addEventListener("click", (event) => {
+    const block = event.target.closest && event.target.closest(".flow-block");
+    if (!block) return;
+    const { tab, layer, part } = block.dataset;
+    say("block", { data: { index: Number(part) } });
+    if (layer && tab === "Attention") say("look-layer", { value: layer });
+    say("look-tabs", { active_tab: tab });
+    let tries = 100;
+    const follow = () => {
+      if (block.offsetParent && tries--) return void setTimeout(follow, 20);
+      document.querySelector("#look-tabs [role=tab][aria-selected=true], #look-tabs .nav-link.active")?.focus();
+    };
+    follow();
+  });
+
   // Charts with colours of their own are drawn anew in the other theme.
   new MutationObserver(() => {
     // The tab is made when it is first opened; it asks for the theme then.

@@ -13,6 +13,8 @@ SHARE = re.compile(r"([\d.]+)\u00a0%")
 def open_look(page: Page) -> None:
     page.get_by_role("tab", name="Look inside").click()
     expect(tokens(page).first).to_be_visible()
+    expect(page.locator(".flow-attention").first).to_be_visible()
+    page.get_by_role("tab", name="Attention").click()
     expect(page.locator("#head-chart .gtitle")).to_contain_text("Layer 1")
 
 
@@ -87,6 +89,15 @@ def test_everything_is_reached_by_keyboard_alone(look: Page):
     look.locator("#look-layer").focus()
     look.keyboard.press("ArrowDown")
     expect(look.locator("#head-chart .gtitle")).to_contain_text("Layer 2")
+    look.get_by_role("tab", name="Overview").click()
+    look.locator(".flow-attention").last.focus()  # of the first layer
+    look.keyboard.press("Enter")
+    expect(look.locator("#head-chart .gtitle")).to_contain_text("Layer 1")
+    expect(look.get_by_role("tab", name="Attention")).to_be_focused()
+    look.get_by_role("tab", name="Overview").click()
+    look.locator(".flow-feedforward").first.focus()
+    look.keyboard.press("Enter")
+    expect(look.locator("#block-code pre").first).to_contain_text("class FeedForward")
     look.get_by_role("tab", name="Cause").focus()
     look.keyboard.press("Enter")
     button = look.locator(".site").first
@@ -124,7 +135,15 @@ def test_the_slider_shows_an_earlier_self_and_a_phone_needs_no_sideways_scrollin
     phone = context.new_page()
     phone.goto("/")
     open_look(phone)
-    for part in ("Attention", "Predictions", "Cause", "Embeddings", "Health", "Architecture"):
+    for part in (
+        "Overview",
+        "Attention",
+        "Predictions",
+        "Cause",
+        "Embeddings",
+        "Health",
+        "Architecture",
+    ):
         phone.get_by_role("tab", name=part).click()
         phone.wait_for_timeout(1500)
         assert phone.evaluate("document.documentElement.scrollWidth") <= 390, part

@@ -27,6 +27,7 @@ PARTS = {  # of Look inside, and what shows that it is filled
     "Health": "#health-signs li",
     "Architecture": ".block-button",
     "Attention": "#measures .ag-row",
+    "Overview": ".flow-block",
 }
 ENDLESS = SMALL_MODEL.with_values({"train.steps": 1_000_000})
 
@@ -81,7 +82,7 @@ def open_tab(page: Page, title: str, *, model: bool) -> None:
     expect(page.locator(place)).to_be_visible()
     if title == "Look inside" and model:
         expect(page.locator("#look-tokens [data-place]").first).to_be_visible()
-        expect(page.locator("#head-chart .gtitle")).to_contain_text("Layer")
+        expect(page.locator(".flow-attention").first).to_be_visible()
 
 
 def all_in_turn(page: Page, *, model: bool) -> None:
@@ -145,7 +146,7 @@ def test_a_tab_opened_while_the_lab_was_away_is_filled_when_it_is_back(
     page.get_by_role("tab", name="Look inside").click()
     expect(page.locator("#refusal")).to_contain_text("does not answer")
     house.open()
-    expect(page.locator("#head-chart .gtitle")).to_contain_text("Layer")
+    expect(page.locator(".flow-attention").first).to_be_visible()
     for title, place in PARTS.items():
         page.get_by_role("tab", name=title, exact=True).click()
         expect(page.locator(place).first).to_contain_text(re.compile(r"\w"))

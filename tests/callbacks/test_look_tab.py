@@ -9,10 +9,11 @@ import pytest
 
 import transformer_lab
 from transformer_lab.ui.look.importance import job_of
+from transformer_lab.ui.look.parts import what_is_open
 from waiting import PATIENCE
 
 TEXT = "The quick brown fox. The quick brown fox."
-PARTS = ("Attention", "Predictions", "Cause", "Embeddings", "Health", "Architecture")
+PARTS = ("Overview", "Attention", "Predictions", "Cause", "Embeddings", "Health", "Architecture")
 LARGEST = 1_000_000  # bytes of an answer
 ODD = [None, True, 1e308, "0 9", [[]], {"place": "x", "job": 1, "points": [{}], "run": []}]
 
@@ -132,6 +133,48 @@ def test_tokens_are_options_that_a_keyboard_can_reach(look):
     assert len(tokens) == 16
     assert {token["props"]["role"] for token in tokens} == {"option"}
     assert text_of(tokens[3]) == "·"
+
+
+def buttons_of(part):
+    """The buttons of a drawing, from the top."""
+    if isinstance(part, list):
+        return [button for child in part for button in buttons_of(child)]
+    if not isinstance(part, dict):
+        return []
+    if part["type"] == "Button":
+        return [part["props"]]
+    return buttons_of(part["props"].get("children"))
+
+
+def test_the_overview_draws_this_model_with_the_lengths_of_its_vectors(trained, lived):
+    show(trained, "Overview")
+    trained.values["look-place", "data"] = {"place": 5}
+    trained.fire("overview.children", "look-place.data")
+    drawing = trained.get("overview", "children")
+    shown = [(text_of(one["children"][0]), one["data-tab"]) for one in buttons_of(drawing)]
+    assert shown == [
+        ("Output", "Predictions"),
+        ("Norm", "Architecture"),
+        ("Feed-forward", "Architecture"),
+        ("Norm", "Architecture"),
+        ("Attention", "Attention"),
+        ("Norm", "Architecture"),
+        ("Smear", "Architecture"),
+        ("Token embedding", "Embeddings"),
+    ]
+    what = what_is_open(trained.get("look-open", "data"))
+    lens, parts = lived[0].inspector.lens(what), lived[0].inspector.architecture(what)
+    words = text_of(drawing)
+    for write in lens.writes[:, 5]:
+        assert f"adds {write:.2f}" in words
+    for length in lens.stream[:, 5]:
+        assert f"{length:.1f}" in words
+    assert "2 heads · Multi-head · Rotary positions" in words
+    assert f"{lived[0].inspector.likeliest(what, 5).probabilities[0]:.0%}" in words
+    opened = [parts[int(one["data-part"])].path.split(".")[-1] for one in buttons_of(drawing)]
+    assert opened == [
+        "head", "norm", "feedforward", "norm_2", "attention", "norm_1", "smear", "embedding",
+    ]  # fmt: skip
 
 
 def test_every_row_of_the_enlarged_head_sums_to_one_and_the_future_is_blank(look):

@@ -53,3 +53,11 @@ def texts(value: Any) -> Any:
 
 def test_lines_of_our_own_titles_stay_lines():
     assert training.figure_with_title("one<br>two").layout.title.text == "one<br>two"
+
+
+def test_an_axis_names_its_tokens_however_long_the_text_is():
+    assert attention.token_axis(list("abcd" * 12))["ticktext"] == list("abcd" * 12)
+    axis = attention.token_axis(["token"] * 400)
+    assert set(axis["ticktext"]) == {"token"}
+    assert len(axis["ticktext"]) == len(axis["tickvals"]) < 40
+    assert axis["tickvals"][-1] <= 400

@@ -206,6 +206,8 @@ LOOK_PLACE = "look-place"  # {"place"}: the token that is chosen, from 0
 LOOK_LINKS = "look-links"  # who looks at whom in the head that is enlarged
 LOOK_ECHO = "look-echo"
 
+OVERVIEW = "overview"
+OVERVIEW_PROBLEM = "overview-problem"
 ATTENTION_PROBLEM = "attention-problem"
 ATTENTION_NOTE = "attention-note"
 LAYER = "look-layer"

@@ -5,6 +5,7 @@ Layers, heads and places come counted from 0; along axes, tokens are counted fro
 Shapes: L layers, H heads, C cells a side, T tokens, K head width.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,9 @@ from transformer_lab.ui.charts import scales
 from transformer_lab.ui.charts.training import figure_with_title, plain
 
 Numbers = NDArray[Any]
-MOST_NAMED = 32  # tokens that have room for their names along an axis
+MOST_NAMED = 32  # tokens that always have room for their names along an axis
+ROOM = 340  # pixels of an axis
+LONGEST = 8  # letters of a token beside an axis
 PLAIN = {"showgrid": False, "zeroline": False, "fixedrange": True}
 
 
@@ -139,17 +142,18 @@ def head_figure(
 
 
 def token_axis(pieces: Sequence[str]) -> dict[str, object]:
-    """An axis of tokens: their names where there is room, else their numbers."""
-    if len(pieces) > MOST_NAMED:
-        return {"nticks": 10}
+    """An axis of tokens: the names of all of them, or of as many as there is room for."""
+    longest = max((min(len(piece), LONGEST) for piece in pieces), default=1)
+    wide = len(pieces) * max(7, 5 * longest + 2)
+    step = 1 if len(pieces) <= MOST_NAMED else math.ceil(wide / ROOM)
     return {
-        "tickvals": list(range(1, len(pieces) + 1)),
-        "ticktext": [short(piece) for piece in pieces],
-        "tickfont": {"size": 9},
+        "tickvals": list(range(1, len(pieces) + 1, step)),
+        "ticktext": [short(piece) for piece in pieces[::step]],
+        "tickfont": {"size": 9 if len(pieces) <= MOST_NAMED else 8},
     }
 
 
-def short(piece: str, most: int = 8) -> str:
+def short(piece: str, most: int = LONGEST) -> str:
     """A token that fits beside an axis."""
     return plain(piece if len(piece) <= most else piece[: most - 1] + "…")
 

@@ -10,14 +10,16 @@ from transformer_lab.ui.look import (
     cause,
     embeddings,
     health,
+    overview,
     predictions,
     text,
 )
 from transformer_lab.ui.look.parts import named
 from transformer_lab.ui.terms import terms_line
 
-PARTS = (attention, predictions, cause, embeddings, health, architecture)
+PARTS = (overview, attention, predictions, cause, embeddings, health, architecture)
 TERMS = {  # of the glossary, explained below each part
+    overview.NAME: ("residual_stream", "attention_pattern", "feedforward", "logits"),
     attention.NAME: ("attention_pattern", "query", "key", "value", "head_output", "causal_mask"),
     predictions.NAME: ("logits", "logit_lens", "direct_logit_attribution", "residual_stream_norm"),
     cause.NAME: ("ablation", "activation_patching", "induction_head", "cross_entropy"),
