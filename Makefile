@@ -12,7 +12,7 @@ TEXTS := $(VENV)/.texts
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-slow bench pcn-report lint format clean browser
+.PHONY: help run test test-slow bench pcn-report leak-table lint format clean browser
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ bench: $(INSTALLED_DEV) browser ## Measure speed; says numbers, judges none
 
 pcn-report: $(INSTALLED) ## Run the experiments with predictive coding; writes docs/pcn_results.md
 	$(VENV_PYTHON) -m transformer_lab.experiments.report docs
+
+leak-table: $(INSTALLED) ## Count the planted leaks that the leak audit catches, and the honest models it accuses
+	$(VENV_PYTHON) tests/unit/leaks.py
 
 lint: $(INSTALLED_DEV) ## Check format, style and types
 	$(VENV_PYTHON) -m ruff format --check .

@@ -6,6 +6,7 @@ import io
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from transformer_lab.inspection.audit import PROOFS
 from transformer_lab.lab.lab import Lab
 
 SMALL = {"Inference Steps": "10", "Epochs": "1", "Seeds": "1", "Top Width": "16"}
@@ -86,9 +87,9 @@ def test_a_trained_model_passes_the_audit_which_catches_a_cheat(tab: Page, model
     tab.locator("#audit-start").click()
     expect(tab.locator(".audit-verdict")).to_contain_text("Passed.")
     proofs = tab.locator("#audit-proofs li")
-    expect(proofs).to_have_count(6)
-    expect(proofs.locator(".audit-mark.good")).to_have_count(6)
-    expect(proofs.nth(4)).to_contain_text("The cheat is caught")
+    expect(proofs).to_have_count(len(PROOFS))
+    expect(proofs.locator(".audit-mark.good")).to_have_count(len(PROOFS))
+    expect(tab.locator("#audit-proofs")).to_contain_text("The cheat is caught")
     expect(tab.locator("#audit-start")).to_be_enabled()
 
 

@@ -3,6 +3,7 @@
 import json
 
 from transformer_lab.cli import main
+from transformer_lab.inspection.audit import PROOFS
 
 
 def audited(page, until):
@@ -21,10 +22,12 @@ def test_one_press_proves_a_trained_model_and_leaves_a_badge(trained, lab, until
     assert told.startswith(" Passed. ")
     for title in ("Editing the future", "passed"):
         assert title in told
-    assert told.count("passed") >= 6
+    assert told.count("passed") >= len(PROOFS)
     (step, detail) = lab.runs.open(run_id).events("audit")[0]
     assert step == 40
-    assert len(json.loads(detail)["proofs"]) == 6
+    kept = json.loads(detail)
+    assert len(kept["proofs"]) == len(PROOFS)
+    assert f"(Seed {kept['seed']}.)" in told
     lab.runs.refresh()
     (run,) = lab.runs.all()
     assert run.audit == "passed"
@@ -57,9 +60,13 @@ def test_the_terminal_tells_the_same(trained, lab, capsys):
     home = ["--home", str(lab.home)]
     assert main(["audit", *home]) == 0
     told = capsys.readouterr().out
-    assert told.count("  passed ") == 6
+    assert told.count("  passed ") == len(PROOFS)
     assert told.splitlines()[-1].startswith("passed: ")
-    assert main(["audit", *home, "--json"]) == 0
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert lines[-1]["outcome"] == "passed"
+    numbers = []
+    for _ in range(2):
+        assert main(["audit", *home, "--json", "--seed", "7"]) == 0
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert lines[-1]["outcome"] == "passed"
+        numbers.append([line.get("numbers") for line in lines])
+    assert numbers[0] == numbers[1]
     assert main(["audit", *home, "no-such-run"]) == 1

@@ -21,6 +21,7 @@ from transformer_lab.experiments.language_model_result import (
     LanguageModelLeakSettings,
     verdict,
 )
+from transformer_lab.inspection.audit import PROOFS
 from transformer_lab.inspection.clamped import settled_losses
 from transformer_lab.model import ModelConfig, build_model, model_from_weights
 from transformer_lab.settings import ConfigError
@@ -43,7 +44,7 @@ def test_only_the_clamped_evaluator_falls_below_what_is_possible(trained):
     *_, last = language_model_leak(trained, TOKENS, SETTINGS)
     result = last.result
     assert len(result.curves) == len(MODELS) * len(TEXTS) * len(EVALUATORS)
-    assert [proof.passed for proof in result.proofs] == [True] * 6
+    assert [proof.passed for proof in result.proofs] == [True] * len(PROOFS)
     assert result.ln_vocabulary == pytest.approx(math.log(32))
     assert result.impossible("honest") == []
     assert result.impossible("clamped") == list(MODELS)

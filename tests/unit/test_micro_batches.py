@@ -44,11 +44,11 @@ def model():
 
 @pytest.fixture
 def read(monkeypatch):
-    """How many sequences the model was given at once, pass by pass."""
+    """How many sequences of 16 tokens the model was given at once, pass by pass."""
     computed, counts = GPT.forward, []
 
     def counting(self, tokens, cache=None):
-        counts.append(len(tokens))
+        counts.append(-(-tokens.numel() // 16))
         return computed(self, tokens, cache)
 
     monkeypatch.setattr(GPT, "forward", counting)

@@ -8,17 +8,17 @@ from typing import Any
 
 from transformer_lab.cli.common import FAILED, home_folder
 from transformer_lab.cli.output import mention
-from transformer_lab.inspection.audit import Verdict
+from transformer_lab.inspection.audit import LIMITS, Verdict
 from transformer_lab.lab.lab import Lab, LabError
 
-WORDS = {True: "passed", False: "FAILED", None: "not informative yet"}
+WORDS = {True: "passed", False: "FAILED", None: "cannot tell"}
 
 
 def audit(arguments: argparse.Namespace) -> int:
     """Prove on a model that it predicts tokens without having seen them."""
     lab = Lab(home_folder(arguments))
     try:
-        snapshot, job = lab.models.audit(arguments.name)
+        snapshot, job = lab.models.audit(arguments.name, seed=arguments.seed)
         if not arguments.json:
             mention(f"{snapshot.run_id} after step {snapshot.step:,}")
         cursor, outcome = 0, ""
@@ -45,6 +45,7 @@ def _told(one: Any, *, as_json: bool) -> str:
     if as_json:
         mention(json.dumps(asdict(one) | ({} if concludes else {"numbers": dict(one.numbers)})))
     elif concludes:
+        mention(LIMITS)
         mention(f"{one.outcome}: {one.sentence}")
     else:
         mention(f"  {WORDS[one.passed]:20} {one.title}. {one.sentence}")

@@ -131,6 +131,7 @@ def _import(command: Command) -> None:
 
 def _audit(command: Command) -> None:
     command.add_argument("name", nargs="?", default="latest", metavar="RUN", help="(%(default)s)")
+    command.add_argument("--seed", type=int, help="of the tokens that are tried (a fresh one)")
     _json(command)
 
 

@@ -29,7 +29,6 @@ from transformer_lab.experiments.experiment import (
 from transformer_lab.experiments.language_model_result import (
     EVALUATORS,
     MODELS,
-    PROOFS,
     TEXTS,
     Curve,
     LanguageModelLeak,
@@ -39,9 +38,10 @@ from transformer_lab.experiments.language_model_result import (
     tables,
     verdict,
 )
-from transformer_lab.inspection.audit import Proof, audit, some_tokens
+from transformer_lab.inspection.audit import PROOFS, Proof, audit
 from transformer_lab.inspection.bound import Bound
 from transformer_lab.inspection.clamped import settled_losses
+from transformer_lab.inspection.guessing import some_tokens
 from transformer_lab.model import GPT, ModelConfig, build_model, model_from_weights
 from transformer_lab.settings import ConfigError
 from transformer_lab.text import DataConfig
@@ -154,14 +154,14 @@ def asked(
     texts = dict(zip(TEXTS, (random, pieces(validation, random)), strict=True))
     models = dict(zip(MODELS, (model, untrained(model, settings.seed)), strict=True))
     kinds = list(itertools.product(TEXTS, MODELS, EVALUATORS))
-    total, done = len(kinds) * len(settings.looks) + PROOFS, 0
+    total, done = len(kinds) * len(settings.looks) + len(PROOFS), 0
     for text, which, evaluator in kinds:
         curve = Curve(model=which, text=text, evaluator=evaluator)
         found.curves.append(curve)
         for _ in measured(curve, models[which], texts[text], settings):
             done += 1
             yield done / total, f"{which} model, {text}: {evaluator} evaluation"
-    for proof in audit(model, generator):
+    for proof in audit(model, generator, validation):
         found.proofs.append(proof)
         done += 1
         yield done / total, "the leak audit of the trained model"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from transformer_lab.experiments.experiment import Plot, Reference, Series, Table
-from transformer_lab.inspection.audit import Proof
+from transformer_lab.inspection.audit import PROOFS, Proof
 from transformer_lab.inspection.audit import verdict as verdict_of
 from transformer_lab.inspection.bound import DEVIATIONS, Bound
 from transformer_lab.settings import Config, knob
@@ -14,7 +14,6 @@ LOOKS = (0, 1, 2, 3, 5, 7, 10, 15, 20, 30, 40, 60, 80, 100, 150, 200)  # steps o
 MODELS = ("trained", "untrained")
 TEXTS = ("random tokens", "validation text")
 EVALUATORS = ("honest", "clamped")
-PROOFS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,11 +131,18 @@ def answer(result: LanguageModelLeak) -> int | None:
     return 1 if end.mean > 0.9 * result.ln_vocabulary else 2
 
 
+def audited(result: LanguageModelLeak) -> bool:
+    """Whether the audit has come to its end, which is early where numbers are not finite."""
+    return len(result.proofs) == len(PROOFS) or any(
+        proof.key == "finite" and not proof.passed for proof in result.proofs
+    )
+
+
 def verdict(result: LanguageModelLeak) -> str:
     """One sentence, from the numbers."""
     told = result.end("untrained", "random tokens", "clamped")
     honest = result.end("trained", "random tokens", "honest")
-    if told is None or honest is None or len(result.proofs) < PROOFS:
+    if told is None or honest is None or not audited(result):
         return "Not yet enough: curves or proofs are missing."
     counts = [len(result.impossible(evaluator)) for evaluator in EVALUATORS]
     return (
@@ -175,7 +181,7 @@ def tables(result: LanguageModelLeak) -> list[Table]:
     ]
 
 
-WORDS = {True: "yes", False: "no", None: "not informative yet"}
+WORDS = {True: "yes", False: "no", None: "cannot tell"}
 
 
 def rows(result: LanguageModelLeak) -> list[dict[str, Any]]:

@@ -37,7 +37,12 @@ class Dropout(nn.Module):
 
 
 def kept(shape: Sequence[int], share: float) -> Tensor:
-    """A mask of booleans, each false with probability `share`, from torch's default generator."""
+    """A mask of booleans, each false with probability `share`, from torch's default generator.
+
+    Nothing is drawn where the share is no level above 0.
+    """
+    if round(share * LEVELS) == 0:
+        return torch.ones(tuple(shape), dtype=torch.bool)
     count = math.prod(shape)
     bits = torch.empty(math.ceil(count / 4), dtype=torch.int64).random_(-(2**63), None)
     return bits.view(torch.int16)[:count].view(*shape) >= round(share * LEVELS) - LEVELS // 2

@@ -3,6 +3,10 @@
 import contextlib
 import sqlite3
 from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
 
 from transformer_lab.generation import SampleConfig, encode_prompt, write
 from transformer_lab.lab.jobs import Job, Jobs
@@ -22,7 +26,10 @@ from transformer_lab.runs.run import RunNotFoundError
 from transformer_lab.runs.store import UNTRAINED
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.corpora import Corpus
-from transformer_lab.text.tokenizers import UnknownTextError, tokenizer_from_json
+from transformer_lab.text.split import parts
+from transformer_lab.text.tokenizers import Tokenizer, UnknownTextError, tokenizer_from_json
+
+AUDITED = 50_000  # characters of real text that an audit draws from
 
 
 class Models:
@@ -148,13 +155,28 @@ class Models:
         pieces = write(snapshot.model(), snapshot.tokenizer, config)
         return self.jobs.start("Generation", pieces), snapshot
 
-    def audit(self, name: str, step: int | None = None) -> tuple[Snapshot, Job]:
+    def audit(
+        self, name: str, step: int | None = None, seed: int | None = None
+    ) -> tuple[Snapshot, Job]:
         """Prove on a model that nothing leaks; the job yields proofs, then the verdict.
 
-        Raises LabError.
+        Without a seed each audit draws other tokens. Raises LabError.
         """
         snapshot = self.snapshot(name, step)
-        return snapshot, self.jobs.start("The leak audit", audit_model(self._runs.store, snapshot))
+        text = partial(self._validation_text, name, snapshot.tokenizer)
+        steps = audit_model(self._runs.store, snapshot, text, seed)
+        return snapshot, self.jobs.start("The leak audit", steps)
+
+    def _validation_text(self, name: str, tokenizer: Tokenizer) -> Tensor | None:
+        """(N,) token ids of the beginning of a model's validation text, if that is at hand."""
+        try:
+            corpus, setup = self.learned_from(name)
+        except (ConfigError, LabError):
+            return None
+        text = parts(corpus, setup.data.validation_share)[1][:AUDITED]
+        if not text or tokenizer.unknown(text):
+            return None
+        return torch.from_numpy(tokenizer.encode(text))
 
     def without_unknown(self, name: str, config: SampleConfig) -> SampleConfig:
         """The same settings, without the characters of the prompt that the model cannot read."""

@@ -1,4 +1,4 @@
-"""The leak audit on the page: any model of the lab, six proofs, and the lines that would leak."""
+"""The leak audit on the page: any model of the lab, its proofs, and the lines that would leak."""
 
 import inspect
 from typing import Any
@@ -7,19 +7,19 @@ import dash_bootstrap_components as dbc
 from dash import Dash, Input, Output, State, dcc, html, no_update
 
 from transformer_lab.inspection import clamped
-from transformer_lab.inspection.audit import Proof, Verdict
+from transformer_lab.inspection.audit import LIMITS, PROOFS, Proof, Verdict
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.ui import ids, words
 
 MARKS = {
     True: ("check-circle-fill", "passed", "good"),
     False: ("x-octagon-fill", "failed", "warn"),
-    None: ("question-circle", "not informative yet", "quiet"),
+    None: ("question-circle", "cannot tell", "quiet"),
 }
-PROOFS = 6
 ABOUT = (
-    "A model that predicts the next token must not have seen it. Six proofs are run on the model "
-    "itself; the fifth is a cheat that the audit has to catch, or it is reported broken."
+    "A model that predicts the next token must not have seen it. The proofs are run on the model "
+    "itself, with fresh tokens each time; in one of them leaks are planted that the audit has to "
+    "catch, or it is reported broken."
 )
 
 
@@ -45,13 +45,14 @@ def layout(lab: Lab) -> html.Section:
                         "Audit this model",
                         id=ids.AUDIT_START,
                         className="btn btn-primary btn-sm",
-                        title="Compute the six proofs on this model",
+                        title="Compute the proofs on this model",
                     ),
                     html.Span(id=ids.AUDIT_CAPTION, className="quiet", role="status"),
                 ],
                 className="audit-choice",
             ),
             html.Div(id=ids.AUDIT_PROOFS),
+            html.P(LIMITS, className="quiet"),
             html.Details(
                 [
                     html.Summary("The lines that leak"),
@@ -136,7 +137,7 @@ def register(app: Dash, lab: Lab) -> None:
         proofs = [one for one in found if isinstance(one, Proof)]
         verdicts = [one for one in found if isinstance(one, Verdict)]
         state = job.error or (
-            "" if over else f" · proof {min(len(proofs) + 1, PROOFS)} of {PROOFS}"
+            "" if over else f" · proof {min(len(proofs) + 1, len(PROOFS))} of {len(PROOFS)}"
         )
         shown = [*map(_verdict, verdicts), html.Ol([_proof(proof) for proof in proofs])]
         lab.runs.refresh()
@@ -144,7 +145,9 @@ def register(app: Dash, lab: Lab) -> None:
 
 
 def _verdict(verdict: Verdict) -> html.Div:
-    passed = {"passed": True, "failed": False, "broken": False}.get(verdict.outcome)
+    passed = {"passed": True, "failed": False, "broken": False, "not a number": False}.get(
+        verdict.outcome
+    )
     icon, _, kind = MARKS[passed]
     return html.Div(
         [
