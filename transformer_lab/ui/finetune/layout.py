@@ -4,6 +4,7 @@ from typing import Any
 
 import dash_bootstrap_components as dbc
 from dash import dcc, html
+from dash.development.base_component import Component
 
 from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import SETTINGS
@@ -64,7 +65,7 @@ def initial() -> dict[str, Any]:
     }
 
 
-def _asked(lab: Lab) -> list[Any]:
+def _asked(lab: Lab) -> list[Component]:
     values = initial()
     texts = [{"value": key, "label": words} for key, words in lab.texts.titles().items()]
     controls = {
@@ -143,7 +144,12 @@ def _asked(lab: Lab) -> list[Any]:
 
 
 def _select(
-    label: str, select_id: str, options: list[Any], value: Any, *, wide: bool = False
+    label: str,
+    select_id: str,
+    options: list[dict[str, str]],
+    value: str | None,
+    *,
+    wide: bool = False,
 ) -> html.Div:
     select = dbc.Select(id=select_id, options=options, value=value, size="sm")
     line = html.Label([html.Span(label, className="field-label"), select])

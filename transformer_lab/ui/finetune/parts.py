@@ -1,7 +1,6 @@
 """What the Fine-tune tab says of a base, of a training to come, and of one under way."""
 
-from typing import Any
-
+import plotly.graph_objects as go
 from dash import html
 
 from transformer_lab.lab.lab import Lab
@@ -33,7 +32,7 @@ def unknown_words(pieces: list[str], *, leave_out: bool) -> str:
     return f"The base does not know {named}{more}: {then}"
 
 
-def cost_lines(cost: Cost) -> list[Any]:
+def cost_lines(cost: Cost) -> list[html.Div]:
     """What learns against all, and memory and time beforehand."""
     share = cost.trained / cost.parameters
     facts = [f"about {words.compact(cost.tokens)} tokens in the new text"]
@@ -76,7 +75,7 @@ def losses(run: Run) -> tuple[list[int], list[BothLossesEvent]]:
     return [step for step, _ in found], [event_value("both_losses", d) for _, d in found]
 
 
-def course(run: Run) -> tuple[Any, str]:
+def course(run: Run) -> tuple[go.Figure, str]:
     """The chart of both losses, and what it comes to in a sentence."""
     steps, both = losses(run)
     if not both:
@@ -108,7 +107,7 @@ def about(lab: Lab, run: Run) -> html.Div:
     return html.Div(told, className="quiet")
 
 
-def changes(run: Run) -> tuple[str, Any, Any]:
+def changes(run: Run) -> tuple[str, go.Figure, go.Figure]:
     """What is said of the change, the chart of norms, and that of singular values."""
     try:
         step, found = changes_of(run)
@@ -164,7 +163,7 @@ def _name(one: Changed) -> str:
     return f"{one.part} of layer {one.layer}" if one.layer else one.part
 
 
-def _blank() -> tuple[Any, Any]:
+def _blank() -> tuple[go.Figure, go.Figure]:
     return (
         blank("Norm of B A, by layer"),
         blank("Singular values of B A, over the largest"),

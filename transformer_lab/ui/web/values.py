@@ -194,6 +194,14 @@ class Seen(Shape):
     parts: dict[str, object] = {}
 
 
+class FinetuneSeen(Shape):
+    """What of a fine-tuned run is on the page."""
+
+    parts: dict[str, int] = {}
+    refresh: Count | None = None
+    changes: str = ""
+
+
 class ResultsSeen(Shape):
     """What of a question or an experiment is on the page."""
 
@@ -252,7 +260,7 @@ STORES: dict[str, object] = {
     ids.HEALTH_SEEN: list[Any] | None,
     ids.BLOCKS_KNOWN: Column | None,
     ids.BLOCK: Index | None,
-    ids.FINETUNE_SEEN: dict[str, object] | None,
+    ids.FINETUNE_SEEN: FinetuneSeen | None,
     ids.FINETUNE_REFRESH: Count | None,
     ids.FINETUNE_WRITING: Shown | Empty | None,
     ids.GUESSES: dict[str, object] | None,

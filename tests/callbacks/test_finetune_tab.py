@@ -1,0 +1,78 @@
+"""The Fine-tune tab, without a browser: from a base to both losses and both texts."""
+
+import json
+
+from transformer_lab.ui.finetune.layout import RESTING
+from transformer_lab.ui.finetune.poll import SLOW
+from waiting import until
+
+
+def spelled(group, name, kind="finetune-setting"):
+    named = {"type": kind, "group": group, "name": name}
+    return json.dumps(named, sort_keys=True, separators=(",", ":"))
+
+
+def poll(page, changed="finetune-tick.n_intervals"):
+    return page.fire("finetune-seen.data", changed)
+
+
+def press(page, button, output):
+    page.values[button, "n_clicks"] = (page.values.get((button, "n_clicks")) or 0) + 1
+    return page.fire(output, f"{button}.n_clicks")
+
+
+def opened(page):
+    page.values["tabs", "active_tab"] = "Fine-tune"
+    poll(page, "tabs.active_tab")
+    return page
+
+
+def test_a_base_is_tuned_and_both_write(lived):
+    lab, open_page = lived
+    page = opened(open_page())
+    assert "Nothing has been fine-tuned yet" in page.text("finetune-state")
+    base = page.get("finetune-base", "value")
+    page.fire("finetune-step.options", "finetune-base.value")
+    page.values["finetune-text", "value"] = "python_docs"
+    assert page.get("finetune-step", "value") == "newest"
+    for key, value in (("lora.rank", "2"), ("train.steps", "4"), ("train.batch_size", "4")):
+        page.values[spelled(*key.split(".")), "value"] = value
+    page.fire("finetune-cost.children", "finetune-base.value")
+    assert "numbers learn" in page.text("finetune-cost")
+    press(page, "finetune-start", "finetune-message.children")
+    assert page.text("finetune-message") == ""
+    until(lambda: lab.trainings.current.trained and lab.trainings.current.ended)
+    poll(page, "finetune-refresh.data")
+    tuned = page.get("finetune-shown", "value")
+    assert tuned == lab.trainings.current.status.run_id != base
+    until(lambda: poll(page) and "after step 4" in page.text("finetune-sum"))
+    page.values["finetune-prompt", "value"] = "def "
+    press(page, "finetune-write", "finetune-writing.data")
+    until(lambda: poll(page) and len(page.text("finetune-text-2")) > 20)
+    assert page.text("finetune-text-1").startswith("def ")
+    assert page.text("finetune-text-2").startswith("def ")
+
+
+def test_only_the_settings_of_the_method_are_shown_and_a_wrong_value_is_told_there(lived):
+    page = opened(lived[1]())
+    rank = spelled("lora", "rank")
+    page.values[rank, "value"] = "0"
+    page.fire("finetune-cost.children", f"{rank}.value")
+    problem = spelled("lora", "rank", "finetune-problem")
+    assert "choose a number from 1" in page.get(json.loads(problem), "children")
+    method = spelled("finetune", "method")
+    page.values[method, "value"] = "full"
+    field = json.dumps({"name": ["ALL"], "type": "finetune-field"}, separators=(",", ":"))
+    page.fire(f"{field}.hidden", f"{method}.value")
+    assert page.get({"type": "finetune-field", "name": "lora.rank"}, "hidden") is True
+
+
+def test_polls_rest_while_another_tab_is_open(lived):
+    page = opened(lived[1]())
+    until(lambda: poll(page) and page.get("finetune-tick", "interval") == SLOW)
+    page.values["tabs", "active_tab"] = "Train"
+    poll(page, "tabs.active_tab")
+    assert page.get("finetune-tick", "interval") == RESTING
+    page.values["tabs", "active_tab"] = "Fine-tune"
+    poll(page, "tabs.active_tab")
+    assert page.get("finetune-tick", "interval") == SLOW
