@@ -2,63 +2,73 @@
 (() => {
   const WIDE = matchMedia("(min-width: 1100px)"); // where a lesson stands beside another tab
   const [LOOK, REST] = [2000, 3600000]; // milliseconds between two looks at the learner's run
-  const PATIENCE = 15000; // milliseconds a step may take
+  const PATIENCE = 15000; // milliseconds a step waits while nothing is under way
+  const HUNG = 120000; // while something is, but nothing is answered
+  const LONGEST = 600000; // and in any case
+  const [TURN, CALM] = [40, 5]; // milliseconds of a turn, and how many without a request are calm
   const find = (id) => document.getElementById(id);
   const say = (id, props) => window.dash_clientside.set_props(id, props);
   const pause = (time) => new Promise((resolve) => setTimeout(resolve, time));
 
   // --- what a button does -------------------------------------------------------------------------
 
-  // A step is over when the server has answered everything it led to; polls do not count.
+  // Requests under way, polls left out: a step begins when the page has asked for nothing more for several turns,
+  // since what is pressed while an answer is still on its way would be taken for a part of what led to it.
   let busy = 0;
-  let quietSince = 0;
+  let polls = 0; // that have been answered
+  let lastAnswer = 0; // when one that was no poll was
   const answered = new Map(); // when the server last answered a change of a property
   const ask = window.fetch;
   window.fetch = async (address, options) => {
-    const counts =
-      typeof address === "string" &&
-      address.includes("/_dash-update-component") &&
-      !/"changedPropIds":\[[^\]]*\.n_intervals"/.test(options.body);
+    const asks = typeof address === "string" && address.includes("/_dash-update-component");
+    const poll = asks && /"changedPropIds":\[[^\]]*\.n_intervals"/.test(options.body);
+    const counts = asks && !poll;
     busy += counts;
     try {
       return await ask(address, options);
     } finally {
       busy -= counts;
-      if (counts) {
-        quietSince = performance.now();
-        const changed = /"changedPropIds":\["([^"]*)"/.exec(options.body)?.[1];
-        if (changed) answered.set(changed, quietSince);
-      }
+      polls += poll;
+      if (counts) lastAnswer = performance.now();
+      const changed = counts && /"changedPropIds":\[([^\]]*)\]/.exec(options.body)?.[1];
+      for (const [, name] of (changed || "").matchAll(/"([^"\\]*)"/g)) answered.set(name, lastAnswer);
     }
   };
+  // Waits while the server is computing, but not for ever for what does not come.
   const until = async (test, why) => {
-    const end = performance.now() + PATIENCE;
-    for (;;) {
+    const begun = performance.now();
+    for (let idle = begun; ; ) {
       const found = test();
       if (found) return found;
-      if (performance.now() > end) throw new Error(why());
-      await pause(40);
+      const now = performance.now();
+      if (busy) idle = now;
+      const hung = busy && now - Math.max(begun, lastAnswer) > HUNG;
+      if (hung || now - idle > PATIENCE || now - begun > LONGEST) throw new Error(why());
+      await pause(TURN);
     }
   };
-  // A recipe fills the controls, which must not come after what is set next.
-  const filled = async ({ at, prop }, since) => {
-    const end = since + PATIENCE;
-    while (!(answered.get(`${at}.${prop}`) > since) && performance.now() < end) await pause(40);
-  };
   const settled = async () => {
-    await pause(60);
-    await until(() => !busy && performance.now() - quietSince > 80, () => "The lab is busy: try again.");
+    let calm = 0; // turns without a request
+    const still = () => (calm = busy ? 0 : calm + 1) > CALM;
+    await until(still, () => "The lab is still computing: press again when it has answered.");
   };
+  // A recipe fills the controls, which must not come after what is set next.
+  const filled = ({ at, prop }, since) =>
+    until(
+      () => answered.get(`${at}.${prop}`) > since,
+      () => "The lab did not answer when the recipe was chosen: press again.",
+    );
 
   const tabs = () => [...document.querySelector(".nav-tabs").querySelectorAll(".nav-link")];
   const inSight = (id) => find(id)?.getClientRects().length && find(id);
-  const gone = (id) => () => `There is no ${id} on this page now.`;
+  const gone = (id) => () => `What this step needs (${id}) did not appear: reload the page, and press again.`;
   const take = {
     tab: async ({ tab }) => {
       const link = tabs().find((one) => one.textContent === tab);
       if (!link) throw new Error(`This lab has no tab ${tab}.`);
+      if (link.classList.contains("active")) return link; // to open it again would compute it again
       say("tabs", { active_tab: tab });
-      await until(() => link.classList.contains("active"), () => `${tab} did not open.`);
+      await until(() => link.classList.contains("active"), () => `${tab} did not open: press again.`);
       return link;
     },
     set: async ({ set, prop, value, at }) => {
@@ -67,9 +77,13 @@
       return control;
     },
     press: async ({ press }) => {
-      const button = await until(() => find(press), gone(press));
-      const why = () => button.title || find("why")?.textContent || "It cannot be pressed now.";
-      for (let tries = 0; button.disabled && tries < 25; tries++) await pause(100);
+      await until(() => find(press), gone(press));
+      const why = () => find(press)?.title || find("why")?.textContent || "It cannot be pressed now.";
+      // Most buttons are enabled by the next poll, or not at all.
+      const [begun, before] = [performance.now(), polls];
+      const over = () => polls >= before + 3 && performance.now() - begun > 2500;
+      await until(() => find(press) && (!find(press).disabled || over()), why);
+      const button = find(press);
       if (button.disabled) throw new Error(why());
       button.click();
       return button;
@@ -82,22 +96,22 @@
     place.dataset.did = "";
     setTimeout(() => delete place.dataset.did, 2500);
   };
+  let before = Promise.resolve(); // the buttons pressed before this one
   const perform = async (button) => {
     const steps = JSON.parse(button.dataset.do);
     const words = button.parentElement.querySelector(".did-words");
-    button.setAttribute("aria-busy", "true");
-    words.textContent = "…";
     if (steps[0].tab && WIDE.matches) document.body.classList.add("beside");
     let last = null;
     try {
       for (const [at, step] of steps.entries()) {
+        // Settings are set together; anything else may lead to what the next step needs.
+        if (!(step.set?.type && steps[at - 1]?.set?.type)) await settled();
         const kind = Object.keys(take).find((name) => name in step);
         const since = performance.now();
         last = await take[kind](step);
         if (step.at === "recipe") await filled(step, since);
-        // Settings are set together; anything else may lead to what the next step needs.
-        if (!(step.set?.type && steps[at + 1]?.set?.type)) await settled();
       }
+      await settled();
       words.textContent = "Done.";
     } catch (trouble) {
       words.textContent = trouble.message;
@@ -156,7 +170,9 @@
     if (button && !button.hasAttribute("aria-busy")) {
       doing = true;
       tell("");
-      perform(button);
+      button.setAttribute("aria-busy", "true");
+      button.parentElement.querySelector(".did-words").textContent = "…";
+      before = before.then(() => perform(button)); // one after the other
     }
     const id = event.target.id;
     if (id === "lesson-close") leave();
