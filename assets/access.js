@@ -116,19 +116,30 @@
     arrangeTabs();
     describe();
     lookForFocus();
+    document.dispatchEvent(new Event("arranged"));
   };
-  const inChart = ({ target }) => target.nodeType === 1 && target.closest("svg, .js-plotly-plot");
-  new MutationObserver((changes) => {
-    if (due || changes.every(inChart)) return;
+  const soon = () => {
+    if (due) return;
     due = true;
     setTimeout(arrange);
-  }).observe(document, {
-    attributes: true,
-    attributeFilter: ["class", "disabled", "hidden"],
-    characterData: true,
-    childList: true,
-    subtree: true,
-  });
+  };
+  // Only the tab that is open is watched, and which one that is.
+  const inChart = ({ target }) => target.nodeType === 1 && target.closest("svg, .js-plotly-plot");
+  const pane = new MutationObserver((changes) => changes.every(inChart) || soon());
+  const watch = () => {
+    pane.disconnect();
+    for (const open of document.querySelectorAll("#main > .tab-content > .tab-pane.active")) {
+      pane.observe(open, { attributeFilter: ["class", "disabled", "hidden"], childList: true, subtree: true });
+    }
+    soon();
+  };
+  const begin = () => {
+    const tabs = document.querySelector("#main > .nav-tabs");
+    if (!tabs) return setTimeout(begin, 50);
+    new MutationObserver(watch).observe(tabs, { attributeFilter: ["class"], subtree: true });
+    watch();
+  };
   document.addEventListener("DOMContentLoaded", () => document.body.append(tip));
   if (document.body) document.body.append(tip);
+  begin();
 })();

@@ -233,12 +233,15 @@ document.addEventListener("keydown", (event) => {
       const button = document.createElement("button");
       button.textContent = format.toUpperCase();
       button.title = `Save this chart as ${format.toUpperCase()}`;
-      button.onclick = () => save(graph.querySelector(".js-plotly-plot"), format);
+      button.onclick = () => {
+        const plot = graph.querySelector(".js-plotly-plot");
+        if (plot && plot.layout) save(plot, format);
+      };
       place.append(button);
     }
     graph.append(place);
   };
-  new MutationObserver(() => {
-    for (const graph of document.querySelectorAll(".dash-graph:has(.main-svg):not(:has(.save-chart))")) equip(graph);
-  }).observe(document, { childList: true, subtree: true });
+  document.addEventListener("arranged", () => {
+    for (const graph of document.querySelectorAll(".dash-graph:not(:has(.save-chart))")) equip(graph);
+  });
 })();

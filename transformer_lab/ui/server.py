@@ -153,7 +153,8 @@ def layout(lab: Lab) -> html.Div:
             ),
             html.Div(id="trouble", role="alert"),
             dcc.Interval(id=ids.TICK, interval=1000),
-        ]
+        ],
+        className="frame",
     )
 
 

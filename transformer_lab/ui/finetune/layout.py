@@ -11,8 +11,7 @@ from transformer_lab.recipes import SETTINGS
 from transformer_lab.settings import Setting
 from transformer_lab.training.finetune import FINETUNE_SETTINGS, WHY_RATE, FineTuning
 from transformer_lab.ui import form, ids
-from transformer_lab.ui.charts.training import blank
-from transformer_lab.ui.train.layout import GRAPH
+from transformer_lab.ui.charts.training import GRAPH, blank
 
 RESTING = 3_600_000  # milliseconds between polls while another tab is open
 HELP = {  # the sentence beside each list

@@ -62,7 +62,7 @@ def layout() -> html.Section:
                     "rowSelection": {"mode": "singleRow", "checkboxes": False,
                                      "enableClickSelection": True},
                 },
-                className="ag-theme-quartz runs-grid",
+                className="ag-theme-quartz lab-grid",
                 style={"height": None},
             ),
             note(ids.MEASURES_NOTE),

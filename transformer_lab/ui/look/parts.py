@@ -12,13 +12,12 @@ from transformer_lab.lab.lab import LabError
 from transformer_lab.lab.looking.subjects import Open
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.tokenizers import UnknownTextError
-from transformer_lab.ui.charts.training import blank
+from transformer_lab.ui.charts.training import GRAPH, blank
 from transformer_lab.ui.data.pieces import visible
 from transformer_lab.ui.look.state import Opened, Place
 
 TITLE = "Look inside"
 TROUBLE = (ConfigError, LabError, UnknownTextError)  # whose sentence is for the learner
-GRAPH = {"displaylogo": False, "displayModeBar": False, "responsive": True}
 Cell: TypeAlias = str | Component  # of a table
 Found = TypeVar("Found")
 

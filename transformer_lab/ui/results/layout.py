@@ -4,10 +4,9 @@ import dash_bootstrap_components as dbc
 from dash import dcc, html
 from dash.development.base_component import Component
 
-from transformer_lab.ui.charts.training import blank
+from transformer_lab.ui.charts.training import GRAPH, blank
 from transformer_lab.ui.ids import ComponentId, ResultIds
 from transformer_lab.ui.results.poll import RESTING
-from transformer_lab.ui.train.layout import GRAPH
 
 
 def stores(page: ResultIds) -> list[Component]:

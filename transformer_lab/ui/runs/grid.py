@@ -147,6 +147,6 @@ def grid() -> dag.AgGrid:
             "columnMenu": "legacy",  # whose button shows while the pointer is over a head
             "suppressMenuHide": False,
         },
-        className="ag-theme-quartz runs-grid",
+        className="ag-theme-quartz lab-grid runs-grid",
         style={"height": "100%"},
     )

@@ -8,11 +8,9 @@ from transformer_lab.lab.device import has_gpu
 from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import SETTINGS, Recipe, Setup, load_recipes
 from transformer_lab.ui import form, ids
-from transformer_lab.ui.charts.training import blank
+from transformer_lab.ui.charts.training import GRAPH, blank
 from transformer_lab.ui.terms import terms_line
 from transformer_lab.ui.train import live, sections, settling_card
-
-GRAPH = {"displaylogo": False, "displayModeBar": False, "responsive": True}
 
 
 def opening(lab: Lab, recipes: dict[str, Recipe]) -> tuple[Recipe, Setup]:

@@ -9,9 +9,9 @@ from transformer_lab.lab.experiments.settlings import SettlingTrace
 from transformer_lab.lab.lab import UNTRAINED, Lab, LabError
 from transformer_lab.ui import ids
 from transformer_lab.ui.charts.experiments import settling_figure
+from transformer_lab.ui.charts.training import GRAPH
 from transformer_lab.ui.train import live
 
-GRAPH = {"displayModeBar": False, "responsive": True}
 MILLISECONDS = 5000  # between two polls
 HELP = (
     "Energy per token of each part that predicts, as its latents settle for T steps. It holds no "
