@@ -46,7 +46,17 @@
     return true;
   };
 
+  // What a tab shows is asked for when it is opened, and not while another one is.
+  const owners = JSON.parse(document.querySelector("meta[name=owners]").content);
+  const unseen = (body) => {
+    if (!/"changedPropIds":\[(?:"(?:tabs\.active_tab|refresh\.data)",?)*\]/.test(body)) return false;
+    const { output, inputs } = JSON.parse(body);
+    const owner = owners[output.replace(/^\.\./, "").split("...")[0].replace(/\.\.$/, "")];
+    return Boolean(owner) && owner !== inputs.flat().find(({ id }) => id === "tabs").value;
+  };
+
   const callback = async (address, options) => {
+    if (unseen(options.body)) return nothing();
     if (/"changedPropIds":\["moment-tick\.n_intervals"\]/.test(options.body)) {
       return (await settled()) ? answer(address, options) : nothing();
     }

@@ -2,12 +2,16 @@
 
     python tests/bench/page.py
 
-Serves the page on a temporary home, opens it in a headless browser and presses Start. Uses Tiny
-Shakespeare when it is at hand (TRANSFORMER_LAB_DATA names a folder of corpora).
+Serves the page on a temporary home, opens it in a headless browser and presses Start, then every
+kind of button and tab in turn: how many requests each makes, polls aside, how many bytes come, and
+after how many milliseconds the page has changed. Uses Tiny Shakespeare when it is at hand
+(TRANSFORMER_LAB_DATA names a folder of corpora). `--clicks` measures the clicks alone.
 """
 
+import contextlib
 import os
 import platform
+import socket
 import statistics
 import subprocess
 import sys
@@ -18,11 +22,16 @@ from pathlib import Path
 from playwright.sync_api import Page, Request, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))
-from chromium import find
+sys.path.insert(0, str(Path(__file__).parent))
+from clicks import Counter, loaded
+from clicks import rows as click_rows
+
+from chromium import TOURED, find
 
 PORT = 8951
 PAGE = f"http://localhost:{PORT}"
 FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+TINY = ["--corpus", "python_docs", "--steps", "30", "--set", "train.evaluate_every=10"]
 COMMAND = [sys.executable, "-m", "transformer_lab.cli"]
 HAS_POINT = "document.querySelector('#loss-chart .js-plotly-plot')?.data?.[0]?.x?.length > 0"
 FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
@@ -31,9 +40,14 @@ FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0].startTi
 def main() -> None:
     rows: list[tuple[str, str]] = [("machine", f"{platform.machine()}, {os.cpu_count()} cores")]
     with tempfile.TemporaryDirectory() as home:
-        rows += page_rows(home)
+        if "--clicks" not in sys.argv:
+            rows += page_rows(home)
+        clicks = measured_clicks(home)
     for name, value in rows:
         print(f"{name:44} {value}")
+    print(f"{'click':38} {'requests':>8} {'kB':>8} {'ms':>8}")
+    for name, requests, size, took in clicks:
+        print(f"{name:38} {requests:8} {size / 1000:8.1f} {took:8.0f}")
 
 
 def page_rows(home: str) -> list[tuple[str, str]]:
@@ -71,6 +85,41 @@ def page_rows(home: str) -> list[tuple[str, str]]:
         (f"poll latency while training, n={len(latencies)}", f"p50 {cuts[9]:.0f} ms"),
         ("", f"p95 {cuts[18]:.0f} ms"),
     ]
+
+
+def measured_clicks(home: str) -> list[tuple[str, int, int, float]]:
+    """What the first load, the second and each kind of click ask for, with one trained model."""
+    line = [*COMMAND, "train", *TINY, "--home", home]
+    subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
+    server = subprocess.Popen([*COMMAND, "serve", "--port", str(PORT), "--home", home])
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=find(), args=FLAGS)
+            context = browser.new_context(viewport={"width": 1366, "height": 768})
+            context.add_init_script(TOURED)
+            _until_listening()
+            found = []
+            for name in ("first load", "second load"):
+                page = context.new_page()
+                counter = Counter(page)
+                page.goto(PAGE)
+                page.wait_for_selector("#loss-chart .js-plotly-plot .main-svg")
+                shown = page.evaluate("performance.now()")
+                found.append((name, *loaded(counter), shown))
+            found += click_rows(page, counter)
+            browser.close()
+    finally:
+        server.terminate()
+        server.wait()
+    return found
+
+
+def _until_listening() -> None:
+    for _ in range(600):
+        with contextlib.suppress(OSError), socket.create_connection(("localhost", PORT)):
+            return
+        time.sleep(0.1)
+    raise RuntimeError("the server did not come up")
 
 
 def _open(page: Page, started: float) -> float:

@@ -29,6 +29,7 @@ PAGE = """<!DOCTYPE html>
 <title>{%title%}</title>
 {%favicon%}
 <meta name="limits" content="LIMITS">
+<meta name="owners" content="OWNERS">
 <link rel="stylesheet" href="BASE/vendor/css/bootstrap.min.css">
 <link rel="stylesheet" href="BASE/vendor/css/font/bootstrap-icons.min.css">
 {%css%}
@@ -42,10 +43,14 @@ PAGE = """<!DOCTYPE html>
 </html>"""
 
 
-def frame(base_path: str, bodies: Mapping[str, Body]) -> str:
-    """The page before Dash fills it, with the limits that its scripts keep to."""
+def frame(base_path: str, bodies: Mapping[str, Body], owners: Mapping[str, str]) -> str:
+    """The page before Dash fills it, with the limits that its scripts keep to.
+
+    `owners` are the tabs that must be open for a callback to be asked, by its first output.
+    """
     limits = {path: body.as_json() for path, body in bodies.items()}
     filled = PAGE.replace("LIMITS", html.escape(json.dumps(limits)))
+    filled = filled.replace("OWNERS", html.escape(json.dumps(owners)))
     return filled.replace("BASE", base_path).replace("FIRST_SCRIPT", FIRST_SCRIPT)
 
 

@@ -1,7 +1,7 @@
 """The Dash application: who may ask, what is served, and the frame around the tabs."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Protocol
@@ -26,6 +26,7 @@ from transformer_lab.ui.look import callbacks as look
 from transformer_lab.ui.runs import callbacks as runs
 from transformer_lab.ui.train import callbacks as train
 from transformer_lab.ui.web import downloads, upload
+from transformer_lab.ui.web.compress import compress_answers
 from transformer_lab.ui.web.guard import (
     CALLBACKS,
     LARGEST_CALLBACK,
@@ -89,7 +90,6 @@ def create_app(
         assets_folder=str(packaged("assets")),
         requests_pathname_prefix=f"{base_path}/",
         routes_pathname_prefix="/",
-        index_string=frame(base_path, BODIES),
         on_error=report,
         enable_mcp=False,
         suppress_callback_exceptions=True,  # some parts are made late; a test looks for them
@@ -99,16 +99,35 @@ def create_app(
     install(app.server, guard, headers_of(app, strict=not debug))
     check_requests(app)
     serve_bootstrap(app.server)
+    compress_answers(app.server)
     upload.serve_uploads(app.server, lab)
     downloads.serve_downloads(app.server, lab)
     app.server.config["TABS"] = [tab.TITLE for tab in TABS]  # for lessons that speak of them
     app.layout = lambda: layout(lab)
     moment_bar.register(app, lab)
+    owners: dict[str, str] = {}
     for tab in TABS:
+        before = set(app.callback_map)
         tab.register(app, lab)
-    for tab in LATE:
-        _make_late(app, lab, tab)
+        if tab in LATE:
+            _make_late(app, lab, tab)
+        waiting = _waiting_to_be_opened(app, set(app.callback_map) - before)
+        owners |= dict.fromkeys(waiting, tab.TITLE)
+    app.index_string = frame(base_path, BODIES, owners)
     return app
+
+
+def _waiting_to_be_opened(app: Dash, outputs: Iterable[str]) -> list[str]:
+    """Of a tab's callbacks those that listen to which tab is open, by their first output.
+
+    While another one is, they have nothing to do, and the page does not ask for them.
+    """
+    return [
+        output.removeprefix("..").split("...")[0].removesuffix("..")
+        for output in sorted(outputs)
+        if any(one["id"] == ids.TABS for one in app.callback_map[output]["inputs"])
+        and "callback" in app.callback_map[output]
+    ]
 
 
 def layout(lab: Lab) -> html.Div:

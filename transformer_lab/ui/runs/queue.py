@@ -6,6 +6,7 @@ from dash.exceptions import PreventUpdate
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.training.queue import MOST_AT_ONCE, Waiting
 from transformer_lab.ui import ids, polling
+from transformer_lab.ui.runs.layout import TITLE
 
 AT_ONCE = [str(count) for count in range(1, MOST_AT_ONCE + 1)]
 ANY_BUTTON = {"type": "queue-button", "what": ALL, "item": ALL}
@@ -42,6 +43,8 @@ def register(app: Dash, lab: Lab) -> None:
         drawn: object,
     ) -> dict[str, object]:
         """The trainings that wait, after what a button asked of the queue."""
+        if ctx.triggered_id == ids.TABS and tab != TITLE:
+            raise PreventUpdate
         problem = ""
         try:
             _change(lab, ctx.triggered_id, at_once)
