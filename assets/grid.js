@@ -18,6 +18,25 @@ window.dashAgGridComponentFunctions = {
   },
 };
 
+// Beside its name a run has the colour of its curve while it is compared with others.
+(() => {
+  let colors = {}; // by run
+  window.dashAgGridComponentFunctions.RunName = ({ value, data }) => {
+    const h = window.React.createElement;
+    const color = colors[data.id];
+    return h("span", null, color && h("span", { className: "chip", style: { background: color } }), value);
+  };
+  window.dash_clientside = window.dash_clientside || {};
+  window.dash_clientside.runs = {
+    chips: (fresh) => {
+      colors = fresh || {};
+      const redraw = (grid) => grid.refreshCells({ columns: ["name"], force: true });
+      window.dash_ag_grid.getApiAsync("runs").then(redraw);
+      return window.dash_clientside.no_update;
+    },
+  };
+})();
+
 window.dashAgGridFunctions = {
   ...window.dashAgGridFunctions,
   pinnedFirst: ({ nodes }) => {

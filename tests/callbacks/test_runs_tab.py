@@ -6,6 +6,7 @@ import pytest
 
 from transformer_lab.lab.training.queue import Kind, Waiting
 from transformer_lab.recipes import Setup, setup_from
+from transformer_lab.ui.runs.grid import columns, height
 from transformer_lab.ui.runs.queue import waiting_line
 
 GRID = "runs"
@@ -104,12 +105,16 @@ def test_two_runs_are_compared_in_one_chart_and_only_what_differs_is_listed(two)
     two.values |= {("overlay-shown", "value"): "train", ("overlay-smooth", "value"): "10"}
     two.fire("overlay.figure", "overlay-smooth.value")
     assert "mean of 10 steps" in two.get("overlay", "figure")["layout"]["title"]["text"]
+    drawn = two.get("overlay", "figure")["data"]
+    colors = {trace["name"]: trace["line"]["color"] for trace in drawn}
+    assert two.get("runs-colors", "data") == colors  # of the chips in the list
     table = two.text("differences")
     assert "Learning Rate0.010.001" in table
     assert "Layers" not in table
     choose(two, "quick-start-1")
     two.fire("overlay.figure", "runs-picked.data")
     assert two.get("overlay-card", "hidden") is True
+    assert two.get("runs-colors", "data") == {}
 
 
 def test_titles_pins_and_notes_are_kept(two, lab):
@@ -141,6 +146,16 @@ def test_runs_are_deleted_and_brought_back(two, lab):
     assert "Brought back" in two.get("runs-message", "children")
     assert len(listed(two)["add"]) == 2
     assert two.get("run-undo", "hidden") is True
+
+
+def test_the_list_is_as_high_as_it_needs_and_its_columns_fit_a_small_window():
+    few, many = columns(more=False), columns(more=True)
+    assert [one["field"] for one in few] == [one["field"] for one in many]
+    shown = [one for one in few if not one.get("hide")]
+    assert sum(one.get("minWidth", one["width"]) for one in shown) < 1040  # beside the queue
+    assert not any(one.get("hide") for one in many)
+    assert height(1) != height(7) != height(1000)
+    assert height(1000)["height"].endswith("50vh)")
 
 
 def test_a_loss_of_exactly_nothing_is_drawn(page, lab, until):

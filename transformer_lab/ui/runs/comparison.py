@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dash import Dash, Input, Output, html, no_update
+from dash import ClientsideFunction, Dash, Input, Output, html, no_update
 
 from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import SETTINGS, setup_from
@@ -22,13 +22,15 @@ MANIFEST_FACTS: dict[str, Callable[[Mapping[str, Any]], object]] = {
 
 
 def register(app: Dash, lab: Lab) -> None:
-    """The callback that compares runs."""
+    """The callbacks that compare runs."""
+    _register_chips(app)
 
     @app.callback(
         output={
             "figure": Output(ids.OVERLAY, "figure"),
             "differences": Output(ids.DIFFERENCES, "children"),
             "hidden": Output(ids.OVERLAY_CARD, "hidden"),
+            "colors": Output(ids.RUNS_COLORS, "data"),
         },
         inputs={
             "chosen": Input(ids.RUNS_PICKED, "data"),
@@ -48,7 +50,8 @@ def register(app: Dash, lab: Lab) -> None:
     ) -> dict[str, object]:
         """Several runs were chosen, or another way to draw them."""
         if len(chosen or []) < 2:
-            return {"figure": no_update, "differences": no_update, "hidden": True}
+            unchanged = {"figure": no_update, "differences": no_update}
+            return unchanged | {"hidden": True, "colors": {}}
         summaries = [run for run in lab.runs.all() if run.id in (chosen or [])][:MOST_COMPARED]
         summaries = [run for run in summaries if run.state != "damaged"]
         window = int(smooth)
@@ -57,7 +60,18 @@ def register(app: Dash, lab: Lab) -> None:
             "figure": overlay_figure(curves, axis, shown, window),
             "differences": differences(lab, summaries),
             "hidden": False,
+            "colors": run_colors(run.id for run in summaries),
         }
+
+
+def _register_chips(app: Dash) -> None:
+    """Beside its name in the list a run has the colour of its curve."""
+    app.clientside_callback(
+        ClientsideFunction("runs", "chips"),
+        Output(ids.RUNS, "className"),
+        Input(ids.RUNS_COLORS, "data"),
+        prevent_initial_call=True,
+    )
 
 
 def _curve(run: Run, summary: RunSummary, axis: str, window: int) -> RunCurve:

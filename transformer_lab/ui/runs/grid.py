@@ -7,6 +7,9 @@ from dash import dcc, html
 from transformer_lab.runs.summaries import RunSummary
 from transformer_lab.ui import ids
 
+Column = dict[str, object]
+ROW = 30  # pixels
+HEAD = 54  # pixels of the head, and of what scrolls to the side
 EMPTY = "No runs yet. Train one on the Train tab, or import one from a file."
 
 
@@ -34,44 +37,51 @@ def row(run: RunSummary) -> dict[str, object]:
     }
 
 
-def _columns() -> list[dict[str, object]]:
-    def column(
-        field: str, head: str, width: int, words: str = "", **more: object
-    ) -> dict[str, object]:
-        return {"field": field, "headerName": head, "width": width, "headerTooltip": words, **more}
+def columns(*, more: bool) -> list[dict[str, object]]:
+    """The columns of the list; with `more` those too that do not fit a small window."""
 
-    def number(field: str, head: str, width: int, shown: str, words: str) -> dict[str, object]:
+    def column(field: str, head: str, width: int, words: str = "", **rest: object) -> Column:
+        return {"field": field, "headerName": head, "width": width, "headerTooltip": words, **rest}
+
+    def number(field: str, head: str, width: int, shown: str, words: str) -> Column:
         formatter = {"function": f"{shown}(params.value)"}
         return column(
             field, head, width, words, type="rightAligned", valueFormatter=formatter,
             filter="agNumberColumnFilter",
         )  # fmt: skip
 
-    return [
-        column("pinned", "Pin", 64, "Pinned runs stand on top", editable=True,
+    states = ("running", "failed", "interrupted", "damaged")
+    rules = {f"state-{state}": f"params.value === '{state}'" for state in states}
+    first = [
+        column("pinned", "Pin", 56, "Pinned runs stand on top", editable=True,
                cellDataType="boolean", filter=False),
-        column("name", "Name", 190, "Double-click to give a run a title of your own",
-               editable=True, tooltipField="id"),
-        column("state", "State", 104, "", cellClassRules={
-            f"state-{state}": f"params.value === '{state}'"
-            for state in ("running", "failed", "interrupted", "damaged")
-        }),
-        column("spark", "Loss", 108, "Training loss over the steps", cellRenderer="Spark",
+        column("name", "Name", 150, "Double-click to give a run a title of your own", flex=2,
+               minWidth=130, editable=True, tooltipField="id", cellRenderer="RunName"),
+        column("state", "State", 88, cellClassRules=rules),
+        column("spark", "Loss", 100, "Training loss over the steps", cellRenderer="Spark",
                sortable=False, cellDataType=False, filter=False),
-        number("best", "Best", 78, "loss", "Lowest validation loss, nats per token"),
+        number("best", "Best", 68, "loss", "Lowest validation loss, nats per token"),
+        number("step", "Step", 70, "count", "Steps taken"),
+        number("steps", "Of", 66, "count", "Steps planned"),
+        number("seconds", "Time", 68, "clock", "Time spent training"),
+        column("recipe", "Recipe", 96),
+        column("corpus", "Text", 110, flex=1, minWidth=90, tooltipField="corpus"),
+        number("parameters", "Size", 64, "compact", "Parameters"),
+        number("created", "Made", 122, "day", "When it was started"),
+    ]  # fmt: skip
+    others = [
         number("bits", "Bits/byte", 90, "loss", "Compares losses of different tokenizers"),
-        number("step", "Step", 84, "count", "Steps taken"),
-        number("steps", "Of", 84, "count", "Steps planned"),
-        number("seconds", "Time", 82, "clock", "Time spent training"),
-        column("recipe", "Recipe", 124),
-        column("corpus", "Text", 160, tooltipField="corpus"),
-        number("parameters", "Size", 80, "compact", "Parameters"),
-        number("created", "Made", 140, "day", "When it was started"),
         column("audit", "Audit", 110, "Result of the newest leak audit of its model"),
         column("parent", "From", 120, "The run whose weights it began with"),
         column("race", "Race", 150, "The race it took part in, and as what"),
         column("notes", "Notes", 200, "Search finds these too", tooltipField="notes"),
-    ]  # fmt: skip
+    ]
+    return [*first, *(one | {"hide": not more} for one in others)]
+
+
+def height(rows: int) -> dict[str, str]:
+    """The style of a list of so many rows: as high as it needs, up to half of the window."""
+    return {"height": f"min({max(rows, 1) * ROW + HEAD}px, 50vh)"}
 
 
 def toolbar() -> html.Div:
@@ -95,6 +105,11 @@ def toolbar() -> html.Div:
             html.Div(
                 dbc.Switch(id=ids.RUNS_FOLD, value=True, label="Fold comparisons"),
                 title="One row for all runs of a comparison, to open and delete together",
+                className="fold",
+            ),
+            html.Div(
+                dbc.Switch(id=ids.RUNS_MORE_COLUMNS, value=False, label="All columns"),
+                title="Bits per byte, leak audit, parent, race and notes too",
                 className="fold",
             ),
             html.Label(
@@ -131,7 +146,7 @@ def grid() -> dag.AgGrid:
     """The table, which a poll fills."""
     return dag.AgGrid(
         id=ids.RUNS,
-        columnDefs=_columns(),
+        columnDefs=columns(more=False),
         rowData=[],
         getRowId="params.data.id",
         defaultColDef={"sortable": True, "filter": True, "resizable": True},
@@ -139,14 +154,15 @@ def grid() -> dag.AgGrid:
             "rowSelection": {"mode": "multiRow", "enableClickSelection": True},
             "animateRows": False,
             "postSortRows": {"function": "pinnedFirst(params)"},
-            "rowHeight": 30,
+            "rowHeight": ROW,
             "headerHeight": 32,
             "tooltipShowDelay": 500,
             "stopEditingWhenCellsLoseFocus": True,
             "suppressMovableColumns": True,
             "columnMenu": "legacy",  # whose button shows while the pointer is over a head
             "suppressMenuHide": False,
+            "includeHiddenColumnsInQuickFilter": True,
         },
         className="ag-theme-quartz lab-grid runs-grid",
-        style={"height": "100%"},
+        style=height(1),
     )

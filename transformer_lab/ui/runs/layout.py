@@ -25,6 +25,7 @@ def layout(lab: Lab) -> html.Div:
             dcc.Store(id=ids.RUN_DELETED),
             dcc.Store(id=ids.RUNS_PICKED, data=[]),
             dcc.Store(id=ids.RUN_IMPORTED),
+            dcc.Store(id=ids.RUNS_COLORS, data={}),
             html.Section([toolbar(), grid()], className="column runs-list", **_named("Runs")),
             html.Section(_queue(lab), className="card queue-card", **_named("Queue")),
             html.Section(

@@ -6,7 +6,7 @@ from dash.exceptions import PreventUpdate
 from transformer_lab.lab.lab import Lab
 from transformer_lab.ui import ids, polling
 from transformer_lab.ui.runs import folding
-from transformer_lab.ui.runs.grid import EMPTY
+from transformer_lab.ui.runs.grid import EMPTY, Column, columns, height
 from transformer_lab.ui.runs.layout import TITLE
 
 
@@ -14,6 +14,7 @@ def register(app: Dash, lab: Lab) -> None:
     """The callbacks of the list."""
     _register_poll(app, lab)
     _register_search(app)
+    _register_columns(app)
     _register_choice(app, lab)
 
 
@@ -23,6 +24,7 @@ def _register_poll(app: Dash, lab: Lab) -> None:
             "changes": Output(ids.RUNS, "rowTransaction"),
             "known": Output(ids.RUNS_KNOWN, "data"),
             "count": Output(ids.RUNS_COUNT, "children"),
+            "style": Output(ids.RUNS, "style"),
         },
         inputs={
             "tick": Input(ids.RUNS_TICK, "n_intervals"),
@@ -56,7 +58,12 @@ def _register_poll(app: Dash, lab: Lab) -> None:
             "remove": [{"id": run_id} for run_id in known if run_id not in rows],
         }
         count = f"{len(runs):,} run" + "s" * (len(runs) != 1)
-        return {"changes": changes, "known": digests, "count": count if rows else EMPTY}
+        return {
+            "changes": changes,
+            "known": digests,
+            "count": count if rows else EMPTY,
+            "style": height(len(rows)),
+        }
 
 
 def _register_search(app: Dash) -> None:
@@ -70,6 +77,17 @@ def _register_search(app: Dash) -> None:
         options = Patch()
         options["quickFilterText"] = str(sought or "")
         return options
+
+
+def _register_columns(app: Dash) -> None:
+    @app.callback(
+        Output(ids.RUNS, "columnDefs"),
+        Input(ids.RUNS_MORE_COLUMNS, "value"),
+        prevent_initial_call=True,
+    )
+    def shown(more: bool | None) -> list[Column]:
+        """The columns that fit a small window, or all."""
+        return columns(more=bool(more))
 
 
 def _register_choice(app: Dash, lab: Lab) -> None:
