@@ -12,7 +12,7 @@ UI = Path(__file__).parents[2] / "transformer_lab" / "ui"
 TABS_OF = {  # the tabs that each style sheet is for; the others are for the whole page
     "learn.css": ("learn",),
     "look.css": ("look",),
-    "pcn.css": ("experiments", "compare"),
+    "pcn.css": ("experiments", "compare", "results"),
     "runs.css": ("runs",),
 }
 CLASS = re.compile(r"\.(-?[A-Za-z_][\w-]*)")
