@@ -152,7 +152,7 @@ def test_the_list_is_as_high_as_it_needs_and_its_columns_fit_a_small_window():
     few, many = columns(more=False), columns(more=True)
     assert [one["field"] for one in few] == [one["field"] for one in many]
     shown = [one for one in few if not one.get("hide")]
-    assert sum(one.get("minWidth", one["width"]) for one in shown) < 1040  # beside the queue
+    assert sum(one.get("minWidth", one["width"]) for one in shown) < 1010  # beside the queue
     assert not any(one.get("hide") for one in many)
     assert height(1) != height(7) != height(1000)
     assert height(1000)["height"].endswith("50vh)")

@@ -64,12 +64,12 @@ def columns(*, more: bool) -> list[dict[str, object]]:
         number("step", "Step", 70, "count", "Steps taken"),
         number("steps", "Of", 66, "count", "Steps planned"),
         number("seconds", "Time", 68, "clock", "Time spent training"),
-        column("recipe", "Recipe", 96),
         column("corpus", "Text", 110, flex=1, minWidth=90, tooltipField="corpus"),
         number("parameters", "Size", 64, "compact", "Parameters"),
-        number("created", "Made", 122, "day", "When it was started"),
+        number("created", "Made", 138, "day", "When it was started"),
     ]  # fmt: skip
     others = [
+        column("recipe", "Recipe", 124),
         number("bits", "Bits/byte", 90, "loss", "Compares losses of different tokenizers"),
         column("audit", "Audit", 110, "Result of the newest leak audit of its model"),
         column("parent", "From", 120, "The run whose weights it began with"),
@@ -109,7 +109,7 @@ def toolbar() -> html.Div:
             ),
             html.Div(
                 dbc.Switch(id=ids.RUNS_MORE_COLUMNS, value=False, label="All columns"),
-                title="Bits per byte, leak audit, parent, race and notes too",
+                title="Recipe, bits per byte, leak audit, parent, race and notes too",
                 className="fold",
             ),
             html.Label(
