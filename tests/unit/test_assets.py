@@ -16,13 +16,14 @@ TABS_OF = {  # the tabs that each style sheet is for; the others are for the who
     "runs.css": ("runs",),
 }
 CLASS = re.compile(r"\.(-?[A-Za-z_][\w-]*)")
+FRAMES = re.compile(r"@keyframes[^{]*\{(?:[^{}]*\{[^{}]*\})*\s*\}")
 AT_RULE = re.compile(r"@media[^{]*\{")
 
 
 def selectors(sheet: str) -> list[str]:
     """Every single selector of a style sheet, those within @media too."""
     plain = re.sub(r"/\*.*?\*/", "", sheet, flags=re.S)
-    heads = re.findall(r"([^{}]+)\{", AT_RULE.sub("", plain))
+    heads = re.findall(r"([^{}]+)\{", AT_RULE.sub("", FRAMES.sub("", plain)))
     return [one for head in heads for one in _split(head) if not one.startswith("@")]
 
 
