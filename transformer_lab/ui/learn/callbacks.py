@@ -48,7 +48,7 @@ def _register_choice(app: Dash, lessons: dict[str, Lesson]) -> None:
     )
 
 
-def opened(data: Any, lessons: dict[str, Lesson]) -> tuple[Lesson, set[str]]:
+def opened(data: object, lessons: dict[str, Lesson]) -> tuple[Lesson, set[str]]:
     """The lesson that is open, and the slugs of those that were read."""
     data = data if isinstance(data, dict) else {}
     at, read = data.get("at"), data.get("read")
@@ -61,53 +61,60 @@ def _register_page(app: Dash, lessons: dict[str, Lesson]) -> None:
     numbered = [slug for slug, lesson in lessons.items() if lesson.number]
 
     @app.callback(
-        Output(ids.LESSON_HEAD, "children"),
-        Output(ids.LESSON_BODY, "children"),
-        Output(ids.LESSON_PROGRESS, "children"),
-        Output(ids.LESSON_BACK, "disabled"),
-        Output(ids.LESSON_NEXT, "disabled"),
-        Output(ANY_LESSON, "className"),
-        Output(ANY_LESSON, "aria-current"),
-        Output(ids.LESSON_SEEN, "data"),
-        Input(ids.LESSON, "data"),
+        output={
+            "head": Output(ids.LESSON_HEAD, "children"),
+            "body": Output(ids.LESSON_BODY, "children"),
+            "progress": Output(ids.LESSON_PROGRESS, "children"),
+            "back_disabled": Output(ids.LESSON_BACK, "disabled"),
+            "next_disabled": Output(ids.LESSON_NEXT, "disabled"),
+            "classes": Output(ANY_LESSON, "className"),
+            "current": Output(ANY_LESSON, "aria-current"),
+            "seen": Output(ids.LESSON_SEEN, "data"),
+        },
+        inputs={"data": Input(ids.LESSON, "data")},
     )
-    def show(data: Any) -> tuple[Any, ...]:
+    def show(data: object) -> dict[str, Any]:
         """Another lesson: its text, and where one is in the list."""
         lesson, read = opened(data, lessons)
         places = list(lessons)
-        listed = [str(item["id"].get("lesson")) for item in ctx.outputs_list[5]]
+        listed = [str(item["id"]["lesson"]) for item in ctx.outputs_grouping["classes"]]
         done = sum(slug in read for slug in numbered)
-        return (
-            page.head(lesson),
-            page.body(lesson, list(current_app.config["TABS"])),
-            f"{done} of {len(numbered)} read",
-            lesson.slug == places[0],
-            lesson.slug == places[-1],
-            ["lesson-entry read" if slug in read else "lesson-entry" for slug in listed],
-            ["page" if slug == lesson.slug else "false" for slug in listed],
-            {},
-        )
+        return {
+            "head": page.head(lesson),
+            "body": page.body(lesson, list(current_app.config["TABS"])),
+            "progress": f"{done} of {len(numbered)} read",
+            "back_disabled": lesson.slug == places[0],
+            "next_disabled": lesson.slug == places[-1],
+            "classes": ["lesson-entry read" if one in read else "lesson-entry" for one in listed],
+            "current": ["page" if slug == lesson.slug else "false" for slug in listed],
+            "seen": {},
+        }
 
 
 def _register_checks(app: Dash, lab: Lab) -> None:
     @app.callback(
-        Output(ANY_CHECK, "children"),
-        Output(ANY_MAKER, "hidden"),
-        Output(ids.LESSON_SEEN, "data", allow_duplicate=True),
-        Input(ids.LESSON_TICK, "n_intervals"),
-        Input(ids.LESSON_HEAD, "children"),
-        State(ANY_CHECK, "id"),
-        State(ids.LESSON_SEEN, "data"),
+        output={
+            "said": Output(ANY_CHECK, "children"),
+            "makers_hidden": Output(ANY_MAKER, "hidden"),
+            "seen": Output(ids.LESSON_SEEN, "data", allow_duplicate=True),
+        },
+        inputs={
+            "tick": Input(ids.LESSON_TICK, "n_intervals"),
+            "head": Input(ids.LESSON_HEAD, "children"),
+        },
+        state={"names": State(ANY_CHECK, "id"), "seen": State(ids.LESSON_SEEN, "data")},
         prevent_initial_call=True,
     )
-    def look(tick: Any, head: Any, names: Any, seen: Any) -> tuple[list[Any], list[bool], Any]:
+    def look(
+        tick: int | None, head: object, names: list[ids.ComponentId], seen: object
+    ) -> dict[str, Any]:
         """Look at the learner's run again; send only what changed."""
+        found = {item["name"]: page.found(lab, item["name"]) for item in names}
+        said = {name: words for name, (words, _) in found.items()}
         known = seen if isinstance(seen, dict) and ctx.triggered_id == ids.LESSON_TICK else {}
-        fresh, answers, hidden = {}, [], []
-        for item in names:
-            name = str(item.get("name"))
-            said, there = page.found(lab, name)
-            fresh[name] = polling.digest(said)
-            answers.append(no_update if known.get(name) == fresh[name] else said)
-            hidden.append(there)
-        return answers, hidden, no_update if fresh == known else fresh
+        fresh, digests = polling.changed(said, known)
+        return {
+            "said": list(fresh.values()),
+            "makers_hidden": [there for _, there in found.values()],
+            "seen": no_update if digests == known else digests,
+        }
