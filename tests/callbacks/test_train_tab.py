@@ -148,6 +148,13 @@ def test_a_reload_replays_the_whole_curve(trained, open_page):
     assert page.get("loss-chart", "figure")["data"][0]["x"] == list(range(1, 41))
 
 
+def test_charts_are_as_wide_as_the_training_is_long_from_the_start(page):
+    page.set({"train.steps": "77"})
+    page.tick()
+    for chart in CHARTS:
+        assert page.get(chart, "figure")["layout"]["xaxis"]["range"] == [0, 77]
+
+
 def finished_run(lab, steps):
     """A run of many steps, written as a training would."""
     setup = {"model": {}, "train": {"steps": steps, "evaluate_every": 1}, "data": {}, "sample": {}}

@@ -107,13 +107,17 @@ def _whole(
     characters = setup is None or setup.data.tokenizer == "characters"
     zoom = f"{drawn} {view.attempt}" if drawn else key
     peaks = [(change.after, change.value) for change in view.peaks]
+    phases = list(train.phases(seam))
     figures = [
         charts.loss_figure(
             curve, zoom, vocabulary_size, characters=characters, seams=words.seams(view.seams)
         ),
         charts.perplexity_figure(curve, zoom),
-        charts.rate_figure(curve, zoom, train.phases(seam), train.learning_rate, peaks),
+        charts.rate_figure(curve, zoom, phases, train.learning_rate, peaks),
     ]
+    last = max([phase.last for phase in phases] + curve.steps[-1:], default=1)
+    for figure in figures:  # from the start as wide as the training will be long
+        figure.update_xaxes(range=[0, last], autorange=False)
     outputs = [part for figure in figures for part in (figure, no_update)]
     return outputs, {"curve": key, "n": n, "shown": len(curve.steps)}
 
