@@ -42,8 +42,8 @@ def reading(path: Path, *, foreign: bool = False) -> Iterator[sqlite3.Connection
         with opened_to_read(path) as database:
             yield database
         return
-    wishes = "mode=ro&immutable=1"
-    database = sqlite3.connect(f"{path.absolute().as_uri()}?{wishes}", uri=True, timeout=5.0)
+    options = "mode=ro&immutable=1"
+    database = sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True, timeout=5.0)
     try:
         database.execute("PRAGMA trusted_schema = OFF")
         database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)

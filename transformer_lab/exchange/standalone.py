@@ -208,12 +208,12 @@ def main(tokenizer: Tokenizer, weights: Path) -> None:
             help=f"without it: {default}",
         )
     parser.add_argument("--weights", type=Path, default=weights, help="another safetensors file")
-    wishes = vars(parser.parse_args())
+    options = vars(parser.parse_args())
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # where a terminal lacks letters
     try:
-        model = load(wishes.pop("weights"), tokenizer)
-        sample = SampleConfig(**wishes)
+        model = load(options.pop("weights"), tokenizer)
+        sample = SampleConfig(**options)
         sys.stdout.write(sample.prompt)
         for piece in write(model, tokenizer, sample):
             sys.stdout.write(piece)

@@ -140,15 +140,15 @@ def audited(result: LanguageModelLeak) -> bool:
 
 def verdict(result: LanguageModelLeak) -> str:
     """One sentence, from the numbers."""
-    told = result.end("untrained", "random tokens", "clamped")
+    clamped = result.end("untrained", "random tokens", "clamped")
     honest = result.end("trained", "random tokens", "honest")
-    if told is None or honest is None or not audited(result):
+    if clamped is None or honest is None or not audited(result):
         return "Not yet enough: curves or proofs are missing."
     counts = [len(result.impossible(evaluator)) for evaluator in EVALUATORS]
     return (
         f"On random tokens no model can be below ln V = {result.ln_vocabulary:.3f} nats. The "
         f"honest evaluator is so with {counts[0]} of {len(MODELS)} models, the clamped one with "
-        f"{counts[1]}: it gives the model that never learned {told.mean:.3f}, where the trained "
+        f"{counts[1]}: it gives the model that never learned {clamped.mean:.3f}, where the trained "
         f"one honestly has {honest.mean:.3f}. Leak audit of the trained model: "
         f"{verdict_of(result.proofs).outcome}."
     )

@@ -98,7 +98,7 @@ def _over(found: Any) -> Spread | None:
 def read_bars(result: LatentResult) -> Plot:
     """How often the class can be read, by network and by where it is read."""
     return Plot(
-        title="What can be read from latents that were never told the label",
+        title="What can be read from latents settled without the label",
         kind="bar",
         x_label="read from",
         y_label="accuracy, %",

@@ -141,10 +141,10 @@ def evaluate(
 ) -> Iterator[None]:
     """Extend the curve step by step. Only here is decided whether the label is clamped."""
     honest = curve.evaluation == HONEST
-    told = None if honest else label
+    clamped = None if honest else label
     steps = settings.long_steps if honest else settings.steps
     for readout, state in infer_label(
-        network, images, told, steps=steps, step_size=settings.step_size, generator=generator
+        network, images, clamped, steps=steps, step_size=settings.step_size, generator=generator
     ):
         scored = score(network, readout, state, label)
         curve.accuracy.append(scored.accuracy)

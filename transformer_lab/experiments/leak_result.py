@@ -223,16 +223,16 @@ def answer(result: LeakResult) -> int | None:
 def verdict(result: LeakResult) -> str:
     """One sentence, from the numbers."""
     steps = result.settings.steps
-    told = result.at("untrained", NOISE, steps)
+    with_label = result.at("untrained", NOISE, steps)
     honest = result.at("trained", HONEST, steps)
-    if told is None or honest is None:
+    if with_label is None or honest is None:
         return "Not yet enough: neither evaluation has come to its end for all networks."
     numbers = (
-        f"With the label given, a network that never learned is right on {told} % of noise "
+        f"With the label given, a network that never learned is right on {with_label} % of noise "
         f"pictures with random labels; without it, the trained one is right on {honest} % of real "
         f"ones. Guessing gives {result.chance.low:.1f} to {result.chance.high:.1f} %."
     )
-    if told.low > result.chance.high:
+    if with_label.low > result.chance.high:
         return f"The label leaks. {numbers}"
     return f"No clear leak at these settings. {numbers}"
 

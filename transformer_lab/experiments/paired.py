@@ -5,7 +5,7 @@ Both of a pair saw the same batches, so what they share cancels. The rule, for a
 - the mean difference is shown with its 95 % confidence interval, by Student's t over the seeds;
 - it is clear when the probability of one as large by luck alone is below 5 %, corrected by Holm's
   method for the number of comparisons in the same table, and there are three seeds or more;
-- otherwise it says from which difference on so many seeds would have told, and about how many
+- otherwise it says from which difference on so many seeds would have been clear, and about how many
   seeds would tell the one that was found.
 
 Source: Student 1908; Holm 1979 (Scandinavian Journal of Statistics 6, 65-70).

@@ -53,8 +53,8 @@ def _elsewhere(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 @contextlib.contextmanager
-def _connected(path: Path, wishes: str) -> Iterator[sqlite3.Connection]:
-    database = sqlite3.connect(f"{path.absolute().as_uri()}?{wishes}", uri=True, timeout=PATIENCE)
+def _connected(path: Path, options: str) -> Iterator[sqlite3.Connection]:
+    database = sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True, timeout=PATIENCE)
     with contextlib.closing(database):
         database.execute("SELECT count(*) FROM sqlite_master").fetchone()
         version_of(database)

@@ -14,12 +14,12 @@ LINES = 200  # of a text, in which one is looked for that the model can read
 
 def with_prompt(setup: Setup, corpus: Corpus, tokenizer: Tokenizer) -> Setup:
     """The setup with a prompt for this text: its own, unless that was a recipe's for another."""
-    wish = setup.sample.prompt
-    fits = _meant_for(wish, corpus) and not tokenizer.unknown(wish)
-    beginnings = [wish] if fits else []
+    candidate = setup.sample.prompt
+    fits = _meant_for(candidate, corpus) and not tokenizer.unknown(candidate)
+    beginnings = [candidate] if fits else []
     beginnings += [f"\n{problem.question}" for problem in problems(corpus, setup)[:1]]
     beginnings += _beginnings(parts(corpus, setup.data.validation_share)[1])
-    prompt = readable(tokenizer, *beginnings, wish)
+    prompt = readable(tokenizer, *beginnings, candidate)
     return replace(setup, sample=replace(setup.sample, prompt=prompt))
 
 
@@ -30,16 +30,16 @@ def problems(corpus: Corpus, setup: Setup) -> list[Problem]:
     return held_out(*parts(corpus, setup.data.validation_share))
 
 
-def readable(tokenizer: Tokenizer, *wishes: str) -> str:
+def readable(tokenizer: Tokenizer, *candidates: str) -> str:
     """The first prompt that the tokenizer can read, else the beginning of one, else a token.
 
     Empty when there is nothing that it can read.
     """
-    for wish in wishes:
-        if wish and not tokenizer.unknown(wish):
-            return wish
-    for wish in wishes:
-        words = wish.split(" ")
+    for candidate in candidates:
+        if candidate and not tokenizer.unknown(candidate):
+            return candidate
+    for candidate in candidates:
+        words = candidate.split(" ")
         while words and tokenizer.unknown(" ".join(words)):
             words.pop()
         if any(words):
