@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+OLDEST ?= .venv-oldest
 ARGS ?=
 
 VENV_PYTHON := $(VENV)/bin/python
@@ -12,10 +13,10 @@ TEXTS := $(VENV)/.texts
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-slow bench pcn-report leak-table lint format clean browser
+.PHONY: help run test test-slow test-oldest bench pcn-report leak-table lint format clean browser
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(INSTALLED) $(TEXTS) ## Open the lab; ARGS="--port 9000" passes options on
 	@exec $(VENV_PYTHON) app.py $(ARGS)
@@ -29,6 +30,13 @@ test: $(INSTALLED_DEV) browser ## Run every test but the slow ones
 
 test-slow: $(INSTALLED_DEV) browser ## Run the slow tests
 	$(VENV_PYTHON) -m pytest -m slow
+
+# In an environment of its own, made anew each time.
+test-oldest: export OMP_WAIT_POLICY = passive
+test-oldest: ## Run the unit and callback tests on the oldest versions that pyproject.toml allows
+	$(PYTHON) -m venv --clear $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --constraint tests/oldest.txt --editable '.[dev]'
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n logical --maxprocesses 8 --dist loadfile tests/unit tests/callbacks
 
 bench: $(INSTALLED_DEV) browser ## Measure speed; says numbers, judges none
 	@for name in speed threads inspection page runs memory; do $(VENV_PYTHON) tests/bench/$$name.py || exit 1; done
@@ -49,7 +57,7 @@ format: $(INSTALLED_DEV) ## Format the code and mend what can be mended
 	$(VENV_PYTHON) -m ruff check --fix .
 
 clean: ## Remove what these commands made; corpora and runs stay
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 browser: $(INSTALLED_DEV)
