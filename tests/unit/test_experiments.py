@@ -365,6 +365,14 @@ def test_the_error_reaches_one_layer_a_step_and_then_departs(result):
     assert EXPERIMENTS["gradients"].answer(found) == 0
 
 
+def test_an_error_far_below_rounding_still_has_backpropagations_direction():
+    tiny = {"steps": 3, "step_size": 0.001, "precision": 0.001}
+    settings = GradientSettings(**tiny, width=16, epochs=0, seeds=1)
+    *_, last = EXPERIMENTS["gradients"].run(settings, ())
+    initial = last.result.agreements[0]
+    assert [line[-1] for line in initial.cosines] == pytest.approx([1.0] * 3, abs=1e-6)
+
+
 def test_the_energy_of_the_compared_networks_only_falls(result):
     for agreement in result("gradients").agreements:
         for before, after in itertools.pairwise(agreement.energy):

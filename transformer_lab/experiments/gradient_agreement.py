@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from transformer_lab.experiments.discriminative import Learner, batches, build
 from transformer_lab.experiments.experiment import (
@@ -65,8 +64,8 @@ def work(
     looks = (2 + len(PRECISIONS)) * (settings.steps + 1)
     total = settings.seeds * (looks + settings.epochs * batches(len(pictures.training)))
     done = 0
-    images = pictures.training[:LOOKED_AT]
-    label = one_hot(pictures.training_classes[:LOOKED_AT], pictures.classes)
+    images = pictures.training[:LOOKED_AT].double()
+    label = one_hot(pictures.training_classes[:LOOKED_AT], pictures.classes).double()
     for seed in range(settings.seeds):
         network = build(images.shape[1], settings.width, pictures.classes, settings.precision, seed)
         layers = len(network.links)
@@ -93,6 +92,7 @@ def compare(
 ) -> Iterator[str]:
     """Settle, and after each step compare every layer's gradient with backpropagation's."""
     agreements.append(found)
+    network = in_float64(network)
     right = backpropagation(network, images, label, 0, 0.0).weights
     for rule in EXACT:
         ours = PCN_LEARNING_RULES[rule](network, images, label, 0, 0.0).weights
@@ -108,12 +108,28 @@ def compare(
         yield "settling, and comparing the gradients"
 
 
+def in_float64(network: DiscriminativeNetwork) -> DiscriminativeNetwork:
+    """The same network; an error that has just arrived can be smaller than float32's rounding."""
+    return replace(network, weights=[weight.double() for weight in network.weights])
+
+
 def cosines(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> list[float]:
-    """The cosine of each pair of matrices; 0 when one of them is zero"""
-    return [
-        F.cosine_similarity(one.flatten(), other.flatten(), dim=0).item()
-        for one, other in zip(ours, theirs, strict=True)
-    ]
+    """The cosine of each pair of matrices; 0 when one of them is zero
+
+    In float64, and of each divided by its largest entry: a gradient that has hardly arrived may
+    be so short that its square is lost in float32.
+    """
+    return [cosine(*pair) for pair in zip(ours, theirs, strict=True)]
+
+
+def cosine(one: Tensor, other: Tensor) -> float:
+    """The cosine of two tensors as vectors; 0 when one of them is zero"""
+    first, second = one.flatten().double(), other.flatten().double()
+    largest = [float(vector.abs().max()) for vector in (first, second)]
+    if 0 in largest:
+        return 0.0
+    first, second = first / largest[0], second / largest[1]
+    return float(first @ second / (first.norm() * second.norm()))
 
 
 def largest_difference(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
@@ -133,6 +149,7 @@ def vary_precision(
 ) -> Iterator[str]:
     """Settle to the end with ever less weight on the label, and compare."""
     found.by_precision = [[] for _ in network.links]
+    network = in_float64(network)
     for precision in PRECISIONS:
         last = replace(network.links[-1], precision=precision)
         weighed = replace(network, links=(*network.links[:-1], last))

@@ -192,7 +192,7 @@ EXPERIMENT = Experiment(
             name="Learning",
             latex=r"W_l \leftarrow W_l + \eta_w (f' \odot \varepsilon_l) x_{l+1}^\top",
             function="transformer_lab.pcn.learning.learn",
-            source="arXiv:2506.06332; the mean over the batch is ours",
+            source="arXiv:2506.06332, algorithm 3, with its mean over the batch",
         ),
     ),
     settings=LeakSettings,
