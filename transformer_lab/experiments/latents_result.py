@@ -5,12 +5,12 @@ from typing import Any
 
 from transformer_lab.experiments.experiment import Picture, Plot, Reference, Table
 from transformer_lab.experiments.generative import GenerativeSettings
+from transformer_lab.experiments.paired import cannot_tell, holm, interval, paired
 from transformer_lab.experiments.statistics import (
     Chance,
     Spread,
     bars,
     chance_reference,
-    clearly_above,
     spread,
 )
 from transformer_lab.settings import knob
@@ -157,6 +157,20 @@ def answer(result: LatentResult) -> int | None:
     return 0 if gain > 0 else 2
 
 
+def differences(result: LatentResult, network: str, other: str) -> list[float]:
+    """How many points more a probe finds in one network's latents than in another's, by seed."""
+    found = {
+        (one.network, one.seed): one.accuracy["all"]
+        for one in result.looks
+        if "all" in one.accuracy
+    }
+    return [
+        accuracy - found[other, seed]
+        for (name, seed), accuracy in found.items()
+        if name == network and (other, seed) in found
+    ]
+
+
 def verdict(result: LatentResult) -> str:
     """One sentence, from the numbers."""
     trained, shuffled, untrained, top, readout = (
@@ -171,19 +185,35 @@ def verdict(result: LatentResult) -> str:
     )
     if not (trained and shuffled and untrained and top and readout):
         return "Not yet enough: not all three networks have been read."
-    clearer = clearly_above(trained, untrained, result.tests)
-    from_labels = clearly_above(trained, shuffled, result.tests)
+    from_learning, from_labels = (
+        paired(differences(result, "trained", other)) for other in ("untrained", "shuffled")
+    )
+    corrected = holm([from_learning.p, from_labels.p])
+    clearer, labels = (
+        gain.clear(p) and gain.mean > 0
+        for gain, p in zip((from_learning, from_labels), corrected, strict=True)
+    )
     learned = (
         "Learning made the latents easier to read, but not clearly because of the labels"
-        if clearer and not from_labels
+        if clearer and not labels
         else "Learning from the labels made the latents easier to read"
         if clearer
-        else "No clear effect of learning on the latents"
+        else "Whether learning made the latents easier to read cannot be told"
+    )
+    doubts = "".join(
+        f" Of {words} we {cannot_tell(gain, 'points', 1)}."
+        for words, gain, p in (
+            ("learning", from_learning, corrected[0]),
+            ("the labels", from_labels, corrected[1]),
+        )
+        if not gain.clear(p)
     )
     return (
         f"{learned}: a linear probe finds the class in {trained} % of the trained network's, in "
         f"{shuffled} % of one's trained on shuffled labels and in {untrained} % of an untrained "
-        f"one's; in the pixels themselves it finds {result.pixel_accuracy:.1f} %. The top latents "
+        f"one's; in the pixels themselves it finds {result.pixel_accuracy:.1f} %. Seed by seed, "
+        f"learning adds {interval(from_learning, 1)} points, and the labels "
+        f"{interval(from_labels, 1)}.{doubts} The top latents "
         f"alone give {top} %, and the network's own readout {readout} % (chance "
         f"{result.chance.low:.1f} to {result.chance.high:.1f})."
     )

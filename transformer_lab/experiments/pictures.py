@@ -47,14 +47,16 @@ def one_hot(classes: Tensor, count: int) -> Tensor:
     return torch.nn.functional.one_hot(classes, count).float()
 
 
-def digits(training: int = 1347, test: int = 450) -> Pictures:
-    """Handwritten digits of 8 x 8 pixels, the first so many of 1,347 and 450, always split alike.
+def digits(training: int = 1347, test: int = 450, split: int = 0) -> Pictures:
+    """Handwritten digits of 8 x 8 pixels, the first so many of 1,347 and 450.
+
+    The same `split` puts the same pictures to the test; another one draws others.
 
     They come with scikit-learn, as a table of numbers. Only that file is read: to import
     scikit-learn takes a second and 80 MB of every start of the lab.
     """
     table = digits_table()  # (1797, 65): pixels 0 to 16, then the class
-    order = np.random.default_rng(SPLIT_SEED).permutation(len(table))
+    order = np.random.default_rng(SPLIT_SEED + split).permutation(len(table))
     pixels = torch.from_numpy((table[order, :-1] / 16).astype(np.float32))
     classes = torch.from_numpy(table[order, -1].astype(np.int64))
     return Pictures(

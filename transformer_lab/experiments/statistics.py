@@ -56,22 +56,6 @@ def chance(trials: int, classes: int, level: float = 0.95) -> Chance:
     return Chance(percent=100 / classes, low=100 * low / trials, high=100 * high / trials)
 
 
-def noise(accuracy: float, tests: int) -> float:
-    """By how many points two scores near `accuracy` percent may differ by luck (95 %).
-
-    1.96 sqrt(2 p (1 - p) / n), taken as if the two had seen different test pictures, which errs on
-    the side of doubt.
-    """
-    share = min(max(accuracy / 100, 0.5 / tests), 1 - 0.5 / tests)
-    return 100 * 1.96 * math.sqrt(2 * share * (1 - share) / tests)
-
-
-def clearly_above(one: Spread, other: Spread, tests: int) -> bool:
-    """Whether one accuracy is above the other in three seeds or more, and by more than noise."""
-    apart = one.low > other.high and min(one.count, other.count) >= 3
-    return apart and one.mean - other.mean > noise(one.mean, tests)
-
-
 def chance_reference(guess: Chance) -> Reference:
     """Where guessing ends up, to draw in a plot of accuracy."""
     return Reference(
