@@ -25,7 +25,7 @@ from transformer_lab.lab.training.queue import Queue, Waiting
 from transformer_lab.recipes import Setup
 from transformer_lab.ui import ids
 from transformer_lab.ui.server import CALLBACKS, LATE, TABS, create_app
-from waiting import until
+from waiting import PATIENCE, until
 
 TINY = {
     "data.corpus": "python_docs",
@@ -448,8 +448,7 @@ def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ):
             time.sleep(0.01)
     lab.runs.describe("first-1", title="The first", notes="It learns.")
-    while not lab.models.audit("first-1")[1].wait(0.1):
-        pass
+    assert lab.models.audit("first-1")[1].wait(PATIENCE)
     lab.close()
     Queue(home).add(Waiting(kind="new", recipe="third", setup=setup.to_mapping()))
     return home
