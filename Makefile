@@ -21,12 +21,12 @@ help: ## List these commands
 run: $(INSTALLED) $(TEXTS) ## Open the lab; ARGS="--port 9000" passes options on
 	@exec $(VENV_PYTHON) app.py $(ARGS)
 
-# Several test processes share the cores, so threads that wait must not spin. The browser tests share
-# one server and watch what a page does in time, so they have the computer to themselves.
+# Several test processes share the cores, so threads that wait must not spin. The browser tests, which
+# share one server, come first: they take one process longest.
 test test-slow: export OMP_WAIT_POLICY = passive
 test: $(INSTALLED_DEV) browser ## Run every test but the slow ones
-	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n logical --maxprocesses 8 --dist loadfile tests/unit tests/callbacks
-	$(VENV_PYTHON) -m pytest tests/browser
+	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n logical --maxprocesses 8 --no-loadscope-reorder \
+	  tests/browser tests/unit tests/callbacks
 
 test-slow: $(INSTALLED_DEV) browser ## Run the slow tests
 	$(VENV_PYTHON) -m pytest -m slow

@@ -105,6 +105,8 @@
         `tokens can come; ${found.entropy.toFixed(2)} nats remain.`;
       return [cells.map(({ id }) => (found.shares[id.place] ? bar(found.shares[id.place]) : "cut off")), words];
     },
+    // The prompt for another model, unless something was typed since it was asked for.
+    given: (given, now) => (given && now === given.replaces ? given.prompt : idle()),
     // While the checkpoints are played, the one whose text is to be written.
     played: (at, resting, tab) => (at && at.run && !resting && tab === "Generate" ? at : idle()),
   };

@@ -175,9 +175,10 @@ def test_a_server_killed_in_mid_training_is_started_again_and_the_run_resumed(
     found = run.since()[0]
     whole = Lab(tmp_path / "whole")
     try:
-        whole.start(setup_from(run.manifest["setup"]))
-        until(lambda: len(whole.current.stream.since()[0]) >= len(found))
-        expected = whole.current.stream.since()[0][: len(found)]
+        whole.trainings.start(setup_from(run.manifest["setup"]))
+        training = whole.trainings.current
+        until(lambda: len(training.stream.since()[0]) >= len(found))
+        expected = training.stream.since()[0][: len(found)]
     finally:
         whole.close()
     assert [p.train_loss for p in found] == [p.train_loss for p in expected]

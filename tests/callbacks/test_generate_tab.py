@@ -87,14 +87,17 @@ def test_another_model_brings_a_prompt_of_its_own_unless_one_was_typed(trained, 
     prompt = '{"name":"prompt","type":"sample-setting"}'
     own = lab.models.prompt("quick-start-1")
     assert own in load_corpus("python_docs", []).text
-    for typed, stands_there in (("ROMEO:", own), ("Mine", "Mine")):
+    for typed, given in (
+        ("ROMEO:", {"run": "quick-start-1", "prompt": own, "replaces": "ROMEO:"}),
+        ("Mine", None),
+    ):
         trained.values |= {
             ("prompt-given", "data"): None,
             (prompt, "value"): typed,
             ("moment-at", "data"): {"run": "quick-start-1", "step": None},
         }
         trained.fire("prompt-given.data", "moment-at.data")
-        assert trained.get(prompt, "value") == stands_there
+        assert trained.get("prompt-given", "data") == given
 
 
 def test_unknown_characters_are_named_and_can_be_dropped(trained, until):

@@ -40,15 +40,12 @@ def register(app: Dash, lab: Lab) -> None:
 
 def _register_prompt(app: Dash, lab: Lab) -> None:
     @app.callback(
-        output={
-            "prompt": Output(PROMPT, "value", allow_duplicate=True),
-            "given": Output(ids.PROMPT_GIVEN, "data"),
-        },
+        Output(ids.PROMPT_GIVEN, "data"),
         inputs={"at": Input(ids.MOMENT_AT, "data")},
         state={"prompt": State(PROMPT, "value"), "known": State(ids.PROMPT_GIVEN, "data")},
         prevent_initial_call=True,
     )
-    def given(at: At | None, prompt: Scalar, known: Given | None) -> dict[str, object]:
+    def given(at: At | None, prompt: Scalar, known: Given | None) -> Given:
         """Another model: a prompt of its own, unless one was typed."""
         run, _ = moment_bar.chosen(at)
         recipes = {recipe.setup.sample.prompt for recipe in load_recipes().values()}
@@ -59,7 +56,16 @@ def _register_prompt(app: Dash, lab: Lab) -> None:
             fresh = lab.models.prompt(run)
         except (LabError, RunNotFoundError):
             raise PreventUpdate from None
-        return {"prompt": fresh, "given": {"run": run, "prompt": fresh}}
+        return {"run": run, "prompt": fresh, "replaces": str(prompt)}
+
+    # The browser puts it there, and only in place of what it was asked for: meanwhile one may type.
+    app.clientside_callback(
+        ClientsideFunction("generate", "given"),
+        Output(PROMPT, "value", allow_duplicate=True),
+        Input(ids.PROMPT_GIVEN, "data"),
+        State(PROMPT, "value"),
+        prevent_initial_call=True,
+    )
 
 
 def _register_begin(app: Dash, lab: Lab) -> None:

@@ -41,10 +41,11 @@ class Token(TypedDict):
 
 
 class Given(TypedDict):
-    """The prompt that was put there for a run."""
+    """The prompt for a run, to be put in place of another one."""
 
     run: str
     prompt: str
+    replaces: str
 
 
 def leaf(writing: Writing) -> Leaf:

@@ -138,10 +138,11 @@ class Token(Shape):
 
 
 class Prompt(Shape):
-    """The prompt that was put there for a run."""
+    """The prompt for a run, to be put in place of another one."""
 
     run: str
     prompt: str
+    replaces: str
 
 
 class Looked(Shape):
