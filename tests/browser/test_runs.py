@@ -182,7 +182,10 @@ def test_a_server_killed_in_mid_training_is_started_again_and_the_run_resumed(
     finally:
         whole.close()
     assert [p.train_loss for p in found] == [p.train_loss for p in expected]
-    assert [p.validation_loss for p in found] == [p.validation_loss for p in expected]
+    # It may have been stopped before its last step was evaluated.
+    measured = [p.validation_loss for p in expected[:-1]]
+    assert [p.validation_loss for p in found[:-1]] == measured
+    assert any(measured)
 
 
 def reached(run: Run) -> int:

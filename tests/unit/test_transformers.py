@@ -142,7 +142,7 @@ def test_what_cannot_race_says_so_at_its_setting():
     with pytest.raises(ConfigError, match="choose 48 or 52") as caught:
         TransformerSettings(width=50)
     assert caught.value.field == "pcn_transformers.width"
-    with pytest.raises(ConfigError, match="choose a variant"):
+    with pytest.raises(ConfigError, match="no variant to compare"):
         TransformerSettings(**dict.fromkeys(CHOSEN, False))
 
 

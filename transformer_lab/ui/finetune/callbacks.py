@@ -5,7 +5,7 @@ Its layout is in `layout.py`, what a poll brings in `poll.py`, what it says in `
 
 from typing import Any
 
-from dash import ALL, Dash, Input, Output, State, ctx, no_update
+from dash import ALL, Dash, Input, Output, State, ctx, html, no_update
 from dash.exceptions import PreventUpdate
 
 from transformer_lab.generation import SampleConfig
@@ -127,38 +127,55 @@ def _register_form(app: Dash, lab: Lab) -> None:
             "problems": Output(ANY_PROBLEM, "children"),
         },
         inputs={
-            "tick": Input(ids.FINETUNE_TICK, "n_intervals"),
-            "form": {
-                "base": Input(ids.FINETUNE_BASE, "value"),
-                "text": Input(ids.FINETUNE_TEXT, "value"),
-                "values": Input(ANY_SETTING, "value"),
-                "controls": State(ANY_SETTING, "id"),
-            },
+            "base": Input(ids.FINETUNE_BASE, "value"),
+            "text": Input(ids.FINETUNE_TEXT, "value"),
+            "values": Input(ANY_SETTING, "value"),
         },
+        state={"controls": State(ANY_SETTING, "id")},
     )
-    def look(tick: int | None, form: dict[str, Any]) -> dict[str, Any]:
+    def look(**form: Any) -> dict[str, Any]:
         """What it will cost, which characters are unknown, and what is wrong with the settings."""
-        marks = [item["id"] for item in ctx.outputs_grouping["problems"]]
-        ticked = ctx.triggered_id == ids.FINETUNE_TICK
         problems: dict[str, str] = {}
-        cost: Any = []
         unknown = ""
         try:
             run, setup, tuning = read(lab, **form)
-            if not ticked:
-                unknown = _unknown(lab, run, setup, tuning)
+            unknown = _unknown(lab, run, setup, tuning)
             lab.trainings.check(setup)
-            cost = parts.cost_lines(cost_of(lab.costs, lab.texts, setup, run.manifest, tuning))
         except ConfigError as error:
             problems = {error.field: str(error)}
-            if error.field not in ASKED:
-                cost = str(error)
-        except (LabError, RunNotFoundError) as error:
-            cost = str(error)
-        if ticked:
-            return {"cost": cost, "unknown": no_update, "problems": [no_update] * len(marks)}
+        except (LabError, RunNotFoundError):
+            pass  # the cost says it
+        marks = [item["id"] for item in ctx.outputs_grouping["problems"]]
         said = [problems.get(f"{item['group']}.{item['name']}", "") for item in marks]
-        return {"cost": cost, "unknown": unknown, "problems": said}
+        return {"cost": _cost(lab, form), "unknown": unknown, "problems": said}
+
+    # A callback of its own: the browser drops the answer of one that is asked again meanwhile.
+    @app.callback(
+        Output(ids.FINETUNE_COST, "children", allow_duplicate=True),
+        inputs={"tick": Input(ids.FINETUNE_TICK, "n_intervals")},
+        state={
+            "base": State(ids.FINETUNE_BASE, "value"),
+            "text": State(ids.FINETUNE_TEXT, "value"),
+            "values": State(ANY_SETTING, "value"),
+            "controls": State(ANY_SETTING, "id"),
+        },
+        prevent_initial_call=True,
+    )
+    def cost(tick: int | None, **form: Any) -> list[html.Div] | str:
+        """What it will cost, once more is measured."""
+        return _cost(lab, form)
+
+
+def _cost(lab: Lab, form: dict[str, Any]) -> list[html.Div] | str:
+    """What the fine-tuning in the form costs, or why it cannot begin."""
+    try:
+        run, setup, tuning = read(lab, **form)
+        lab.trainings.check(setup)
+        return parts.cost_lines(cost_of(lab.costs, lab.texts, setup, run.manifest, tuning))
+    except ConfigError as error:
+        return [] if error.field in ASKED else str(error)
+    except (LabError, RunNotFoundError) as error:
+        return str(error)
 
 
 def _unknown(lab: Lab, run: Run, setup: Setup, tuning: FineTuning) -> str:

@@ -79,7 +79,10 @@ def guess_card(page: ResultIds) -> html.Section:
         [
             html.H2("First, what do you think?"),
             html.P(id=page.prompt, className="experiment-prompt"),
-            dbc.RadioItems(id=page.options, options=[], className="experiment-options"),
+            html.Div(
+                dbc.RadioItems(id=page.options, options=[], className="experiment-options"),
+                title="What you expect the measurement to show; it is computed, not known before",
+            ),
             html.Div(buttons, className="guess-buttons"),
             html.Div(id=page.guessed, className="note", role="status"),
         ],
