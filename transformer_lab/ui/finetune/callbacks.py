@@ -138,9 +138,8 @@ def _register_form(app: Dash, lab: Lab) -> None:
         problems: dict[str, str] = {}
         unknown = ""
         try:
-            run, setup, tuning = read(lab, **form)
-            unknown = _unknown(lab, run, setup, tuning)
-            lab.trainings.check(setup)
+            unknown = _unknown(lab, *read(lab, **form))
+            _cost_lines(lab, form)
         except ConfigError as error:
             problems = {error.field: str(error)}
         except (LabError, RunNotFoundError):
@@ -166,12 +165,17 @@ def _register_form(app: Dash, lab: Lab) -> None:
         return _cost(lab, form)
 
 
+def _cost_lines(lab: Lab, form: dict[str, Any]) -> list[html.Div]:
+    """What the fine-tuning in the form costs. Raises ConfigError, LabError, RunNotFoundError."""
+    run, setup, tuning = read(lab, **form)
+    lab.trainings.check(setup)
+    return parts.cost_lines(cost_of(lab.costs, lab.texts, setup, run.manifest, tuning))
+
+
 def _cost(lab: Lab, form: dict[str, Any]) -> list[html.Div] | str:
     """What the fine-tuning in the form costs, or why it cannot begin."""
     try:
-        run, setup, tuning = read(lab, **form)
-        lab.trainings.check(setup)
-        return parts.cost_lines(cost_of(lab.costs, lab.texts, setup, run.manifest, tuning))
+        return _cost_lines(lab, form)
     except ConfigError as error:
         return [] if error.field in ASKED else str(error)
     except (LabError, RunNotFoundError) as error:
