@@ -135,18 +135,10 @@ def _register_form(app: Dash, lab: Lab) -> None:
     )
     def look(**form: Any) -> dict[str, Any]:
         """What it will cost, which characters are unknown, and what is wrong with the settings."""
-        problems: dict[str, str] = {}
-        unknown = ""
-        try:
-            unknown = _unknown(lab, *read(lab, **form))
-            _cost_lines(lab, form)
-        except ConfigError as error:
-            problems = {error.field: str(error)}
-        except (LabError, RunNotFoundError):
-            pass  # the cost says it
+        cost, problems = _cost(lab, form)
         marks = [item["id"] for item in ctx.outputs_grouping["problems"]]
         said = [problems.get(f"{item['group']}.{item['name']}", "") for item in marks]
-        return {"cost": _cost(lab, form), "unknown": unknown, "problems": said}
+        return {"cost": cost, "unknown": _unknown(lab, form), "problems": said}
 
     # A callback of its own: the browser drops the answer of one that is asked again meanwhile.
     @app.callback(
@@ -162,29 +154,29 @@ def _register_form(app: Dash, lab: Lab) -> None:
     )
     def cost(tick: int | None, **form: Any) -> list[html.Div] | str:
         """What it will cost, once more is measured."""
-        return _cost(lab, form)
+        return _cost(lab, form)[0]
 
 
-def _cost_lines(lab: Lab, form: dict[str, Any]) -> list[html.Div]:
-    """What the fine-tuning in the form costs. Raises ConfigError, LabError, RunNotFoundError."""
-    run, setup, tuning = read(lab, **form)
-    lab.trainings.check(setup)
-    return parts.cost_lines(cost_of(lab.costs, lab.texts, setup, run.manifest, tuning))
-
-
-def _cost(lab: Lab, form: dict[str, Any]) -> list[html.Div] | str:
-    """What the fine-tuning in the form costs, or why it cannot begin."""
+def _cost(lab: Lab, form: dict[str, Any]) -> tuple[list[html.Div] | str, dict[str, str]]:
+    """What the fine-tuning in the form costs, or why it cannot begin; what is wrong, by setting."""
     try:
-        return _cost_lines(lab, form)
+        run, setup, tuning = read(lab, **form)
+        lab.trainings.check(setup)
+        cost = cost_of(lab.costs, lab.texts, setup, run.manifest, tuning)
     except ConfigError as error:
-        return [] if error.field in ASKED else str(error)
+        return ([] if error.field in ASKED else str(error)), {error.field: str(error)}
     except (LabError, RunNotFoundError) as error:
-        return str(error)
+        return str(error), {}
+    return parts.cost_lines(cost), {}
 
 
-def _unknown(lab: Lab, run: Run, setup: Setup, tuning: FineTuning) -> str:
-    """Which characters of the text the base does not know."""
-    pieces = unknown_pieces(lab.texts, setup.data.corpus, run.manifest)
+def _unknown(lab: Lab, form: dict[str, Any]) -> str:
+    """Which characters of the text the base does not know; empty where the form is wrong."""
+    try:
+        run, setup, tuning = read(lab, **form)
+        pieces = unknown_pieces(lab.texts, setup.data.corpus, run.manifest)
+    except (ConfigError, LabError, RunNotFoundError):
+        return ""
     return parts.unknown_words(pieces, leave_out=tuning.finetune.unknown == "leave_out")
 
 
