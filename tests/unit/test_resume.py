@@ -477,6 +477,21 @@ def test_a_branch_takes_other_settings_from_any_checkpoint(lab):
     assert caught.value.field == "model.layers"
 
 
+def test_every_note_of_a_beginning_is_recorded(lab, tmp_path):
+    text = tmp_path / "play.txt"
+    text.write_text("The king is here. The queen is there.\n" * 100)
+    setup = SETUP.with_values({"data.corpus": str(text), "train.steps": 2})
+    first = uninterrupted(lab, setup)
+    text.write_text("The queen is here. The king is there.\n" * 100)
+    other = "sgd" if setup.train.optimizer != "sgd" else "adamw"
+    step = lab.runs.open(first).checkpoints()[-1].name
+    lab.trainings.branch(first, step, setup.with_values({"train.optimizer": other}))
+    noted = [words for _, words in lab.runs.open(ended(lab).run_id).events("note")]
+    assert [words for words in noted if "has changed since" in words]
+    assert [words for words in noted if "without a memory" in words]
+    assert len({*noted}) == len(noted)
+
+
 def test_a_branch_onto_another_text_keeps_the_tokens_the_model_knows(lab):
     first = uninterrupted(lab, SETUP)
     english = lab.texts.library.add(b"This is a plain text of plain letters. " * 40, "e", "pasted")

@@ -129,8 +129,8 @@ class PreparedRun(EndingRun):
         self.peaks = tuple(x for x in run.changes(after=0) if x.name == "learning_rate")
         if isinstance(self.origin, Resumed) and (words := self.origin.note(manifest)):
             self.update(note=words)
-        if self.status.note:
-            self._writer.event("note", self.status.step, self.status.note)
+        for note in self.status.notes:
+            self._writer.event("note", self.status.step, note)
         if not self._change("running"):
             return  # `stop` comes next
         self._compare_texts(made)

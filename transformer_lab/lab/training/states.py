@@ -44,9 +44,13 @@ class Status:
     reason: str = ""
     run_id: str = ""
     step: int = 0
-    note: str = ""
-    notes: tuple[str, ...] = ()  # all of them, in the order in which they came
+    notes: tuple[str, ...] = ()  # in the order in which they came
     field: str = ""
+
+    @property
+    def note(self) -> str:
+        """The newest of the notes."""
+        return self.notes[-1] if self.notes else ""
 
 
 class Lifecycle:
@@ -85,13 +89,12 @@ class Lifecycle:
             return True
 
     def update(self, **changes: Any) -> None:
-        """Change anything but the state."""
+        """Change anything but the state; a `note` comes after those that are there."""
         assert "state" not in changes
         with self._changing:
             self._set(**changes)
 
-    def _set(self, **changes: Any) -> None:
+    def _set(self, *, note: str = "", **changes: Any) -> None:
         before = self._status
-        if changes.get("note", before.note) not in ("", before.note):
-            changes["notes"] = (*before.notes, changes["note"])
-        self._status = replace(before, **changes)
+        notes = (*before.notes, note) if note not in ("", before.note) else before.notes
+        self._status = replace(before, notes=notes, **changes)
