@@ -64,13 +64,14 @@ class Reader:
 
     When the model's context is full, the last half of it is kept and read again. With
     `cached=False` the whole context is read for every token instead of keeping keys and values:
-    slower, to check against.
+    slower, to check against. So is every model without a causal mask, in which what was read of a
+    token depends on those after it.
     """
 
     def __init__(self, model: GPT, *, cached: bool = True) -> None:
         self._model = model
-        self._cached = cached
-        self._cache = model.new_cache() if cached else None
+        self._cached = cached and model.config.causal
+        self._cache = model.new_cache() if self._cached else None
         self._context: list[int] = []
 
     def read(self, tokens: Sequence[int]) -> Tensor:

@@ -17,6 +17,7 @@ from transformer_lab.experiments.comparison_result import (
     Cell,
     Outcome,
     answer,
+    ending,
     rows,
     tables,
     verdict,
@@ -76,7 +77,7 @@ def test_every_ready_question_is_whole_in_both_presets():
         assert one.look_for
         assert one.group
         assert len(one.guess.options) >= 3
-        assert one.broken == (one.group == "Break it")
+        assert one.broken == (one.group == "Broken on purpose")
         assert one.seeds >= 3  # fewer never give a verdict
     for one in quick.values():
         assert all(setup.train.steps * one.per_step[name] <= 65_536
@@ -224,7 +225,70 @@ def test_the_right_answer_is_computed_from_the_measurement(losses, said):
     assert found.comparison.guess.options[answer(found)] == said
 
 
+ENDING = {word: f"It was {word}." for word in ("better", "unclear", "worse", "failed")}
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"guess": None}, "ending"),
+        ({"ending": ENDING | {"best": "x"}}, "ending.best"),
+        ({"ending": {"better": "x"}}, "ending.unclear"),
+        ({"compare": {"steps": 10, "audit": "yes"}}, "compare.audit"),
+    ],
+)
+def test_an_ending_has_a_sentence_for_each_outcome_of_one_lane(change, key):
+    options = [{"words": word, "when": [word]} for word in ENDING]
+    whole = content({"model.layers": [1, 2]}, seeds=3) | {
+        "guess": {"lane": "2", "options": options}, "ending": ENDING}  # fmt: skip
+    assert comparison_from(whole).ending == ENDING
+    assert "ending" not in comparison_from(content({"model.layers": [1, 2]})).ending
+    wrong = {name: value for name, value in (whole | change).items() if value is not None}
+    with pytest.raises(ConfigError) as caught:
+        comparison_from(wrong)
+    assert caught.value.field == key
+
+
+def test_the_ending_tells_the_curves_that_were_measured_and_what_they_mean():
+    given = content({"model.layers": [1, 2]}, seeds=3)
+    options = [{"words": word, "when": [word]} for word in ENDING]
+    given |= {"guess": {"lane": "2", "options": options}, "ending": ENDING}
+    cells = [
+        Cell(variant=lane, seed=seed, steps=[5, 10], losses=[3.0, end + seed / 1000],
+             seconds=[1.0, 2.0])
+        for lane, end in (("1", 2.0), ("2", 0.5))
+        for seed in range(3)
+    ]  # fmt: skip
+    cells[3].audited, cells[3].audit = "failed", "Information leaks."
+    found = Outcome(comparison=comparison_from(given), cells=cells)
+    said = ending(found)
+    assert "“2” went from 3.000 nats after 5 steps to 0.501 after 10: -2.499." in said
+    assert "“1” went from 3.000 nats after 5 steps to 2.001 after 10: -0.999." in said
+    assert "It was better. The leak audit of “2”, seed 1: failed. Information leaks." in said
+    assert ["2", "1", "failed", "Information leaks."] in tables(found)[-1].rows
+    assert ending(outcome(_1=[2.0, 2.1, 2.3], _2=[1.8, 1.9, 2.1])) == ""
+
+
 # --- in the lab -------------------------------------------------------------------------------
+
+
+def test_the_model_without_a_mask_falls_impossibly_low_and_its_audit_says_so(lab):
+    given = copy.deepcopy(dict(find_question("no_causal_mask", quick=True).content))
+    given["base"] |= TINY | {"model.embedding_dim": 32, "model.layers": 2, "train.batch_size": 8}
+    given["compare"] = {"steps": 120, "seeds": 1, "audit": True}
+    del given["quick"]
+    asked = lab.comparisons.start(comparison_from(given, "no_causal_mask"))
+    assert asked.job.wait(PATIENCE)
+    honest, broken = asked.outcome.cells
+    assert broken.losses[-1] < 1 < honest.losses[-1]
+    assert (honest.audited, broken.audited) == ("passed", "failed")
+    assert "Information leaks: editing the future" in broken.audit
+    run = next(run for run in lab.runs.all() if run.lane == "No causal mask")
+    ((_, kept),) = lab.runs.open(run.id).events("audit")
+    assert json.loads(kept)["sentence"] == broken.audit
+    again = Lab(lab.home)
+    assert again.comparisons.newest("no_causal_mask").outcome.cells == [honest, broken]
+    again.close()
 
 
 def test_lanes_race_on_the_worker_and_the_result_outlives_the_lab(lab):

@@ -264,6 +264,12 @@ def test_a_pooled_pattern_still_shares_out_everything(length, factor):
     assert pooled.isnan().sum() == 6 * pooled.shape[-1] * (pooled.shape[-1] - 1) // 2
 
 
+def test_a_pooled_pattern_without_a_mask_shows_what_is_taken_from_the_future():
+    pattern = torch.randn(2, 3, 10, 10, generator=torch.Generator().manual_seed(1)).softmax(-1)
+    pooled = looks.pooled_pattern(pattern, 3)
+    torch.testing.assert_close(pooled.sum(-1), torch.ones(2, 3, 4))
+
+
 def test_pictures_of_activations_are_means_of_what_was_captured(lab):
     snapshot = lab.models.snapshot("latest")
     tokens = torch.tensor(opened(lab).tokens)

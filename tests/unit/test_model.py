@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from transformer_lab.model.config import either
 from transformer_lab.model.feedforward import FEEDFORWARDS
 from transformer_lab.model.norms import NORM_PLACES, NORMS
 from transformer_lab.model.positions import POSITIONS, PositionShape, RotaryPositions
-from transformer_lab.model.weights import count_parameters, outline
+from transformer_lab.model.weights import count_parameters, outline, products_per_token
 from transformer_lab.settings import ConfigError
 
 TINY = {"layers": 2, "heads": 2, "embedding_dim": 16, "sequence_length": 16, "dropout": 0.0}
@@ -153,6 +154,53 @@ def test_attention_written_out_equals_the_fast_one(positions, key_value_heads):
     tokens = some_tokens(3, 16)
     with torch.no_grad():
         torch.testing.assert_close(written_out(tokens), fast(tokens), atol=1e-5, rtol=0)
+
+
+UNMASKED = [
+    *[{"attention": name, "positions": "alibi" if name != "linear" else "learned"}
+      for name in ATTENTIONS],
+    {"architecture": "pc_dual", "heads": 4, "key_value_heads": 2, "positions": "rotary"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", UNMASKED, ids=str)
+def test_without_a_mask_every_attention_sees_the_future_in_training_too(variant):
+    model, tokens = randomized(causal=False, dropout=0.2, **variant), some_tokens(1, 16)
+    changed = tokens.clone()
+    changed[0, 9] = (changed[0, 9] + 1) % VOCABULARY
+    for training in (False, True):
+        model.train(training)
+        found = []
+        for some in (tokens, changed):
+            torch.manual_seed(1)
+            found.append(model(some))
+        assert not torch.allclose(found[0][0, 8], found[1][0, 8])
+    shape = ModelConfig(**TINY | variant)
+    masked = products_per_token(shape, VOCABULARY)
+    assert products_per_token(replace(shape, causal=False), VOCABULARY) > masked
+
+
+@pytest.mark.parametrize("variant", UNMASKED, ids=str)
+def test_without_a_mask_each_token_is_written_from_all_that_stands_there(variant):
+    model = randomized(causal=False, **variant)
+    reader, context = Reader(model), []
+    for fresh in [[1, 2, 3], [4], [5]]:
+        context += fresh
+        with torch.no_grad():
+            whole = model(torch.tensor([context]))[0, -1]
+        torch.testing.assert_close(reader.read(fresh), whole, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("changes", [{}, {"tied_head": True}, {"norm_place": "post"}], ids=str)
+def test_no_gradient_reaches_a_model_whose_weights_are_all_zero(changes):
+    model = build_model(ModelConfig(**TINY | changes, zero_weights=True), VOCABULARY, seed=1)
+    tokens = some_tokens(4, 17)
+    loss = model.loss(tokens[:, :-1], tokens[:, 1:])
+    loss.backward()
+    assert loss.item() == pytest.approx(math.log(VOCABULARY))
+    for parameter in model.parameters():
+        assert not parameter.any()
+        assert parameter.grad is None or not parameter.grad.any()
 
 
 @pytest.mark.parametrize("positions", ["learned", "alibi"])

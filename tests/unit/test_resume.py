@@ -143,6 +143,7 @@ PAIRS = [
     {"train.learning_rule": "pc", "model.dropout": 0.1},
     {"model.feedforward": "pc", "train.optimizer": "muon"},
     {"model.architecture": "pc_dual", "model.positions": "pc"},
+    {"model.causal": False, "model.dropout": 0.5},
 ]
 
 

@@ -68,9 +68,11 @@ def _summary(asked: Asked, *, as_json: bool, interrupted: bool) -> int:
         state = {"summary": True, "comparison": asked.key, "state": asked.state}
         mention(json.dumps({**state, **found}))
     else:
-        for table in tables(outcome):
+        for table in filter(lambda table: table.rows, tables(outcome)):
             mention(f"\n{table.title}")
             for cells in table.rows:
                 mention("  " + "  |  ".join(cells))
         mention(f"\n{found['verdict']}")
+        if found["ending"]:
+            mention(f"\n{found['ending']}")
     return INTERRUPTED if interrupted else 0

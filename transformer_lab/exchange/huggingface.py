@@ -41,6 +41,7 @@ FREE = (
     "bias",
     "tied_head",
     "zero_init",
+    "zero_weights",
     "embedding_deviation",
     "pc_steps",  # what settles, and whether anything does, is said by the settings below
     "pc_step_size",
@@ -53,6 +54,7 @@ NEEDED: dict[str, tuple[tuple[object, ...], str]] = {
     "attention": (("multi_head",), "GPT-2 knows no other"),
     "qk_norm": ((False,), "GPT-2 takes queries and keys as they are"),
     "smear": ((0,), "GPT-2 reads each token's embedding alone"),
+    "causal": ((True,), "GPT-2 never sees the future"),
     "norm": (("layer_norm",), "GPT-2 knows no other"),
     "norm_place": (("pre",), "GPT-2 has its norms before the sub-layers"),
 }

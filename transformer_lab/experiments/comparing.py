@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from transformer_lab.experiments.comparison import Comparison
 from transformer_lab.experiments.comparison_result import Cell, Outcome
 from transformer_lab.experiments.experiment import Partial, Tick, paced
-from transformer_lab.experiments.transformers import Racing, Seen, note
+from transformer_lab.experiments.transformers import AUDITING, Racing, Seen, note
 
 
 def compare(
@@ -53,6 +53,7 @@ def _grow(cell: Cell, seen: Seen) -> None:
     note(cell, seen)
     cell.bytes_per_token = seen.bytes_per_token or cell.bytes_per_token
     cell.stopped = seen.stopped
+    cell.audited, cell.audit = seen.audited, seen.audit
     if cell.losses and not all(map(math.isfinite, cell.losses)):
         cell.failed = cell.failed or "Its validation loss was no longer a finite number."
         whole = next(i for i, loss in enumerate(cell.losses) if not math.isfinite(loss))
@@ -72,4 +73,6 @@ def _doing(comparison: Comparison, seed: int, standing: Mapping[str, Seen]) -> s
         return "waiting until nothing else is training"
     begun = sum(bool(seen.metrics) for seen in standing.values())
     which = f"seed {seed + 1} of {comparison.seeds}"
+    if audited := next((name for name, seen in standing.items() if seen.audited == AUDITING), ""):
+        return f"{which}, the leak audit of “{audited}”"
     return f"{which}, {begun} of {len(comparison.lanes)} lanes under way"

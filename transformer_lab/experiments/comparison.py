@@ -4,7 +4,8 @@ Each lane is a base recipe with some settings changed. One setting is varied, or
 lanes are named one by one. All have the same budget and, of each seed, the same batches; where
 lanes have other batch sizes or sequence lengths, the same stream of text and as many tokens.
 
-As a file: [about] [base] [vary] or [lanes.NAME] [compare] [quick] [guess]; see recipes/questions/.
+As a file: [about] [base] [vary] or [lanes.NAME] [compare] [quick] [guess] [ending]; see
+recipes/questions/.
 """
 
 import itertools
@@ -23,9 +24,9 @@ LOOKS = 10  # at the validation text
 WHOLE_LANES = 10_000_000_000  # tokens of a lane, at most
 UNCLEAR, BETTER, WORSE, FAILED = "unclear", "better", "worse", "failed"
 OUTCOMES = (BETTER, UNCLEAR, WORSE, FAILED)
-SECTIONS = ("about", "base", "vary", "lanes", "compare", "quick", "guess")
+SECTIONS = ("about", "base", "vary", "lanes", "compare", "quick", "guess", "ending")
 ABOUT = ("title", "look_for", "group", "order", "broken")
-COMPARE = ("steps", "tokens", "seeds", "against")
+COMPARE = ("steps", "tokens", "seeds", "against", "audit")
 OWN = {"train.steps", "train.evaluate_every", "train.seed", "train.piece"}  # the comparison sets
 SHARED: Mapping[str, Any] = {"train.save_minutes": 0.0, "train.save_every": 0, "sample.length": 120}
 
@@ -57,7 +58,9 @@ class Guess:
 class Comparison:
     """One question in full. `lanes` are setups by name, with the budget but without a seed.
 
-    The others are compared with the lane `against`. `content` is what it was made from.
+    The others are compared with the lane `against`. With `audit` the models of the first seed go
+    through the leak audit. `ending` says what an outcome of the lane to guess means. `content` is
+    what it was made from.
     """
 
     slug: str
@@ -70,6 +73,8 @@ class Comparison:
     against: str
     seeds: int
     guess: Guess
+    audit: bool
+    ending: Mapping[str, str]
     content: Mapping[str, Any]
     quick: bool
 
@@ -140,6 +145,7 @@ def comparison_from(
         raise ConfigError(
             "compare.against", f"There is no lane {against!r}: choose {', '.join(lanes)}."
         )
+    guess = _guess(content.get("guess"), lanes, against)
     return Comparison(
         slug=slug,
         title=str(about.get("title", slug.replace("_", " ").capitalize())),
@@ -150,7 +156,9 @@ def comparison_from(
         lanes=lanes,
         against=against,
         seeds=_whole("compare.seeds", compare.get("seeds", 3), 1, MOST_SEEDS),
-        guess=_guess(content.get("guess"), lanes, against),
+        guess=guess,
+        audit=_switch("compare.audit", compare.get("audit", False)),
+        ending=_ending(content.get("ending", {}), guess),
         content=content,
         quick=quick,
     )
@@ -183,6 +191,12 @@ def _whole(key: str, value: Any, low: int, high: int) -> int:
         raise ConfigError(
             key, f"{key} is {shown(value)}: choose a whole number, {low:,} to {high:,}."
         )
+    return value
+
+
+def _switch(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(key, f"{key} is {shown(value)}: use true or false.")
     return value
 
 
@@ -378,6 +392,19 @@ def _guess(content: Any, lanes: Mapping[str, Setup], against: str) -> Guess:
         when=tuple(when for _, when in pairs),
         lane=lane,
     )
+
+
+def _ending(content: Mapping[str, Any], guess: Guess) -> dict[str, str]:
+    """What every outcome of the lane that is guessed means, where that is said."""
+    if not content:
+        return {}
+    if not guess.lane:
+        raise ConfigError("ending", "An [ending] is of one lane: name it as guess.lane.")
+    _known_only("ending", content, OUTCOMES)
+    for outcome in OUTCOMES:
+        if not isinstance(content.get(outcome), str):
+            raise ConfigError(f"ending.{outcome}", f"ending.{outcome} must be a sentence.")
+    return {outcome: " ".join(content[outcome].split()) for outcome in OUTCOMES}
 
 
 def _option(one: Any, known: Sequence[str]) -> tuple[str, tuple[str, ...]]:

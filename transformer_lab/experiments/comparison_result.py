@@ -30,11 +30,14 @@ AXES: tuple[Axis, ...] = ("steps", "tokens", "seconds")
 class Cell(Lane):
     """One lane (its name is `variant`) and one seed, growing.
 
-    `stopped` says that a person ended it.
+    `stopped` says that a person ended it. `audited` is the outcome of the leak audit of its model,
+    empty where there was none, and `audit` its verdict in words.
     """
 
     bytes_per_token: float = 0.0
     stopped: bool = False
+    audited: str = ""
+    audit: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +223,37 @@ def _how_it_does(result: Outcome, lane: str) -> str | None:
     return WORSE if found.mean > 0 else BETTER
 
 
+def ending(result: Outcome) -> str:
+    """What the curves of the lane in question show, from what was measured; empty before that."""
+    one = result.comparison
+    lane = one.guess.lane
+    outcome = _how_it_does(result, lane) if one.ending else None
+    if outcome is None:
+        return ""
+    curves = [_curve(result, name) for name in (lane, one.against)]
+    audits = [
+        f"The leak audit of “{cell.variant}”, seed {cell.seed + 1}: {cell.audited}. {cell.audit}"
+        for name in (lane, one.against)
+        for cell in result.of(name)
+        if cell.audit
+    ]
+    return " ".join([*filter(None, curves), one.ending[outcome], *audits])
+
+
+def _curve(result: Outcome, lane: str) -> str:
+    """Its first and its last look at the validation text, in the mean over seeds."""
+    found = [(cell, losses) for cell in result.of(lane) if (losses := result.losses(cell))]
+    if not found:
+        return ""
+    first, last = (spread(losses[at] for _, losses in found).mean for at in (0, -1))
+    steps = [sorted({cell.steps[at] for cell, _ in found}) for at in (0, -1)]
+    begin, end = (f"{one[0]:,}" if len(one) == 1 else f"{one[0]:,} to {one[-1]:,}" for one in steps)
+    return (
+        f"“{lane}” went from {first:.3f} {result.unit} after {begin} steps to {last:.3f} after "
+        f"{end}: {last - first:+.3f}."
+    )
+
+
 def _best(result: Outcome) -> str | None:
     """The lane of the lowest loss, if that is clear of all that belong to other answers."""
     if len(result.ranked) < 2:
@@ -295,6 +329,15 @@ def tables(result: Outcome) -> list[Table]:
             rows=rows,
         ),
         Table(title="What they write, first seed", columns=["lane", "text"], rows=texts),
+        Table(
+            title="The leak audit of these very models",
+            columns=["lane", "seed", "outcome", "verdict"],
+            rows=[
+                [cell.variant, str(cell.seed + 1), cell.audited, cell.audit]
+                for cell in result.cells
+                if cell.audit
+            ],
+        ),
     ]  # fmt: skip
 
 
@@ -370,6 +413,8 @@ def summary(result: Outcome) -> dict[str, Any]:
         "against": one.against,
         "lanes": lanes,
         "verdict": verdict(result),
+        "ending": ending(result),
+        "audits": {cell.variant: cell.audit for cell in result.cells if cell.audit},
         "guess": one.guess.prompt,
         "answer": None if right is None else one.guess.options[right],
     }

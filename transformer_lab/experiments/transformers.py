@@ -43,6 +43,8 @@ from transformer_lab.training import NonFiniteLossError, StepMetrics, train
 from transformer_lab.training.batches import Batches
 from transformer_lab.training.optimizers import OPTIMIZERS
 
+AUDITING = "under way"  # instead of the outcome of an audit
+
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
@@ -50,7 +52,7 @@ class Seen:
 
     `parameters` counts its weights, 0 while it is not made yet; `bytes_per_token` is how much text
     a token of its validation text stands for, 0 where that is not known yet; `stopped` says that a
-    person ended it.
+    person ended it. `audited` is the outcome of its leak audit, `audit` the verdict in words.
     """
 
     metrics: Sequence[StepMetrics]
@@ -59,6 +61,8 @@ class Seen:
     failed: str = ""
     bytes_per_token: float = 0.0
     stopped: bool = False
+    audited: str = ""
+    audit: str = ""
 
 
 # Trains models with these setups in turn, and yields often how each of them stands; nothing while

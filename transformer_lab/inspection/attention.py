@@ -205,6 +205,12 @@ def one_query(captured: Capture, layer: int, head: int, position: int) -> QueryR
             "This attention takes no softmax of scores, so its steps are others than those shown "
             "here; its pattern stands above.",
         )
+    if not captured.causal:
+        raise ConfigError(
+            "inspection.query",
+            "This model has no causal mask, so its steps are others than those shown here; its "
+            "pattern stands above.",
+        )
     queries, keys, values, scores, pattern = (
         captured[f"{path}.{name}"].cpu()
         for name in ("queries", "keys", "values", "scores", "pattern")

@@ -32,7 +32,7 @@ class Capture:
 
     `attentions` and `feedforwards` are the paths of those parts, in the order of the layers. A
     variant may have layers without one, so there can be fewer of them than layers. `softmax` says
-    whether patterns are the softmax of scores.
+    whether patterns are the softmax of scores, `causal` whether no token sees those after it.
     """
 
     tokens: Tensor
@@ -41,6 +41,7 @@ class Capture:
     feedforwards: tuple[str, ...]
     layers: int
     softmax: bool = True
+    causal: bool = True
 
     def __getitem__(self, path: str) -> Tensor:
         """The activation at a path. Raises ConfigError when the model has none there."""
@@ -117,6 +118,7 @@ def capture(
         feedforwards=feedforward_paths(model),
         layers=len(model.blocks),
         softmax=all(model.get_submodule(path).softmax for path in attention_paths(model)),
+        causal=model.config.causal,
     )
 
 

@@ -21,7 +21,8 @@ class AttentionShape:
     """What an attention needs to know.
 
     `key_value_heads` divides `heads`; `window` is how many tokens a sliding window sees; `capacity`
-    how many a cache must hold; `deviation` that of the output matrix's first weights.
+    how many a cache must hold; `deviation` that of the output matrix's first weights. Without
+    `causal` every token sees all others, which breaks a model that predicts the next one.
     """
 
     width: int
@@ -33,6 +34,7 @@ class AttentionShape:
     bias: bool
     qk_norm: bool
     deviation: float = DEVIATION
+    causal: bool = True
 
 
 class MultiHeadAttention(nn.Module):
@@ -98,7 +100,7 @@ class MultiHeadAttention(nn.Module):
         """
         bias = self.score_bias(q.shape[2], k.shape[2], positions)
         dropout = self.shape.dropout if self.training else 0.0
-        if dropout and q.device.type == "cpu":
+        if dropout and q.device.type == "cpu" and self.shape.causal:
             return attention_with_dropout(q, k, v, dropout, bias)
         if bias is not None:
             return F.scaled_dot_product_attention(
@@ -114,12 +116,15 @@ class MultiHeadAttention(nn.Module):
         """
         bias = positions.score_bias(queries, keys)
         if bias is None:
-            return None
+            if self.shape.causal:
+                return None
+            bias = self.query_key_value.weight.new_zeros(1, queries, keys)
         return bias.masked_fill(~self.visible(queries, keys, bias.device), -math.inf)
 
     def visible(self, queries: int, keys: int, device: torch.device) -> Tensor:
         """Which of all keys each of the last queries may look at: (T, S) booleans"""
-        return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+        everything = torch.ones(queries, keys, dtype=torch.bool, device=device)
+        return everything.tril(keys - queries) if self.shape.causal else everything
 
     def new_cache(self) -> LayerCache:
         """An empty cache."""
@@ -166,7 +171,7 @@ class SlidingWindowAttention(MultiHeadAttention):
         return bias.masked_fill(~visible, -math.inf)
 
     def visible(self, queries: int, keys: int, device: torch.device) -> Tensor:
-        """(T, S) booleans: not the future, and not what lies further back than the window"""
+        """(T, S) booleans: what the mask allows, but for what lies further back than the window"""
         near = super().visible(queries, keys, device)
         return near.triu(keys - queries - self.shape.window + 1)
 

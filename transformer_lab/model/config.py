@@ -135,6 +135,13 @@ class ModelConfig(Config):
         "Mix a learned share of this many previous tokens' embeddings into each; 0 is off.",
         advanced=True,
     )
+    causal: bool = flag(
+        True,
+        "Causal Mask",
+        "No token sees those after it. Off is broken on purpose: each prediction reads its answer, "
+        "so the loss falls impossibly low and the model cannot write.",
+        advanced=True,
+    )
     norm: str = choice(
         "layer_norm",
         NORMS,
@@ -179,6 +186,13 @@ class ModelConfig(Config):
         False,
         "Zero-init Projections",
         "Start the head and what each layer writes at zero, so that every layer begins as nothing.",
+        advanced=True,
+    )
+    zero_weights: bool = flag(
+        False,
+        "All Weights Zero",
+        "Start every weight at zero. Broken on purpose: no gradient reaches any of them, so the "
+        "loss stays where it began.",
         advanced=True,
     )
     embedding_deviation: float = knob(
@@ -236,6 +250,7 @@ class ModelConfig(Config):
             bias=self.bias,
             qk_norm=self.qk_norm,
             deviation=self.output_deviation,
+            causal=self.causal,
         )
 
     @property

@@ -21,7 +21,8 @@ def build_model(config: ModelConfig, vocabulary_size: int, seed: int) -> GPT:
     """A new model on the CPU, its weights drawn from `seed`.
 
     Each part draws its own, by its `init_weights`. What predicts while latents settle is drawn
-    last, so that all the rest starts as it does in a model without it.
+    last, so that all the rest starts as it does in a model without it. With `zero_weights` nothing
+    of this is kept.
     """
     model = outline(config, vocabulary_size)
     room = {name: torch.empty(weight.shape) for name, weight in model.named_parameters()}
@@ -30,6 +31,10 @@ def build_model(config: ModelConfig, vocabulary_size: int, seed: int) -> GPT:
     parts: list[Any] = [part for part in model.modules() if hasattr(part, "init_weights")]
     for part in sorted(parts, key=lambda part: isinstance(part, Settling)):
         part.init_weights(generator)
+    if config.zero_weights:
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.zero_()
     return model
 
 
@@ -77,9 +82,11 @@ def products_per_token(config: ModelConfig, vocabulary_size: int) -> int:
     """Multiplications that a forward pass takes for each token, in a full sequence.
 
     Each matrix is used once, and one that predicts while latents settle twice in every step; and a
-    token compares itself, on average, with half of the sequence.
+    token compares itself, on average, with half of the sequence, or without a mask with all of it.
     """
     products = 0
+    length = config.sequence_length
+    compared = (length + 1) / 2 if config.causal else length
     for name, parameter in outline(config, vocabulary_size).named_parameters():
         if "settling" in name:
             products += 2 * config.pc_steps * parameter.numel()
@@ -88,7 +95,7 @@ def products_per_token(config: ModelConfig, vocabulary_size: int) -> int:
         elif parameter.dim() == 2 and not name.endswith((".table", "smear.weight")):
             products += parameter.numel()
         if name.endswith("attention.output.weight"):
-            products += config.embedding_dim * (config.sequence_length + 1)
+            products += round(2 * config.embedding_dim * compared)
     return products
 
 

@@ -23,6 +23,8 @@ class CellRecord(Record):
     failed: Text
     bytes_per_token: Annotated[float, Field(ge=0, le=1e6)]
     stopped: bool
+    audited: Text = ""
+    audit: Text = ""
 
 
 class ComparisonRecord(Record):

@@ -77,6 +77,7 @@ def test_most_variants_of_a_gpt2_can_leave_and_the_others_are_told_why():
         ({"norm_place": "post"}, "Norm Position is Post-norm, and must be Pre-norm"),
         ({"qk_norm": True}, "QK-norm is on, and must be off"),
         ({"smear": 2}, "Smear is 2, and must be 0"),
+        ({"causal": False}, "Causal Mask is off, and must be on"),
     ],
 )
 def test_each_reason_names_the_setting_its_value_and_what_it_must_be(changes, reason):

@@ -133,3 +133,10 @@ def test_a_query_that_is_not_there_is_refused(make, tokens):
             one_query(captured, layer, head, position)
     with pytest.raises(ConfigError, match="Layer 3 of this model has no attention"):
         one_query(captured, 2, 0, 0)
+
+
+def test_without_a_mask_the_pattern_is_shown_and_the_steps_are_refused(make, tokens):
+    captured = capture(make(causal=False, dropout=0.0), tokens(8))
+    assert (patterns(captured) > 0).all()
+    with pytest.raises(ConfigError, match="no causal mask"):
+        one_query(captured, 0, 0, 3)

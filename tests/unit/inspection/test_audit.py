@@ -73,6 +73,13 @@ def test_every_variant_passes_all_proofs(variant):
     assert torch.equal(before, torch.get_rng_state())
 
 
+def test_a_model_without_a_causal_mask_is_caught():
+    found = proofs(randomized(causal=False))
+    for key in ("future_edit", "future_gradient", "token_by_token", "in_training"):
+        assert found[key].passed is False
+    assert verdict(found.values()).outcome == "failed"
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_a_model_in_another_precision_passes(dtype):
     assert verdict(proofs(randomized(feedforward="pc").to(dtype)).values()).outcome == "passed"

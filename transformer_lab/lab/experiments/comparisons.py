@@ -138,7 +138,11 @@ class Comparisons:
         """One seed's race, which is held while the comparison is paused."""
         seed = next(iter(setups.values())).train.seed
         standing = on_the_worker(
-            self._trainings, self._at_hand(setups), f"{asked.key}.{seed}", numbered=False
+            self._trainings,
+            self._at_hand(setups),
+            f"{asked.key}.{seed}",
+            numbered=False,
+            audit=asked.comparison.audit and seed == 1,
         )
         with contextlib.closing(standing):
             for seen in standing:

@@ -5,11 +5,16 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
+import torch
+from torch import Tensor
+
 from transformer_lab.experiments.experiment import Partial
 from transformer_lab.experiments.language_model_leak import text_of
 from transformer_lab.experiments.transformer_variants import TransformerSettings
-from transformer_lab.experiments.transformers import Seen, race, written
+from transformer_lab.experiments.transformers import AUDITING, Seen, race, written
 from transformer_lab.experiments.transformers_result import TransformerRace
+from transformer_lab.inspection.audit import Verdict
+from transformer_lab.lab.looking.audits import audit_model
 from transformer_lab.lab.training.continuing import LabError
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.pace import Pace
@@ -33,9 +38,17 @@ def race_transformers(
 
 
 def on_the_worker(
-    trainings: Trainings, setups: Mapping[str, Setup], called: str = NAME, *, numbered: bool = True
+    trainings: Trainings,
+    setups: Mapping[str, Setup],
+    called: str = NAME,
+    *,
+    numbered: bool = True,
+    audit: bool = False,
 ) -> Generator[Mapping[str, Seen], None, None]:
-    """One race in the lab; it is stopped when its generator is closed."""
+    """One race in the lab; it is stopped when its generator is closed.
+
+    With `audit` its models then go through the leak audit, on this thread.
+    """
     while not (name := begun(trainings, setups, called, numbered=numbered)):
         yield {}
         time.sleep(LOOK_SECONDS)
@@ -44,9 +57,31 @@ def on_the_worker(
         while not all(run.ended for run in lanes.values()):
             yield {lane: seen(run) for lane, run in lanes.items()}
             time.sleep(LOOK_SECONDS)
-        yield {lane: replace(seen(run), text=text_by(run)) for lane, run in lanes.items()}
+        found = {lane: replace(seen(run), text=text_by(run)) for lane, run in lanes.items()}
+        yield found
+        if audit:
+            yield from audits(trainings, lanes, found)
     finally:
         trainings.stop_race(name)
+
+
+def audits(
+    trainings: Trainings, lanes: Mapping[str, LiveRun], found: dict[str, Seen]
+) -> Iterator[Mapping[str, Seen]]:
+    """The leak audit of every model that came to its end; each verdict is kept with its run."""
+    for lane, run in lanes.items():
+        if run.status.state != "finished" or run.snapshot is None:
+            continue
+        found[lane] = replace(found[lane], audited=AUDITING)
+        for item in audit_model(trainings.store, run.snapshot, partial(validation_text, run)):
+            if isinstance(item, Verdict):
+                found[lane] = replace(found[lane], audited=item.outcome, audit=item.sentence)
+            yield dict(found)
+
+
+def validation_text(run: LiveRun) -> Tensor | None:
+    """(N,) token ids of the validation text of a run."""
+    return torch.from_numpy(run.made.encoded.validation) if run.made else None
 
 
 def begun(

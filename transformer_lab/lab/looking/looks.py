@@ -47,7 +47,8 @@ def per_cell(tokens: int, most: int) -> int:
 def pooled_pattern(pattern: Tensor, factor: int) -> Tensor:
     """(..., T, T) -> (..., C, C): what the queries of a cell give, on average, to its sources.
 
-    Shares of the sources are added, so a row still sums to 1. Cells of the future are NaN.
+    Shares of the sources are added, so a row still sums to 1. Cells of the future are NaN, where a
+    mask hides it.
     """
     length = pattern.shape[-1]
     side = -(-length // factor)
@@ -58,7 +59,7 @@ def pooled_pattern(pattern: Tensor, factor: int) -> Tensor:
     queries = torch.full((side,), float(factor))
     queries[-1] = factor - missing  # the last cell may be a smaller one
     future = torch.ones(side, side, dtype=torch.bool).triu(1)
-    return (cells / queries[:, None]).masked_fill(future, torch.nan)
+    return (cells / queries[:, None]).masked_fill(future & (cells == 0), torch.nan)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -106,7 +106,7 @@ def _register_choice(app: Dash) -> None:
         title, look = parts.OWN_TITLE, parts.OWN_LOOK
         if slug != SLUG:
             one = find_question(slug, quick=True)
-            title, look = one.title, one.look_for
+            title, look = one.title, f"{one.look_for} {parts.SAFE if one.broken else ''}".strip()
         listed = polls.listed("current")
         return {
             "question": slug,

@@ -18,6 +18,7 @@ from transformer_lab.ui.results import layout as frame
 from transformer_lab.ui.web.values import Scalar
 
 PLACES = 4  # for charts
+SAFE_GROUP = "Safe: each trains a small model of its own, and changes nothing else."
 PAGE = ids.COMPARE_PARTS
 HELP = {  # the sentence beside each control
     ids.COMPARE_PRESET: "How large the models of the race are, and how long they train.",
@@ -66,8 +67,10 @@ def _list(questions: Mapping[str, Comparison], shown: str) -> html.Nav:
     parts: list[Component] = [html.H2("Questions")]
     ordered = sorted(questions.values(), key=lambda one: one.order)
     for group, found in groupby(ordered, key=lambda one: one.group):
-        entries = [_entry(one.slug, one.title, one.slug == shown) for one in found]
-        parts += [html.H3(group), html.Ol(entries, className="experiment-list")]
+        listed = list(found)
+        entries = [_entry(one.slug, one.title, one.slug == shown) for one in listed]
+        safe = [html.P(SAFE_GROUP, className="quiet")] if listed[0].broken else []
+        parts += [html.H3(group), *safe, html.Ol(entries, className="experiment-list")]
     own = _entry(SLUG, "Vary one setting, or two", shown == SLUG)
     parts += [html.H3("By hand"), html.Ol([own], className="experiment-list")]
     return html.Nav(parts, className="card experiment-nav", **{"aria-label": "Questions"})

@@ -7,7 +7,13 @@ from dash import Output, html
 from dash.development.base_component import Component
 
 from transformer_lab.experiments.comparison import Comparison
-from transformer_lab.experiments.comparison_result import Outcome, answer, tables, verdict
+from transformer_lab.experiments.comparison_result import (
+    Outcome,
+    answer,
+    ending,
+    tables,
+    verdict,
+)
 from transformer_lab.experiments.experiment import Question
 from transformer_lab.lab.experiments.comparisons import Asked, Cost
 from transformer_lab.ui import ids, polling, words
@@ -22,6 +28,10 @@ OWN_LOOK = (
     "Every value becomes a lane, two settings a grid. All lanes have the same budget and, of each "
     "seed, the same batches; the first one that is as in the recipe is what others are compared "
     "with."
+)
+SAFE = (
+    "Broken on purpose, and safe: it trains a small model of its own, and leaves your runs and "
+    "settings as they are."
 )
 NOTHING_YET = "Press Start: the lanes race on this computer, and their curves grow as they go."
 
@@ -196,10 +206,18 @@ def _of_outcome(view: Shown) -> dict[str, Any]:
         "result_hidden": not seen,
         "hint_hidden": seen,
         "hint": _hint(view),
-        "verdict": verdict(outcome) if outcome else "",
+        "verdict": _verdict(outcome) if outcome else "",
         "tables": results.tables(tables(outcome)) if outcome else [],
         "away": results.away("download-comparison", asked.key) if asked and seen else "",
     }
+
+
+def _verdict(outcome: Outcome) -> str | list[str | Component]:
+    """What the numbers say and, of a model that is broken on purpose, what its curves show."""
+    said, shown = verdict(outcome), ending(outcome)
+    if not shown:
+        return said
+    return [said, html.Br(), html.Strong("What the curves show: "), shown]
 
 
 def _buttons(view: Shown) -> dict[str, bool | str]:
