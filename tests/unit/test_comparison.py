@@ -109,6 +109,14 @@ BAD = {
                        "vary", "one or two"),
     "no budget": ({"compare": {"seeds": 1}}, "compare.steps", "either steps or tokens"),
     "two budgets": ({"compare": {"steps": 1, "tokens": 64}}, "compare.steps", "either"),
+    "no seconds": ({"compare": {"seconds": 0}}, "compare.seconds", "1 to 1,000,000"),
+    "no time for a step": (
+        {"compare": {"seconds": 1, "paces": {"1": 0.1, "2": 1.5}}}, "compare.seconds",
+        "One step of “2” takes about 1.5 s here: choose 2 seconds or more"),
+    "a pace that is missing": (
+        {"compare": {"seconds": 1, "paces": {"1": 0.1}}}, "compare.paces", "of every lane"),
+    "no pace": (
+        {"compare": {"seconds": 1, "paces": {"1": 0.1, "2": "x"}}}, "compare.paces", "for “2”"),
     "too few tokens": ({"compare": {"tokens": 63}}, "compare.tokens", "at least 64"),
     "six seeds": ({"compare": {"steps": 9, "seeds": 6}}, "compare.seeds", "1 to 5"),
     "steps of other sizes": ({"vary": {"train.batch_size": [2, 4]}}, "compare.steps", "in tokens"),
@@ -165,6 +173,26 @@ def test_lanes_of_other_sizes_have_equal_tokens_and_are_judged_on_the_same_text(
     assert {setup.train.piece for setup in one.lanes.values()} == {16}
     with pytest.raises(ConfigError, match="a multiple of 8"):
         one.lanes["Batch Size 2, Sequence Length 8"].with_values({"train.piece": 12})
+
+
+def test_a_budget_in_seconds_becomes_steps_by_the_pace_of_each_lane():
+    given = content({"model.layers": [1, 2]}) | {"compare": {"seconds": "2", "seeds": 1}}
+    one = comparison_from(given)
+    assert (one.paced, one.seconds, one.budget) == (False, 2, "2 s of computing")
+    paced = one.with_paces({"1": 0.1, "2": 0.25})
+    assert {name: setup.train.steps for name, setup in paced.lanes.items()} == {"1": 20, "2": 8}
+    assert paced.paced
+    assert paced.asked == one.asked == one.content
+    cells = [
+        Cell(variant=name, seed=0, steps=[steps], losses=[2.0], seconds=[2.0], flops=10.0)
+        for name, steps in (("1", 20), ("2", 8))
+    ]
+    found = Outcome(comparison=paced, cells=cells)
+    assert found.ranked == ["1", "2"]
+    assert "this computer takes 20 for “1”, 8 for “2” steps" in verdict(found)
+    (curves, *_) = found.plots("flops")
+    assert [series.x for series in curves.series] == [[20 * 64 * 10.0], [8 * 64 * 10.0]]
+    assert curves.x_label == "FLOPs"
 
 
 # --- what is said -----------------------------------------------------------------------------
@@ -324,6 +352,26 @@ def test_lanes_race_on_the_worker_and_the_result_outlives_the_lab(lab):
         again.close()
 
 
+def test_lanes_have_equal_seconds_by_what_a_step_of_each_was_measured_to_take(lab):
+    given = content({"model.layers": [1, 2]}) | {"compare": {"seconds": 1, "seeds": 1}}
+    one = comparison_from(given, "timed")
+    assert lab.comparisons.cost(one).seconds == 2
+    asked = lab.comparisons.start(one)
+    assert asked.job.wait(PATIENCE)
+    assert (asked.state, asked.error) == ("done", "")
+    steps = {name: setup.train.steps for name, setup in asked.comparison.lanes.items()}
+    assert all(count > 1 for count in steps.values())
+    assert {cell.variant: cell.last for cell in asked.outcome.cells} == steps
+    shallow, deep = (cell.flops for cell in asked.outcome.cells)
+    assert 0 < shallow < deep
+    assert asked.comparison.asked == one.asked
+    again = Lab(lab.home)
+    kept = again.comparisons.newest("timed")
+    assert (kept.outcome.cells, kept.comparison.lanes) == (
+        asked.outcome.cells, asked.comparison.lanes)  # fmt: skip
+    again.close()
+
+
 def test_it_is_paused_stopped_and_gone_on_with_and_whole_seeds_stay(lab):
     endless = 1_000_000
     one = comparison_from(content({"model.layers": [1, 2]}, seeds=2, steps=endless), "long")
@@ -420,6 +468,9 @@ def test_a_question_made_by_hand_stands_in_its_controls_again(setting, values, s
         STANDARD, setting=setting, values=values, second=second, second_values=more, seeds="2"
     )
     one = asked_for(SLUG, given)
+    timed = asked_for(SLUG, replace(given, budget="seconds", amount="9"))
+    measured = timed.with_paces(dict.fromkeys(timed.lanes, 0.1))
+    assert asked_for(SLUG, form_of(measured)).content == timed.content
     again = asked_for(SLUG, form_of(one))
     assert (again.content, again.lanes) == (one.content, one.lanes)
     assert form_of(comparison_from(content({"model.layers": [1, 2]}), SLUG)) == STANDARD
@@ -437,6 +488,7 @@ def test_a_question_made_by_hand_stands_in_its_controls_again(setting, values, s
         ({"amount": ""}, "compare.steps"),
         ({"amount": "0"}, "compare.steps"),
         ({"budget": "tokens", "amount": "5"}, "compare.tokens"),
+        ({"budget": "seconds", "amount": "soon"}, "compare.seconds"),
         ({"seeds": None}, "compare.seeds"),
         ({"recipe": {}}, "recipe"),
     ],

@@ -52,6 +52,7 @@ def _work(comparison: Comparison, racing: Racing, cells: list[Cell]) -> Iterator
 def _grow(cell: Cell, seen: Seen) -> None:
     note(cell, seen)
     cell.bytes_per_token = seen.bytes_per_token or cell.bytes_per_token
+    cell.flops = seen.flops or cell.flops
     cell.stopped = seen.stopped
     cell.audited, cell.audit = seen.audited, seen.audit
     if cell.losses and not all(map(math.isfinite, cell.losses)):

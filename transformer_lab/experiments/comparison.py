@@ -15,18 +15,23 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from transformer_lab.experiments.budget import (
+    BUDGETS,
+    LONGEST,
+    tokens_per_step,
+    whole,
+    with_budget,
+)
 from transformer_lab.experiments.experiment import Question
 from transformer_lab.recipes import SETTINGS, Setup, find_recipe
 from transformer_lab.settings import ConfigError, Setting, plain, shown, unknown_key
 
 MOST_LANES, MOST_SEEDS, MOST_OPTIONS = 24, 5, 25
-LOOKS = 10  # at the validation text
-WHOLE_LANES = 10_000_000_000  # tokens of a lane, at most
 UNCLEAR, BETTER, WORSE, FAILED = "unclear", "better", "worse", "failed"
 OUTCOMES = (BETTER, UNCLEAR, WORSE, FAILED)
 SECTIONS = ("about", "base", "vary", "lanes", "compare", "quick", "guess", "ending")
 ABOUT = ("title", "look_for", "group", "order", "broken")
-COMPARE = ("steps", "tokens", "seeds", "against", "audit")
+COMPARE = ("steps", "tokens", "seconds", "paces", "seeds", "against", "audit")
 OWN = {"train.steps", "train.evaluate_every", "train.seed", "train.piece"}  # the comparison sets
 SHARED: Mapping[str, Any] = {"train.save_minutes": 0.0, "train.save_every": 0, "sample.length": 120}
 
@@ -58,6 +63,9 @@ class Guess:
 class Comparison:
     """One question in full. `lanes` are setups by name, with the budget but without a seed.
 
+    A budget of `seconds` (0: it is in steps or tokens) becomes steps once it is known how long a
+    step of each lane takes on this computer; until then it is not `paced`, and they have one step.
+
     The others are compared with the lane `against`. With `audit` the models of the first seed go
     through the leak audit. `ending` says what an outcome of the lane to guess means. `content` is
     what it was made from.
@@ -72,6 +80,8 @@ class Comparison:
     lanes: Mapping[str, Setup]
     against: str
     seeds: int
+    seconds: int
+    paced: bool
     guess: Guess
     audit: bool
     ending: Mapping[str, str]
@@ -93,6 +103,19 @@ class Comparison:
             content["quick"] = {**content["quick"], "seeds": seeds}
         return comparison_from(content, self.slug, quick=self.quick)
 
+    def with_paces(self, paces: Mapping[str, float]) -> "Comparison":
+        """The same question, where a step of each lane takes so many seconds. Raises ConfigError"""
+        compare = {**self.content.get("compare", {}), "paces": dict(paces)}
+        content = {**self.content, "compare": compare}
+        return comparison_from(content, self.slug, quick=self.quick)
+
+    @property
+    def asked(self) -> Mapping[str, Any]:
+        """`content` without what was measured of this computer: equal for the same question."""
+        compare = dict(self.content.get("compare", {}))
+        compare.pop("paces", None)
+        return {**self.content, "compare": compare}
+
     @cached_property
     def per_step(self) -> dict[str, int]:
         """Tokens of one step, by lane."""
@@ -106,6 +129,8 @@ class Comparison:
     @property
     def budget(self) -> str:
         """What every lane has to learn from, in words."""
+        if self.seconds:
+            return f"{self.seconds:,} s of computing"
         steps = {setup.train.steps for setup in self.lanes.values()}
         tokens = {self.per_step[name] * self.lanes[name].train.steps for name in self.lanes}
         return f"{max(steps):,} steps" if len(steps) == 1 else f"{max(tokens):,} tokens"
@@ -113,6 +138,8 @@ class Comparison:
     @property
     def stream(self) -> str:
         """What of the text is the same for all, in words."""
+        if self.seconds:
+            return "the same text, as far as each came"
         if self.bits:
             return "as many tokens of the same texts, each cut in its own way"
         piece = next(iter(self.lanes.values())).train.piece
@@ -134,11 +161,12 @@ def comparison_from(
     if quick:
         for key, value in flat(content.get("quick", {})).items():
             (compare if "." not in key else base)[key] = value
-        if {"steps", "tokens"} <= compare.keys():  # the quick one's budget is the one that counts
-            compare.pop("tokens" if "steps" in content.get("quick", {}) else "steps")
+        own = set(BUDGETS) & content.get("quick", {}).keys()
+        for kind in set(BUDGETS) - own if own else ():  # the quick one's budget is what counts
+            compare.pop(kind, None)
     _known_only("compare", compare, COMPARE)
     lanes, usual = _lanes(content, _base(base))
-    lanes = _with_budget(lanes, compare)
+    lanes = with_budget(lanes, compare)
     _check_different(lanes)
     against = str(compare.get("against", usual))
     if against not in lanes:
@@ -151,11 +179,15 @@ def comparison_from(
         title=str(about.get("title", slug.replace("_", " ").capitalize())),
         look_for=str(about.get("look_for", "")),
         group=str(about.get("group", "")),
-        order=_whole("about.order", about.get("order", 100), 0, 10_000),
+        order=whole("about.order", about.get("order", 100), 0, 10_000),
         broken=about.get("broken", False) is True,
         lanes=lanes,
         against=against,
-        seeds=_whole("compare.seeds", compare.get("seeds", 3), 1, MOST_SEEDS),
+        seeds=whole("compare.seeds", compare.get("seeds", 3), 1, MOST_SEEDS),
+        seconds=whole("compare.seconds", compare["seconds"], 1, LONGEST)
+        if "seconds" in compare
+        else 0,
+        paced="seconds" not in compare or "paces" in compare,
         guess=guess,
         audit=_switch("compare.audit", compare.get("audit", False)),
         ending=_ending(content.get("ending", {}), guess),
@@ -173,25 +205,10 @@ def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     return found
 
 
-def tokens_per_step(setup: Setup) -> int:
-    """How much text a step sees."""
-    return setup.train.batch_size * setup.model.sequence_length
-
-
 def _known_only(group: str, values: Mapping[str, Any], known: Sequence[str]) -> None:
     for key in values:
         if key not in known:
             raise unknown_key(group, str(key), known)
-
-
-def _whole(key: str, value: Any, low: int, high: int) -> int:
-    if isinstance(value, str) and value.strip().replace(",", "").isdecimal():
-        value = int(value.replace(",", ""))
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ConfigError(
-            key, f"{key} is {shown(value)}: choose a whole number, {low:,} to {high:,}."
-        )
-    return value
 
 
 def _switch(key: str, value: Any) -> bool:
@@ -309,51 +326,6 @@ def _check_different(lanes: Mapping[str, Setup]) -> None:
                 f"Lanes “{seen[setup]}” and “{name}” are the same: change or leave out one.",
             )
         seen[setup] = name
-
-
-# --- the budget -----------------------------------------------------------------------------------
-
-
-def _with_budget(lanes: Mapping[str, Setup], compare: Mapping[str, Any]) -> dict[str, Setup]:
-    """Every lane with its steps and its looks at the validation text."""
-    if ("steps" in compare) == ("tokens" in compare):
-        raise ConfigError("compare.steps", "A comparison has a budget of either steps or tokens.")
-    each = {name: tokens_per_step(setup) for name, setup in lanes.items()}
-    lengths = {setup.model.sequence_length for setup in lanes.values()}
-    one_shape = len(set(each.values())) == 1 and len(lengths) == 1
-    most = SETTINGS["train.steps"].high
-    if "steps" in compare:
-        steps = _whole("compare.steps", compare["steps"], 1, int(most or 1))
-        if len(set(each.values())) > 1:
-            raise ConfigError(
-                "compare.steps",
-                "The lanes see different numbers of tokens in a step: give the budget in tokens, "
-                "so that all of them learn from as much.",
-            )
-        tokens = steps * next(iter(each.values()))
-    else:
-        tokens = _whole("compare.tokens", compare["tokens"], 1, WHOLE_LANES)
-        tokens -= tokens % math.lcm(*each.values())
-        if not tokens:
-            raise ConfigError(
-                "compare.tokens",
-                f"Whole steps of every lane need at least {math.lcm(*each.values()):,} tokens: "
-                f"choose that many or more, not {compare['tokens']}.",
-            )
-    piece = 0 if one_shape else math.lcm(*lengths)
-    judged = max(s.train.evaluation_batches * each[name] for name, s in lanes.items())
-    return {
-        name: setup.with_values(
-            {
-                "train.steps": tokens // each[name],
-                "train.evaluate_every": max(1, tokens // each[name] // LOOKS),
-                "train.piece": piece,
-                "train.evaluation_batches": max(1, judged // each[name]) if piece
-                else setup.train.evaluation_batches,
-            }
-        )
-        for name, setup in lanes.items()
-    }  # fmt: skip
 
 
 # --- the guess ------------------------------------------------------------------------------------

@@ -22,19 +22,31 @@ from transformer_lab.experiments.statistics import bars, over_seeds, spread
 from transformer_lab.experiments.transformers_result import Lane
 from transformer_lab.text.split import bits_per_byte
 
-Axis = Literal["steps", "tokens", "seconds"]
-AXES: tuple[Axis, ...] = ("steps", "tokens", "seconds")
+Axis = Literal["steps", "tokens", "flops", "seconds"]
+AXES: Mapping[Axis, str] = {  # and what each is called
+    "steps": "steps",
+    "tokens": "tokens",
+    "flops": "FLOPs",
+    "seconds": "seconds of its own training",
+}
+
+
+COUNTED = (
+    "FLOPs are counted from the shape of the model: those of its products, forward and backward."
+)
 
 
 @dataclass(kw_only=True)
 class Cell(Lane):
     """One lane (its name is `variant`) and one seed, growing.
 
-    `stopped` says that a person ended it. `audited` is the outcome of the leak audit of its model,
-    empty where there was none, and `audit` its verdict in words.
+    `flops` are the multiplications and additions that it learns a token by, 0 where that is not
+    known; `stopped` says that a person ended it. `audited` is the outcome of the leak audit of its
+    model, empty where there was none, and `audit` its verdict in words.
     """
 
     bytes_per_token: float = 0.0
+    flops: float = 0.0
     stopped: bool = False
     audited: str = ""
     audit: str = ""
@@ -111,8 +123,8 @@ class Outcome:
 
     def places(self, cell: Cell, axis: Axis) -> list[float]:
         """Where the looks of a cell stand on an axis."""
-        if axis == "tokens":
-            each = self.comparison.per_step[cell.variant]
+        if axis in ("tokens", "flops"):
+            each = self.comparison.per_step[cell.variant] * (cell.flops if axis == "flops" else 1)
             return [float(step * each) for step in cell.steps]
         return [float(place) for place in (cell.seconds if axis == "seconds" else cell.steps)]
 
@@ -123,21 +135,23 @@ class Outcome:
 
     def _curves(self, axis: Axis) -> Plot:
         seeds = max((len(self.of(name)) for name in self.comparison.lanes), default=0)
+        known = axis != "flops" or all(cell.flops for cell in self.cells if cell.steps)
         return Plot(
-            title=f"Validation loss over {axis}",
+            title=f"Validation loss over {AXES[axis].partition(' ')[0]}",
             kind="line",
-            x_label={"seconds": "seconds of its own training"}.get(axis, axis),
+            x_label=AXES[axis],
             y_label=f"{self.unit}, mean and range over seeds" if seeds > 1 else self.unit,
             series=[
                 series
                 for name in self.comparison.lanes
+                if known
                 for series in over_seeds(
                     name,
                     [self.losses(cell) for cell in self.of(name)],
                     _mean_places([self.places(cell, axis) for cell in self.of(name)]),
                 )
             ],
-            note=" ".join(self.ends()),
+            note=" ".join([*self.ends(), *([COUNTED] if axis == "flops" else [])]),
         )
 
     def ends(self) -> Iterator[str]:
@@ -233,8 +247,7 @@ def ending(result: Outcome) -> str:
     curves = [_curve(result, name) for name in (lane, one.against)]
     audits = [
         f"The leak audit of “{cell.variant}”, seed {cell.seed + 1}: {cell.audited}. {cell.audit}"
-        for name in (lane, one.against)
-        for cell in result.of(name)
+        for cell in result.of(lane)
         if cell.audit
     ]
     return " ".join([*filter(None, curves), one.ending[outcome], *audits])
@@ -283,7 +296,22 @@ def verdict(result: Outcome) -> str:
         if sure
     ]
     unclear = [name for name, (_, sure) in result.compared.items() if not sure]
-    return " ".join([lowest, *clear, *_unclear(result, unclear), *result.ends()])
+    return " ".join(
+        [lowest, *clear, *_unclear(result, unclear), *result.ends(), *_timed(result.comparison)]
+    )
+
+
+def _timed(one: Comparison) -> Iterator[str]:
+    """Of a budget in seconds, what it came to."""
+    if one.seconds and one.paced:
+        steps = ", ".join(
+            f"{setup.train.steps:,} for “{name}”" for name, setup in one.lanes.items()
+        )
+        yield (
+            f"In that time this computer takes {steps} steps, as measured before the start: on "
+            "another one, or a busier one, the numbers would differ. What each lane really took "
+            "stands in the table."
+        )
 
 
 def _unclear(result: Outcome, names: list[str]) -> Iterator[str]:
@@ -379,13 +407,14 @@ def _rows_of(result: Outcome, cell: Cell) -> Iterator[dict[str, Any]]:
         yield about | {
             "step": step,
             "tokens": step * each,
+            "flops": step * each * cell.flops or "",
             "seconds": seconds,
             "validation_nats": loss,
             "bits_per_byte": bits_per_byte(loss, text) if text else "",
             "ended": cell.failed,
         }
     if cell.failed and not cell.steps:
-        measured = ("step", "tokens", "seconds", "validation_nats", "bits_per_byte")
+        measured = ("step", "tokens", "flops", "seconds", "validation_nats", "bits_per_byte")
         yield about | dict.fromkeys(measured, "") | {"ended": cell.failed}
 
 

@@ -51,7 +51,8 @@ class Seen:
     """One training: its metrics so far; once it has ended, a sample, or the error.
 
     `parameters` counts its weights, 0 while it is not made yet; `bytes_per_token` is how much text
-    a token of its validation text stands for, 0 where that is not known yet; `stopped` says that a
+    a token of its validation text stands for, 0 where that is not known yet, and `flops` how many
+    multiplications and additions it takes to learn from a token; `stopped` says that a
     person ended it. `audited` is the outcome of its leak audit, `audit` the verdict in words.
     """
 
@@ -60,6 +61,7 @@ class Seen:
     text: str = ""
     failed: str = ""
     bytes_per_token: float = 0.0
+    flops: float = 0.0
     stopped: bool = False
     audited: str = ""
     audit: str = ""

@@ -23,6 +23,7 @@ class CellRecord(Record):
     failed: Text
     bytes_per_token: Annotated[float, Field(ge=0, le=1e6)]
     stopped: bool
+    flops: Annotated[float, Field(ge=0, le=1e30)] = 0.0
     audited: Text = ""
     audit: Text = ""
 

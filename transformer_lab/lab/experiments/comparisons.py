@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from transformer_lab.experiments.comparison import Comparison, comparison_from
 from transformer_lab.experiments.comparison_result import Cell, Outcome
 from transformer_lab.experiments.experiment import Partial
 from transformer_lab.experiments.transformers import Seen
-from transformer_lab.lab.experiments.transformer_race import on_the_worker
+from transformer_lab.lab.experiments.transformer_race import LOOK_SECONDS, on_the_worker
 from transformer_lab.lab.experiments.trials import Trial, TrialState
 from transformer_lab.lab.jobs import Jobs
 from transformer_lab.lab.training.continuing import LabError
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 FOLDER = "comparisons"
 LARGEST = 20_000_000  # bytes of a file that is read
+PATIENCE = 60.0  # seconds in which the pace of all lanes must be measured
 NAME = re.compile(r"(.+)-(\d+)")
 
 
@@ -123,12 +125,46 @@ class Comparisons:
             return self._begin(Asked(before.key, before.comparison), kept)
 
     def _begin(self, asked: Asked, kept: Sequence[Cell]) -> Asked:
-        partials = compare(asked.comparison, lambda setups: self._race(asked, setups), kept)
-        measuring = asked.measure(self._keeping(asked, partials))
+        measuring = asked.measure(self._keeping(asked, self._measured(asked, kept)))
         asked.job = self._jobs.start(f"Comparison {asked.key}", measuring)
         self._asked.pop(asked.key, None)
         self._asked[asked.key] = asked  # the one started last is the last of them
         return asked
+
+    def _measured(self, asked: Asked, kept: Sequence[Cell]) -> Iterator[Partial[Outcome]]:
+        """Everything that is left to measure, the pace of each lane first where that is needed."""
+        if not asked.comparison.paced:
+            yield from self._paced(asked)
+        yield from compare(asked.comparison, lambda setups: self._race(asked, setups), kept)
+
+    def _paced(self, asked: Asked) -> Iterator[Partial[Outcome]]:
+        """Wait until it is known how long a step of each lane takes; it becomes the question."""
+        nothing = Outcome(comparison=asked.comparison, cells=[])
+        paces, patience = self._paces(asked.comparison), time.monotonic() + PATIENCE
+        while len(paces) < len(asked.comparison.lanes):
+            if time.monotonic() > patience:
+                raise ConfigError(
+                    "compare.seconds",
+                    "How fast the lanes train here could not be measured, since something else is "
+                    "training or no CPU is used: wait, or choose a budget in steps or tokens.",
+                )
+            words = f"measuring how fast the lanes train: {len(paces)} of them are known"
+            yield Partial(progress=0.0, words=words, result=nothing)
+            time.sleep(LOOK_SECONDS)
+            paces = self._paces(asked.comparison)
+        asked.settings = asked.comparison.with_paces(paces)
+
+    def _paces(self, comparison: Comparison) -> dict[str, float]:
+        """The seconds of a step of each lane, where they have been measured."""
+        found = {
+            name: self._costs.estimate(setup, self._texts.facts(setup).vocabulary_size)
+            for name, setup in self._at_hand(comparison.lanes).items()
+        }
+        return {
+            name: one.step_seconds
+            for name, one in found.items()
+            if one.measured and one.step_seconds
+        }
 
     def _refuse_if_busy(self) -> None:
         if busy := next((one for one in self._asked.values() if one.busy), None):
@@ -250,6 +286,8 @@ class Comparisons:
         ]
         seconds = [one.seconds for one in found if one.seconds is not None]
         whole = sum(seconds) * comparison.seeds if len(seconds) == len(found) else None
+        if not comparison.paced:
+            whole = float(comparison.seconds * len(found) * comparison.seeds)
         # Lanes are advanced in turn: one computes while the others only keep what they have.
         kept = [MARGIN * PER_PARAMETER * one.parameters for one in found]
         needed = [one.memory for one in found if one.memory is not None]

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from transformer_lab.experiments.budget import tokens_per_step
 from transformer_lab.experiments.experiment import Partial
 from transformer_lab.experiments.language_model_leak import text_of
 from transformer_lab.experiments.transformer_variants import TransformerSettings
@@ -16,6 +17,7 @@ from transformer_lab.experiments.transformers_result import TransformerRace
 from transformer_lab.inspection.audit import Verdict
 from transformer_lab.lab.looking.audits import audit_model
 from transformer_lab.lab.training.continuing import LabError
+from transformer_lab.lab.training.estimate import flops_per_step
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.pace import Pace
 from transformer_lab.lab.training.trainings import Trainings
@@ -103,7 +105,16 @@ def seen(run: LiveRun) -> Seen:
         failed=run.status.reason or "it was stopped" if failed else "",
         stopped=failed and run.status.state != "failed",
         bytes_per_token=run.made.encoded.bytes_per_token if run.made else 0.0,
+        flops=flops_per_token(run),
     )
+
+
+def flops_per_token(run: LiveRun) -> float:
+    """Multiplications and additions by which a lane learns from a token; 0 before it is made."""
+    if run.made is None:
+        return 0.0
+    setup, vocabulary_size = run.setup, run.made.encoded.tokenizer.vocabulary_size
+    return flops_per_step(setup, vocabulary_size) / tokens_per_step(setup)
 
 
 def text_by(run: LiveRun) -> str:

@@ -66,7 +66,7 @@ def _asked(lab: Lab, slug: str, wanted: Comparison | None) -> Asked | None:
     found = lab.comparisons.newest(slug)
     if found is None or slug != SLUG or found.busy or wanted is None:
         return found
-    return found if found.comparison.content == wanted.content else None
+    return found if found.comparison.asked == wanted.asked else None
 
 
 def _wanted(slug: str, form: Form) -> tuple[Comparison | None, dict[str, str]]:
@@ -222,7 +222,7 @@ def _register_poll(app: Dash, lab: Lab) -> None:
         if tab != TITLE:
             return polls.rest(seen)
         view = _view(lab, _known(slug), Form(**values), guesses)
-        chosen: Axis = next((one for one in AXES if one == axis), AXES[0])
+        chosen: Axis = next((one for one in AXES if one == axis), "steps")
         return polls.answer(
             parts.guess_key(view.comparison) if view.comparison else "",
             parts.parts(view),

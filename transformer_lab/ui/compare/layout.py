@@ -28,7 +28,8 @@ HELP = {  # the sentence beside each control
     ids.COMPARE_VALUES: "One lane for each value, separated by commas.",
     ids.COMPARE_SECOND: "A second setting: one lane for each pair of values.",
     ids.COMPARE_SECOND_VALUES: "The values of the second setting, separated by commas.",
-    ids.COMPARE_BUDGET: "What every lane may spend, so that the comparison is fair.",
+    ids.COMPARE_BUDGET: "What every lane may spend, so that the comparison is fair. Seconds are "
+    "turned into steps by the speed measured here, so their numbers hold for this computer.",
     ids.COMPARE_AMOUNT: "How much of it each lane gets.",
     ids.COMPARE_AXIS: "Along which the curves are drawn.",
 }
@@ -164,6 +165,6 @@ def _own(form: Form) -> list[Component]:
 
 
 def _results() -> html.Section:
-    axes: dict[str, str] = {axis: f"over {axis}" for axis in AXES}
+    axes: dict[str, str] = {axis: f"over {words.partition(' ')[0]}" for axis, words in AXES.items()}
     axis = html.Div(_select("Curves", ids.COMPARE_AXIS, axes, "steps"), className="compare-axis")
     return frame.results(PAGE, PLACES, [axis])

@@ -22,7 +22,7 @@ VARIED: dict[str, Setting] = {
     for key, setting in SETTINGS.items()
     if setting.group != "sample" and key not in LEFT_OUT
 }
-BUDGETS = {"steps": "steps", "tokens": "tokens"}
+BUDGETS = {"steps": "steps", "tokens": "tokens", "seconds": "seconds of computing"}
 PRESETS = {"quick": "Quick: minutes", "thorough": "Thorough"}
 
 
@@ -56,7 +56,7 @@ def form_of(comparison: Comparison | None) -> Form:
     varied = [
         (key, ", ".join(map(_typed, values))) for key, values in content.get("vary", {}).items()
     ]
-    kind = "tokens" if "tokens" in compare else "steps"
+    kind = next((kind for kind in BUDGETS if kind in compare), "steps")
     first, second = (*varied, (NOTHING, ""), (NOTHING, ""))[:2]
     form = Form(
         preset="quick", seeds=str(compare.get("seeds", 3)), recipe=base.get("recipe"),
@@ -64,7 +64,7 @@ def form_of(comparison: Comparison | None) -> Form:
         budget=kind, amount=str(compare.get(kind, "")),
     )  # fmt: skip
     try:
-        return form if asked_for(SLUG, form).content == content else STANDARD
+        return form if asked_for(SLUG, form).content == comparison.asked else STANDARD
     except ConfigError:  # a recipe that is gone, or one that was no question of these controls
         return STANDARD
 

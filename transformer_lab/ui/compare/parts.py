@@ -17,7 +17,7 @@ from transformer_lab.experiments.comparison_result import (
 from transformer_lab.experiments.experiment import Question
 from transformer_lab.lab.experiments.comparisons import Asked, Cost
 from transformer_lab.ui import ids, polling, words
-from transformer_lab.ui.compare.own import SLUG, VARIED, Form, example
+from transformer_lab.ui.compare.own import BUDGETS, SLUG, VARIED, Form, example
 from transformer_lab.ui.results import parts as results
 from transformer_lab.ui.results.parts import HIDDEN, Guesses
 from transformer_lab.ui.web.values import Scalar
@@ -140,7 +140,7 @@ def _problem(view: Shown, *keys: Scalar) -> str:
 def _elsewhere(view: Shown) -> str:
     """What is wrong with the question and has no control of its own."""
     form = view.form
-    named = {form.setting, form.second, "vary", "compare.steps", "compare.tokens"}
+    named = {form.setting, form.second, "vary", *(f"compare.{kind}" for kind in BUDGETS)}
     return " ".join(words for key, words in view.problems.items() if key not in named)
 
 
@@ -195,7 +195,7 @@ def _of_form(view: Shown) -> dict[str, str]:
         "values_help": _values_help(form),
         "values_problem": _problem(view, form.setting, "vary"),
         "second_problem": _problem(view, form.second),
-        "amount_problem": _problem(view, "compare.steps", "compare.tokens"),
+        "amount_problem": _problem(view, "compare.steps", "compare.tokens", "compare.seconds"),
     }
 
 
