@@ -115,7 +115,8 @@
   window.fetch = (address, options) => {
     const path = typeof address === "string" ? new URL(address, location.href).pathname : "";
     if (path.endsWith("/_dash-update-component")) return callback(address, options);
-    return /\/_dash-(layout|dependencies)$/.test(path) ? opening(address, options) : ask(address, options);
+    if (path.endsWith("/_dash-layout")) return opening(address + location.search, options); // ui/address.py reads it
+    return path.endsWith("/_dash-dependencies") ? opening(address, options) : ask(address, options);
   };
 
   // A file or a pasted text goes to the server as it is; the page hears what became of it.

@@ -13,12 +13,19 @@
     const read = written && written["0"] && mine && written["0"].id === writing.shown[0];
     return !(read && done);
   };
+  let reached = null; // the goal of an address to which the slider has been moved
   window.dash_clientside = window.dash_clientside || {};
   window.dash_clientside.moments = {
     // Whoever looks at the newest weights goes on looking at the newest; others stay where they are.
-    lived: (life, max, value, at) => {
+    // The checkpoint that an address names is gone to once, when those of its run are known.
+    lived: (life, goal, max, value, at) => {
       const steps = (life && life.steps) || [];
       const last = Math.max(steps.length - 1, 0);
+      if (goal && goal !== reached && steps.length && (!goal.run || goal.run === life.run)) {
+        reached = goal;
+        const place = steps.indexOf(goal.step);
+        return [last, place < 0 ? last : place];
+      }
       const same = at && life && at.run === life.run;
       if (!same || at.step === null) return [last, last];
       const place = steps.indexOf(at.step);

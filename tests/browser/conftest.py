@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 import torch._dynamo  # noqa: F401 - on the main thread, before any other starts
@@ -33,12 +34,14 @@ FLAGS = [
 expect.set_options(timeout=1000 * PATIENCE)  # milliseconds
 STEPS = "label:has(.field-label:text-is('Steps'))"
 TINY = {
-    "Layers": "1",
-    "Attention Heads": "2",
-    "Embedding Dimension": "32",
-    "Sequence Length": "32",
-    "Batch Size": "4",
-    "Steps": "1000000",  # it ends when a test stops it, not by itself
+    "recipe": "quick_start",
+    "data.corpus": "python_docs",
+    "model.layers": "1",
+    "model.heads": "2",
+    "model.embedding_dim": "32",
+    "model.sequence_length": "32",
+    "train.batch_size": "4",
+    "train.steps": "1000000",  # it ends when a test stops it, not by itself
 }
 
 SMALL_MODEL = Setup().with_values(
@@ -154,15 +157,6 @@ def model(lab: Lab) -> str:
 def page(context: BrowserContext) -> Page:
     """The page as it opens, with a tiny model on a text that is always there."""
     opened = context.new_page()
-    opened.goto("/")
-    expect(opened.locator("#differs")).not_to_be_empty()  # the form has been checked
-    if opened.locator("#recipe").input_value() != "quick_start":  # whatever the last test left
-        opened.locator("#recipe").select_option("quick_start")
-    elif opened.locator("#undo").is_visible():
-        opened.locator("#undo").click()
-    expect(opened.locator(f"{STEPS} input")).to_have_value("120")
-    opened.locator("label:has-text('Corpus') select").select_option("python_docs")
-    for label, value in TINY.items():
-        opened.locator(f"label:has-text('{label}') input").first.fill(value)
-    expect(opened.locator("#modified")).to_have_text(f"modified ({len(TINY) + 1}) · ")
+    opened.goto(f"/?{urlencode(TINY)}")
+    expect(opened.locator("#modified")).to_have_text(f"modified ({len(TINY) - 1}) · ")
     return opened

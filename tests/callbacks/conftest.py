@@ -5,6 +5,7 @@ import functools
 import io
 import json
 import logging
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -47,13 +48,13 @@ class Page:
     `set`, `click` and `tick` send what the browser would, and take the answer in.
     """
 
-    def __init__(self, app: Dash) -> None:
+    def __init__(self, app: Dash, address: str = "") -> None:
         self.app = app
         self.client: FlaskClient = app.server.test_client()
         self.components: dict[str, Any] = {}
         self.values: dict[tuple[str, str], Any] = {}
         self.last: TestResponse | None = None
-        served = self.client.get("/_dash-layout")
+        served = self.client.get(f"/_dash-layout{address}")
         assert served.status_code == 200
         self._keep(served.get_json())
         for tab in LATE:  # as if each had been opened once
@@ -451,4 +452,5 @@ def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert lab.models.audit("first-1")[1].wait(PATIENCE)
     lab.close()
     Queue(home).add(Waiting(kind="new", recipe="third", setup=setup.to_mapping()))
-    return home
+    kept = home.parent / "kept"  # a copy, in which no connection that ends late changes anything
+    return Path(shutil.copytree(home, kept))

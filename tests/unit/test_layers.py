@@ -60,8 +60,9 @@ INNER: dict[str, dict[str, set[str]]] = {
         "frame": {"web", "ids"},
         "server": {
             "charts", "web", "compare", "data", "experiments", "finetune", "generate", "learn",
-            "look", "runs", "train", "frame", "ids", "moment_bar", "words",
+            "look", "runs", "train", "frame", "ids", "moment_bar", "words", "address",
         },
+        "address": {"form", "ids", "compare", "learn", "look"},
         "results": {"results", "charts", "ids", "polling", "words", "web", "train"},
         **{
             tab: {

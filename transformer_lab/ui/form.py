@@ -1,14 +1,14 @@
 """Settings to controls, and controls back to settings."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import dash_bootstrap_components as dbc
 from dash import html
 from dash.development.base_component import Component
 
 from transformer_lab import glossary
-from transformer_lab.recipes import SETTINGS, Setup
+from transformer_lab.recipes import SETTINGS, Recipe, Setup, changed_settings
 from transformer_lab.settings import Config, ConfigError, Setting, checked, exact, plain
 from transformer_lab.ui import ids
 
@@ -22,6 +22,36 @@ def written(setting: Setting, value: Value) -> Value:
     if setting.kind in (int, float) and isinstance(value, int | float):
         return exact(value)
     return value
+
+
+class Address(TypedDict):
+    """The form in the address of the page: its recipe and what differs from it.
+
+    `samples` are the recipe's own values of the settings that stand on the Generate tab.
+    """
+
+    said: dict[str, str]
+    samples: dict[str, Value]
+
+
+def in_address(setup: Setup, recipe: Recipe) -> Address:
+    """A valid form as the address has it."""
+    values, usual = setup.values(), recipe.setup.values()
+    changed = [key for key in changed_settings(setup, recipe) if not key.startswith("sample.")]
+    return {
+        "said": {"recipe": recipe.slug} | {key: _spelled(key, values[key]) for key in changed},
+        "samples": {
+            setting.name: written(setting, usual[setting.key])
+            for setting in SETTINGS.values()
+            if setting.group == "sample"
+        },
+    }
+
+
+def _spelled(key: str, value: Value) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(written(SETTINGS[key], value))
 
 
 def control(

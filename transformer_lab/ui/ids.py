@@ -21,6 +21,12 @@ PLAN = "plan"
 HEADLINE = "headline"
 SPOKEN = "spoken"  # the state alone, for screen readers: the headline changes too often
 
+ADDRESS_PLACES = "address-places"  # what an address says is open, by name
+ADDRESS_FORM = "address-form"  # the form as an address has it
+ADDRESS_WRITTEN = "address-written"  # stays empty: a script writes the address
+ADDRESS_PROBLEM = "address-problem"
+COPY_ADDRESS = "copy-address"
+
 RECIPE = "recipe"
 RECIPE_SUMMARY = "recipe-summary"
 DIFFERS = "differs"
@@ -58,6 +64,7 @@ PANEL = "panel"
 WRITER = "writer"
 MOMENT_BAR = "moment-bar"
 MOMENT = "moment"
+MOMENT_GOAL = "moment-goal"  # {"run", "step"}: the moment that an address names
 MOMENT_STEPS = "moment-steps"
 MOMENT_ASKED = "moment-asked"
 MOMENT_AT = "moment-at"  # {"run", "step", "newest"}: which weights Generate and Look inside show

@@ -147,6 +147,7 @@ def _register_slider(app: Dash) -> None:
         Output(ids.MOMENT, "max"),
         Output(ids.MOMENT, "value"),
         Input(ids.MOMENT_STEPS, "data"),
+        Input(ids.MOMENT_GOAL, "data"),
         State(ids.MOMENT, "max"),
         State(ids.MOMENT, "value"),
         State(ids.MOMENT_AT, "data"),

@@ -14,7 +14,7 @@ from flask import Flask, Response, abort, send_from_directory
 
 from transformer_lab.lab.lab import Lab
 from transformer_lab.packaged import packaged
-from transformer_lab.ui import ids, moment_bar
+from transformer_lab.ui import address, ids, moment_bar
 from transformer_lab.ui.compare import callbacks as compare
 from transformer_lab.ui.data import callbacks as data
 from transformer_lab.ui.experiments import callbacks as pcn
@@ -104,6 +104,7 @@ def create_app(
     downloads.serve_downloads(app.server, lab)
     app.server.config["TABS"] = [tab.TITLE for tab in TABS]  # for lessons that speak of them
     app.layout = lambda: layout(lab)
+    address.register(app)
     moment_bar.register(app, lab)
     owners: dict[str, str] = {}
     for tab in TABS:
@@ -131,8 +132,12 @@ def _waiting_to_be_opened(app: Dash, outputs: Iterable[str]) -> list[str]:
 
 
 def layout(lab: Lab) -> html.Div:
-    """The frame: name, tabs, the headline of what is running, and the theme switch."""
-    return html.Div(
+    """The frame: name, tabs, the headline of what is running, and the theme switch.
+
+    What stands in it is what the address of the page says.
+    """
+    opened = address.asked(lab, [tab.TITLE for tab in TABS])
+    made = html.Div(
         [
             html.A("Skip to the page", href="#main", className="skip"),
             html.Header(
@@ -140,13 +145,7 @@ def layout(lab: Lab) -> html.Div:
                     html.H1("Transformer Lab", className="brand"),
                     html.Div(id=ids.HEADLINE, className="headline"),
                     html.Div(id=ids.SPOKEN, className="visually-hidden", role="status"),
-                    html.Button(
-                        html.I(className="bi bi-circle-half", **{"aria-hidden": "true"}),
-                        id="theme",
-                        className="btn btn-sm theme",
-                        title="Light or dark",
-                        **{"aria-label": "Switch between light and dark"},
-                    ),
+                    html.Div(_corner(), className="corner"),
                 ],
                 className="top",
             ),
@@ -170,11 +169,31 @@ def layout(lab: Lab) -> html.Div:
                 ],
                 id="main",
             ),
+            *address.layout(opened),
             html.Div(id="trouble", role="alert"),
             dcc.Interval(id=ids.TICK, interval=1000),
         ],
         className="frame",
     )
+    return address.put(made, opened)
+
+
+def _corner() -> list[Component]:
+    def button(button_id: str, icon: str, name: str, title: str) -> html.Button:
+        return html.Button(
+            html.I(className=f"bi bi-{icon}", **{"aria-hidden": "true"}),
+            id=button_id,
+            className="btn btn-sm",
+            title=title,
+            **{"aria-label": name},
+        )
+
+    what = "Copy a link to what the page shows now: tab, settings, model, text"
+    return [
+        html.Span(id="copied", className="quiet", role="status"),
+        button(ids.COPY_ADDRESS, "link-45deg", "Copy a link to this view", what),
+        button("theme", "circle-half", "Switch between light and dark", "Light or dark"),
+    ]
 
 
 def _make_late(app: Dash, lab: Lab, tab: Tab) -> None:
@@ -186,12 +205,18 @@ def _make_late(app: Dash, lab: Lab, tab: Tab) -> None:
             "kind": Output(ids.late(tab.TITLE), "className"),
         },
         inputs={"opened": Input(ids.TABS, "active_tab")},
-        state={"empty": State(ids.late(tab.TITLE), "className")},
+        state={
+            "empty": State(ids.late(tab.TITLE), "className"),
+            "places": State(ids.ADDRESS_PLACES, "data"),
+        },
     )
-    def make(opened: str | None, empty: str | None) -> dict[str, Component | str]:
+    def make(
+        opened: str | None, empty: str | None, places: dict[str, str] | None
+    ) -> dict[str, Component | str]:
         if opened != tab.TITLE or not empty:
             raise PreventUpdate
-        return {"made": tab.layout(lab), "kind": ""}
+        known, _ = address.read_places(lab, places or {}, [])
+        return {"made": address.put_places(tab.layout(lab), known), "kind": ""}
 
 
 def report(error: Exception) -> None:

@@ -86,6 +86,7 @@ def _register_checking(app: Dash, lab: Lab) -> None:
     @app.callback(
         output={
             "plan": Output(ids.PLAN, "data"),
+            "address": Output(ids.ADDRESS_FORM, "data"),
             "modified": Output(ids.MODIFIED, "children"),
             "undo_hidden": Output(ids.UNDO, "hidden"),
             "note": Output(ids.CORPUS_NOTE, "children"),
@@ -112,6 +113,7 @@ def _register_checking(app: Dash, lab: Lab) -> None:
         valid = setup if not problems else None
         return {
             "plan": plan(lab, valid) if valid else None,
+            "address": form.in_address(valid, recipe) if valid else no_update,
             **_changes(setup, recipe),
             "note": _download_note(lab, valid.data.corpus) if valid else "",
             "problems": [problems.get(ids.key_of(where), "") for where in problem_ids],
