@@ -165,6 +165,13 @@
       message: "runs-message",
       line: document.getElementById("run-import-line"),
     });
+  const base = (data, name) =>
+    send(data, name, {
+      path: "/bring-in",
+      store: "base-imported",
+      message: "base-message",
+      line: document.getElementById("base-import-line"),
+    });
   let unread = null; // the file last chosen, to be sent again once its encoding is known
   const targets = {
     upload: (file, encoding) => {
@@ -172,6 +179,7 @@
       text(file, file.name, "uploaded", encoding);
     },
     "run-import": (file) => run(file, file.name),
+    "base-import": (file) => base(file, file.name),
   };
   window.dash_clientside = window.dash_clientside || {};
   window.dash_clientside.lab = {

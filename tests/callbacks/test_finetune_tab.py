@@ -76,3 +76,28 @@ def test_polls_rest_while_another_tab_is_open(lived):
     page.values["tabs", "active_tab"] = "Fine-tune"
     poll(page, "tabs.active_tab")
     assert page.get("finetune-tick", "interval") == SLOW
+
+
+def brought(page, path):
+    page.values["base-path", "value"] = path
+    press(page, "base-add", "base-message.children")
+    return page.text("base-message")
+
+
+def test_a_base_from_elsewhere_is_brought_by_its_path_or_as_a_zip(lived, tmp_path):
+    lab, open_page = lived
+    page = opened(open_page())
+    assert "Type the path" in brought(page, " ")
+    assert "no Hugging Face folder" in brought(page, str(tmp_path))
+    page.values["base-imported", "data"] = {"error": "It was no .zip."}
+    page.fire("base-message.children", "base-imported.data")
+    assert page.text("base-message") == "It was no .zip."
+    base = next(run.id for run in lab.runs.all() if not run.base)
+    page.values["base-imported", "data"] = {"id": base}
+    page.fire("base-message.children", "base-imported.data")
+    assert page.get("finetune-base", "value") == base
+    lab.texts.paths_allowed = False
+    try:
+        assert "--allow-paths" in brought(page, str(tmp_path))
+    finally:
+        lab.texts.paths_allowed = True

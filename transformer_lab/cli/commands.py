@@ -126,7 +126,7 @@ def _export(command: Command) -> None:
 
 
 def _import(command: Command) -> None:
-    command.add_argument("file", type=Path, help="a .zip")
+    command.add_argument("file", type=Path, help="a .zip, or a Hugging Face folder of a GPT-2")
 
 
 def _audit(command: Command) -> None:
@@ -189,7 +189,12 @@ COMMANDS: dict[str, tuple[str, str, str, Callable[[Command], None]]] = {
         "Write a run to a file, to keep or to use elsewhere.",
         _export,
     ),
-    "import": ("exchange", "bring_in", "Bring a run in that export wrote.", _import),
+    "import": (
+        "exchange",
+        "bring_in",
+        "Bring a run in that export wrote, or a GPT-2 from elsewhere.",
+        _import,
+    ),
     "audit": (
         "audit",
         "audit",

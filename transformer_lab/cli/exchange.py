@@ -75,13 +75,12 @@ def _straight(target: Path) -> bool:
 
 
 def bring_in(arguments: argparse.Namespace) -> int:
-    """Import a run that `export` wrote, here or on another computer."""
+    """Import a run that `export` wrote, or a GPT-2 in a Hugging Face folder."""
     lab = Lab(home_folder(arguments))
     try:
-        with arguments.file.open("rb") as file:
-            say(lab.runs.bring_in(file, arguments.file.stem))
-    except OSError as error:
-        raise ConfigError("file", f"{arguments.file} cannot be read: {error.strerror}.") from None
+        if not arguments.file.exists():
+            raise ConfigError("file", f"{arguments.file} cannot be read: there is no such file.")
+        say(lab.runs.bring_in_path(arguments.file))
     except ImportRefusedError as error:
         mention(f"transformer-lab: {error}", to=sys.stderr)
         return FAILED

@@ -6,6 +6,7 @@ and every number of the weights after that. Only then the folder gets its name. 
 leaves nothing behind.
 """
 
+import contextlib
 import re
 import shutil
 import struct
@@ -13,6 +14,7 @@ import time
 import uuid
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -42,6 +44,7 @@ from transformer_lab.runs.record import checked
 from transformer_lab.settings import shown
 
 RUN_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+NEW = "run"  # one deeper than runs are looked for
 MADE_FROM_OTHERS = (README, TABLE, SAMPLES)  # checked, but not kept
 # What reading a damaged .zip raises.
 DAMAGE = (
@@ -66,6 +69,19 @@ def read_archive(
     `order` is its place among the runs that are there, counted from 1; 0 where that is not known.
     Raises ImportRefusedError with a sentence, and leaves nothing behind.
     """
+    with arriving(runs_folder, new_id) as staging, zipfile.ZipFile(file) as archive:
+        folder = staging / NEW
+        _unpack(Package(archive, limits or Limits()), staging, folder, new_id, order)
+    return runs_folder / new_id
+
+
+@contextlib.contextmanager
+def arriving(runs_folder: Path, new_id: str) -> Iterator[Path]:
+    """A folder to work in; its folder NEW becomes runs_folder/new_id when all went well.
+
+    Raises ImportRefusedError, also for what reading a damaged file raises meanwhile; then nothing
+    is left behind.
+    """
     place = runs_folder / new_id
     if not RUN_ID.fullmatch(new_id) or place.exists():
         raise ImportRefusedError(
@@ -73,10 +89,9 @@ def read_archive(
         )
     staging = runs_folder / f"{STAGING}{uuid.uuid4().hex}"
     try:
-        folder = staging / "run"  # one deeper than runs are looked for
+        folder = staging / NEW
         folder.mkdir(parents=True)
-        with zipfile.ZipFile(file) as archive:
-            _unpack(Package(archive, limits or Limits()), staging, folder, new_id, order)
+        yield staging
         flush_folder(folder)
         folder.rename(place)
         flush_folder(runs_folder)
@@ -91,7 +106,6 @@ def read_archive(
         raise ImportRefusedError(f"The run could not be unpacked: {why}.") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return place
 
 
 def _unpack(package: Package, staging: Path, folder: Path, new_id: str, number: int) -> None:

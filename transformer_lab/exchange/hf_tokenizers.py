@@ -12,6 +12,8 @@ from transformer_lab.text.bpe import BytePairTokenizer
 from transformer_lab.text.tokenizers import WordTokenizer, tokenizer_from_json
 
 Json = dict[str, Any]
+# What a token is, where each stands in a list.
+CHARACTER, WORD = r"[\s\S]", r"[\p{L}\p{N}_]+|[^\p{L}\p{N}_]"
 
 
 def why_not_tokenizer(stored: Mapping[str, Any]) -> list[str]:
@@ -49,12 +51,12 @@ def tokenizer_files(stored: Mapping[str, Any], sequence_length: int) -> dict[str
 
 def _characters(stored: Mapping[str, Any]) -> Json:
     """Every character by itself; one that is not in the vocabulary is an error, as it is here."""
-    return _listed(stored["characters"], r"[\s\S]")
+    return _listed(stored["characters"], CHARACTER)
 
 
 def _words(stored: Mapping[str, Any]) -> Json:
     r"""Python's \w is a letter, a number or _; that of the format's expressions is more."""
-    return _listed([WordTokenizer.UNKNOWN, *stored["words"]], r"[\p{L}\p{N}_]+|[^\p{L}\p{N}_]")
+    return _listed([WordTokenizer.UNKNOWN, *stored["words"]], WORD)
 
 
 def _listed(pieces: list[str], pattern: str) -> Json:

@@ -30,7 +30,12 @@ from transformer_lab.recipes import setup_from
 from transformer_lab.settings import Setting, settings_of
 
 # What our settings are called there. Activations are exact: "gelu" is the one without tanh.
-ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "relu_squared": "relu2"}
+ACTIVATIONS = {
+    "relu": "relu",
+    "gelu": "gelu",
+    "gelu_tanh": "gelu_new",
+    "relu_squared": "relu2",
+}
 FREE = (
     "layers",
     "heads",

@@ -4,9 +4,9 @@ that its list names.
 
 import stat
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from transformer_lab.exchange.archive import INDEX, README, SAMPLES, TABLE
 from transformer_lab.exchange.checks import member, parsed
@@ -32,12 +32,24 @@ HARMLESS = 1_000_000  # bytes below which a high ratio of compression does not m
 
 
 class Package:
-    """An archive whose names and declared sizes are in order."""
+    """An archive whose names and declared sizes are in order.
 
-    def __init__(self, archive: zipfile.ZipFile, limits: Limits) -> None:
+    Its names begin where the file `root` lies. Without `wanted` it is an archive of a run, which
+    holds nothing else; of another, files that are not `wanted` are never unpacked: `others`.
+    """
+
+    def __init__(
+        self,
+        archive: zipfile.ZipFile,
+        limits: Limits,
+        root: str = INDEX,
+        wanted: Collection[str] = (),
+    ) -> None:
         self.limits = limits
         self._archive = archive
-        self._entries = _checked_entries(archive, limits)
+        entries = _checked_entries(archive, limits, root, allowed if not wanted else None)
+        self._entries = {name: one for name, one in entries.items() if not wanted or name in wanted}
+        self.others = sorted(set(entries) - set(self._entries))
         self._expected: Mapping[str, Any] = {}
 
     @property
@@ -73,7 +85,7 @@ class Package:
     def read(self, name: str) -> bytes:
         """A small file. Raises ImportRefusedError when it is large or not the right one."""
         if name not in self._entries:
-            raise ImportRefusedError(f"{name} is missing: this is no archive of a run.")
+            raise ImportRefusedError(f"{name} is missing from it.")
         if self._entries[name].file_size > self.limits.json:
             raise ImportRefusedError(f"{name} is larger than {self.limits.json:,} bytes.")
         found: list[bytes] = []
@@ -87,11 +99,7 @@ class Package:
         """
         entry = self._entries[name]
         with self._archive.open(entry) as source:
-            length = int.from_bytes(source.read(8), "little")
-            left = entry.file_size - 8 - length
-            if left < 0 or length > self.limits.json:
-                raise ImportRefusedError(f"{name} is damaged: it does not say what it holds.")
-            return parsed(source.read(length), name), left
+            return header_of(source, name, entry.file_size, self.limits)
 
     def unpack(self, name: str, target: Path | None) -> None:
         """A file of any size, piece by piece; without a target it is only checked."""
@@ -119,8 +127,30 @@ class Package:
             raise ImportRefusedError(f"{name} is damaged: its sha256 does not match.")
 
 
-def _checked_entries(archive: zipfile.ZipFile, limits: Limits) -> dict[str, zipfile.ZipInfo]:
-    """Every file by its name within the one folder that all are in. Raises ImportRefusedError."""
+def header_of(
+    source: IO[bytes], name: str, size: int, limits: Limits
+) -> tuple[dict[str, Any], int]:
+    """What a file of tensors of `size` bytes says it holds, and how many bytes follow.
+
+    Raises ImportRefusedError.
+    """
+    length = int.from_bytes(source.read(8), "little")
+    left = size - 8 - length
+    if left < 0 or length > limits.json:
+        raise ImportRefusedError(f"{name} is damaged: it does not say what it holds.")
+    return parsed(source.read(length), name), left
+
+
+def _checked_entries(
+    archive: zipfile.ZipFile,
+    limits: Limits,
+    root_file: str,
+    allowed: Callable[[str], bool] | None,
+) -> dict[str, zipfile.ZipInfo]:
+    """Every file by its name within the folder of `root_file`. Raises ImportRefusedError.
+
+    All must be there, and be `allowed`, if it is said what is.
+    """
     entries = archive.infolist()
     if len(entries) > limits.files:
         raise ImportRefusedError(
@@ -129,19 +159,20 @@ def _checked_entries(archive: zipfile.ZipFile, limits: Limits) -> dict[str, zipf
     if sum(entry.file_size for entry in entries) > limits.total:
         raise ImportRefusedError(f"Unpacked it would take more than {limits.total:,} bytes.")
     _check_overlaps(entries)
-    root = _root(entries)
+    root = _root(entries, root_file)
     found: dict[str, zipfile.ZipInfo] = {}
     for entry in entries:
         _check_entry(entry, limits)
         path = _path(entry)
+        inside, name = path.startswith(root), path.removeprefix(root)
         if _is_litter(path) or (entry.is_dir() and not entry.file_size):
             continue
-        name = path.removeprefix(root)
-        if not path.startswith(root) or not allowed(name):
+        if allowed and not (inside and allowed(name)):
             raise ImportRefusedError(f"It holds {shown(entry.orig_filename)}, which no run has.")
         if name in found:
             raise ImportRefusedError(f"It holds {shown(name)} twice.")
-        found[name] = entry
+        if inside:
+            found[name] = entry
     return found
 
 
@@ -150,15 +181,15 @@ def _path(entry: zipfile.ZipInfo) -> str:
     return entry.orig_filename.replace("\\", "/")
 
 
-def _root(entries: list[zipfile.ZipInfo]) -> str:
-    """What all names begin with: the folder of the archive's list, whatever it is called.
+def _root(entries: list[zipfile.ZipInfo], root_file: str) -> str:
+    """What all names begin with: the folder of `root_file`, whatever it is called.
 
     It is empty where the files themselves were packed. No path on disk is ever made of it.
     """
-    lists = [path for path in map(_path, entries) if path.rpartition("/")[2] == INDEX]
-    if not lists:
-        raise ImportRefusedError(f"{INDEX} is missing: this is no archive of a run.")
-    return min(lists, key=lambda path: path.count("/")).removesuffix(INDEX)
+    found = [path for path in map(_path, entries) if path.rpartition("/")[2] == root_file]
+    if not found:
+        raise ImportRefusedError(f"{root_file} is missing: this is no archive of a run.")
+    return min(found, key=lambda path: path.count("/")).removesuffix(root_file)
 
 
 def _is_litter(path: str) -> bool:

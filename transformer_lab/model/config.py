@@ -64,6 +64,7 @@ class ModelConfig(Config):
         words={
             "relu": "ReLU",
             "gelu": "GELU",
+            "gelu_tanh": "GELU by tanh, as in GPT-2",
             "relu_squared": "Squared ReLU",
             "swiglu": "SwiGLU",
             "pc": "PC: GELU that settles",

@@ -105,9 +105,15 @@ def relu_squared(x: Tensor) -> Tensor:
     return F.relu(x).square()
 
 
+def gelu_tanh(x: Tensor) -> Tensor:
+    """GELU by way of tanh, as GPT-2 computes it. Source: arXiv:1606.08415, section 2."""
+    return F.gelu(x, approximate="tanh")
+
+
 FEEDFORWARDS: dict[str, Callable[[FeedForwardShape], nn.Module]] = {
     "relu": partial(FeedForward, activation=F.relu),
     "gelu": partial(FeedForward, activation=F.gelu),
+    "gelu_tanh": partial(FeedForward, activation=gelu_tanh),
     "relu_squared": partial(FeedForward, activation=relu_squared),
     "swiglu": SwiGLU,
     "pc": PredictiveFeedForward,

@@ -13,7 +13,12 @@ from transformer_lab.lab.jobs import Job, Jobs
 from transformer_lab.lab.looking.audits import audit_model
 from transformer_lab.lab.looking.stored_models import NoWeightsError, StoredModels
 from transformer_lab.lab.shelves import Shelves
-from transformer_lab.lab.text.texts import learned_from, leaves_out, without_unknown
+from transformer_lab.lab.text.texts import (
+    check_known,
+    learned_from,
+    leaves_out,
+    without_unknown,
+)
 from transformer_lab.lab.training.continuing import LabError
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.prompts import readable, with_prompt
@@ -115,6 +120,7 @@ class Models:
             manifest = self._runs.open(name).manifest
         except RunNotFoundError as error:
             raise ConfigError("data.corpus", str(error)) from error
+        check_known(manifest)
         setup, about = setup_from(manifest["setup"]), manifest["corpus"]
         corpus = self._trainings.texts.corpus(learned_from(setup, manifest))
         if corpus.sha256 != about["sha256"]:

@@ -223,6 +223,7 @@ class Texts:
         `manifest` is what its run.json says.
         """
         name = learned_from(setup, manifest)
+        check_known(manifest)
         corpus = self.corpus(name, download=True)
         if corpus.sha256 != manifest["corpus"]["sha256"]:
             raise ConfigError(
@@ -337,6 +338,16 @@ class Texts:
         """Tokens from the cache."""
         found = self._cache.get(key)
         return None if found is None else np.frombuffer(found, dtype=np.int32)
+
+
+def check_known(manifest: Mapping[str, Any]) -> None:
+    """Raise ConfigError where nothing is known of the text that a stored run learned from."""
+    if not manifest["corpus"]["sha256"]:
+        raise ConfigError(
+            "data.corpus",
+            f"{manifest.get('id') or 'It'} was trained elsewhere, and the text that it learned "
+            "from is not known here.",
+        )
 
 
 def leaves_out(manifest: Mapping[str, Any]) -> bool:

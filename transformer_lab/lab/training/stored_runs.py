@@ -1,8 +1,11 @@
 """The runs of a lab: what a page shows of them, and what may be done to those that have ended."""
 
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, BinaryIO
 
-from transformer_lab.exchange import ImportRefusedError, read_archive
+from transformer_lab.exchange import ImportRefusedError, bring_in, bring_in_folder
 from transformer_lab.lab.home import writing_problem
 from transformer_lab.lab.training.continuing import LabError
 from transformer_lab.lab.training.sampling import Sampling
@@ -11,6 +14,7 @@ from transformer_lab.lab.training.views import View, live_view, stored_view
 from transformer_lab.runs.run import Run, RunNotFoundError
 from transformer_lab.runs.store import RunBusyError
 from transformer_lab.runs.summaries import RunSummary
+from transformer_lab.settings import shown
 from transformer_lab.training import StepMetrics
 
 
@@ -111,12 +115,44 @@ class Runs:
         self.refresh()
 
     def bring_in(self, file: BinaryIO, name: str) -> str:
-        """Take a run in that another lab exported; gives its id. Raises ImportRefusedError."""
+        """Take in a .zip: a run that another lab exported, or a Hugging Face folder of a GPT-2.
+
+        Gives the id of the run. Raises ImportRefusedError.
+        """
+        with self._arriving(name) as (run_id, order):
+            bring_in(file, self.store.folder, run_id, order=order)
+        self.refresh()
+        return run_id
+
+    def bring_in_path(self, place: Path) -> str:
+        """Take in what lies on this computer: such a .zip, or a Hugging Face folder itself.
+
+        Raises ImportRefusedError, also where naming a path would let any visitor read it.
+        """
+        if not self._trainings.texts.paths_allowed:
+            raise ImportRefusedError(
+                "While others may visit the lab, nothing of its computer can be named by its path: "
+                "import a .zip, or let the lab be started with --allow-paths."
+            )
+        try:
+            if not place.is_dir():
+                with place.open("rb") as file:
+                    return self.bring_in(file, place.stem)
+        except (OSError, ValueError) as error:
+            if isinstance(error, ImportRefusedError):
+                raise
+            why = getattr(error, "strerror", None) or error
+            raise ImportRefusedError(f"{shown(str(place))} cannot be read: {why}.") from error
+        with self._arriving(place.resolve().name) as (run_id, order):
+            bring_in_folder(place, self.store.folder, run_id, order=order)
+        self.refresh()
+        return run_id
+
+    @contextlib.contextmanager
+    def _arriving(self, name: str) -> Iterator[tuple[str, int]]:
+        """The id that a run from elsewhere gets, and its place among the others."""
         if problem := writing_problem(self.store.folder.parent):
             raise ImportRefusedError(problem)
         self.store.folder.mkdir(exist_ok=True)
         with self.store.reserved(name) as run_id:
-            order = self.store.next_order()
-            folder = read_archive(file, self.store.folder, run_id, order=order)
-        self.refresh()
-        return folder.name
+            yield run_id, self.store.next_order()

@@ -18,7 +18,7 @@ from transformer_lab.settings import ConfigError, checked, from_mapping
 from transformer_lab.text.tokenizers import UnknownTextError
 from transformer_lab.training.finetune import FULL_RATE, LORA_RATE, FineTuning
 from transformer_lab.ui import form, ids
-from transformer_lab.ui.finetune import parts, poll
+from transformer_lab.ui.finetune import bases, parts, poll
 from transformer_lab.ui.finetune.layout import ASKED, NOTHING, layout
 from transformer_lab.ui.ids import ComponentId
 from transformer_lab.ui.web.values import Scalar
@@ -38,6 +38,7 @@ RATE = ids.finetune_setting("train", "learning_rate")
 
 def register(app: Dash, lab: Lab) -> None:
     """The callbacks of this tab."""
+    bases.register(app, lab)
     _register_choices(app, lab)
     _register_form(app, lab)
     _register_commands(app, lab)

@@ -12,6 +12,7 @@ from transformer_lab.settings import Setting
 from transformer_lab.training.finetune import FINETUNE_SETTINGS, WHY_RATE, FineTuning
 from transformer_lab.ui import form, ids
 from transformer_lab.ui.charts.training import GRAPH, blank
+from transformer_lab.ui.finetune import bases
 
 RESTING = 3_600_000  # milliseconds between polls while another tab is open
 HELP = {  # the sentence beside each list
@@ -19,7 +20,7 @@ HELP = {  # the sentence beside each list
     ids.FINETUNE_STEP: "The checkpoint of the base, by its step.",
     ids.FINETUNE_TEXT: "The text that the model learns from now.",
 }
-NOTHING = "Train a model first: it is the base that a fine-tuning begins with."
+NOTHING = "Train a model first, or bring one from elsewhere: a fine-tuning begins with a base."
 ASKED: dict[str, Setting] = {
     key: FINETUNE_SETTINGS[key] if key in FINETUNE_SETTINGS else SETTINGS[key]
     for key in (
@@ -82,14 +83,15 @@ def _asked(lab: Lab) -> list[Component]:
     return [
         html.H2("Fine-tune"),
         html.P(
-            "A model you made learns from another text. LoRA leaves each matrix W as it is and "
-            "learns W + (alpha / rank) B A beside it.",
+            "A model you made, or brought, learns from another text. LoRA leaves each matrix W as "
+            "it is and learns W + (alpha / rank) B A beside it.",
             className="summary",
         ),
         html.Div(
             [
                 _select("Base", ids.FINETUNE_BASE, [], None),
                 _select("Checkpoint", ids.FINETUNE_STEP, [], None),
+                bases.elsewhere(paths_allowed=lab.texts.paths_allowed),
                 _select("New text", ids.FINETUNE_TEXT, texts, texts[0]["value"], wide=True),
                 html.Div(id=ids.FINETUNE_UNKNOWN, className="note wide", role="status"),
                 *[controls[key] for key in main],

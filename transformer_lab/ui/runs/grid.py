@@ -120,7 +120,7 @@ def toolbar() -> html.Div:
                     dcc.Input(id=ids.RUN_IMPORT, type="file", className="visually-hidden"),
                 ],
                 className="btn btn-outline-secondary btn-sm",
-                title="A .zip that a lab exported",
+                title="A .zip that a lab exported, or a GPT-2 as a .zip of its Hugging Face folder",
             ),
             html.Div(html.Div(), id="run-import-line", className="progress-line", hidden=True),
             html.Button(

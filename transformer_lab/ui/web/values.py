@@ -238,6 +238,7 @@ STORES: dict[str, object] = {
     ids.RUN_DELETED: list[str] | None,
     ids.RUN_IMPORTED: Upload | None,
     ids.UPLOADED: Upload | None,
+    ids.BASE_IMPORTED: Upload | None,
     ids.UNREAD: str | None,
     ids.FETCH: Job | None,
     ids.STUDY: Study | None,
