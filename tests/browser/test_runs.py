@@ -1,13 +1,14 @@
 """Runs, as a person uses them: found again, compared, continued after the worst."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 
 import pytest
-from playwright.sync_api import Browser, Page, Response, expect
+from playwright.sync_api import Browser, Page, Response, Route, expect
 
 from chromium import TOURED
 from transformer_lab.lab.lab import Lab
@@ -49,6 +50,30 @@ def open_runs(page: Page) -> None:
 
 def choose(page: Page, run_id: str) -> None:
     page.locator(f"#runs .ag-row[row-id='{run_id}'] .ag-selection-checkbox").first.click()
+
+
+def test_a_slow_answer_is_shown_though_a_clock_asks_again_meanwhile(page: Page, model: str):
+    open_runs(page)
+    held: list[Route] = []
+    ticks: list[str] = []
+
+    def hold(route: Route) -> None:
+        data = route.request.post_data or ""
+        ticks.extend(["queue"] if '"runs-tick.n_intervals"' in data and "..queue." in data else [])
+        if "runs-seen.data" in data.split('"inputs"')[0]:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route(re.compile("/_dash-update-component"), hold)
+    choose(page, model)
+    until(lambda: page.wait_for_timeout(50) or held)
+    ticks.clear()
+    until(lambda: page.wait_for_timeout(50) or len(ticks) >= 2)
+    assert len(held) == 1
+    held[0].continue_()
+    expect(page.locator("#detail-title")).to_contain_text(model)
+    page.unroute_all(behavior="ignoreErrors")
 
 
 def test_two_runs_are_found_opened_and_compared(page: Page, lab: Lab):
