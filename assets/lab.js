@@ -137,7 +137,7 @@
   };
 
   // A file or a pasted text goes to the server as it is; the page hears what became of it.
-  const send = (data, name, { path, source, encoding, store, message, line }) => {
+  const send = (data, name, { path, source, encoding, base, store, message, line }) => {
     const set = window.dash_clientside.set_props;
     const over = (answer) => {
       line.hidden = true;
@@ -147,7 +147,7 @@
     const refused = tooLong(path, data.size);
     if (refused) return over({ error: `${name}: ${refused}` });
     const request = new XMLHttpRequest();
-    const query = new URLSearchParams({ name, ...(source && { source }), ...(encoding && { encoding }) });
+    const query = new URLSearchParams({ name, ...(source && { source }), ...(encoding && { encoding }), ...(base && { base }) });
     request.open("POST", config().requests_pathname_prefix + path.slice(1) + "?" + query);
     request.setRequestHeader("Content-Type", "application/octet-stream");
     request.upload.onprogress = (event) => {
@@ -185,6 +185,7 @@
   const base = (data, name) =>
     send(data, name, {
       path: "/bring-in",
+      base: document.getElementById("finetune-base").value, // of an adapter
       store: "base-imported",
       message: "base-message",
       line: document.getElementById("base-import-line"),

@@ -127,6 +127,7 @@ def _export(command: Command) -> None:
 
 def _import(command: Command) -> None:
     command.add_argument("file", type=Path, help="a .zip, or a Hugging Face folder of a GPT-2")
+    command.add_argument("--base", default="", metavar="RUN", help="the run a PEFT adapter is for")
 
 
 def _audit(command: Command) -> None:

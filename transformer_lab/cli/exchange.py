@@ -80,7 +80,7 @@ def bring_in(arguments: argparse.Namespace) -> int:
     try:
         if not arguments.file.exists():
             raise ConfigError("file", f"{arguments.file} cannot be read: there is no such file.")
-        say(lab.runs.bring_in_path(arguments.file))
+        say(lab.runs.bring_in_path(arguments.file, arguments.base))
     except ImportRefusedError as error:
         mention(f"transformer-lab: {error}", to=sys.stderr)
         return FAILED

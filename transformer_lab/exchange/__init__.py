@@ -1,16 +1,16 @@
 """Exchange: export a run in a form that needs no lab, and import one.
 
 Everything works on the folder of a run. `archive.py` and `arrival.py`: one .zip, out and in.
-`huggingface.py`, `script.py`, `notebook.py`: the model for use elsewhere; `hf_arrival.py`: a GPT-2
-from elsewhere.
+`huggingface.py`, `script.py`, `notebook.py`: the model for use elsewhere; `hf_arrival.py`,
+`peft_arrival.py`: a GPT-2 or an adapter from elsewhere.
 """
 
 from transformer_lab.exchange.archive import write_archive
 from transformer_lab.exchange.arrival import read_archive
 from transformer_lab.exchange.bundle import write_bundle
 from transformer_lab.exchange.errors import ExportRefusedError, ImportRefusedError
-from transformer_lab.exchange.hf_arrival import bring_in, bring_in_folder
 from transformer_lab.exchange.huggingface import save_huggingface, why_not, write_huggingface
+from transformer_lab.exchange.incoming import bring_in, bring_in_folder
 from transformer_lab.exchange.limits import Limits
 from transformer_lab.exchange.metrics_csv import write_metrics_csv
 from transformer_lab.exchange.notebook import notebook_text

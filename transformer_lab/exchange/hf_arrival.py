@@ -6,20 +6,15 @@ those of the model before anything large is unpacked, and every number is looked
 run has no steps: it was trained elsewhere, on a text of which nothing is known here.
 """
 
-import os
 import time
-import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
 
 import safetensors
 import torch
 from torch import Tensor
 
-from transformer_lab.exchange.archive import INDEX
-from transformer_lab.exchange.arrival import NEW, arriving, read_archive
+from transformer_lab.exchange.arrival import NEW
 from transformer_lab.exchange.checks import parsed, write_json
 from transformer_lab.exchange.errors import ImportRefusedError
 from transformer_lab.exchange.hf_checks import (
@@ -35,9 +30,8 @@ from transformer_lab.exchange.hf_vocabulary import (
     from_tokenizer_json,
     from_vocab_and_merges,
 )
-from transformer_lab.exchange.limits import Limits
-from transformer_lab.exchange.package import Package, header_of
 from transformer_lab.exchange.run_folder import CHECKPOINTS, MANIFEST
+from transformer_lab.exchange.sources import Source, check_no_pickle
 from transformer_lab.model import ModelConfig
 from transformer_lab.model.weights import count_parameters, outline
 from transformer_lab.recipes import Setup
@@ -49,96 +43,14 @@ from transformer_lab.text import DataConfig
 
 TOKENIZER, VOCAB, MERGES = "tokenizer.json", "vocab.json", "merges.txt"
 READ = (CONFIG, WEIGHTS, TOKENIZER, VOCAB, MERGES)
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 UNKNOWN_TEXT = "unknown"  # what a base from elsewhere learned from, in the place of a text's name
 BATCH_TOKENS, BATCH = 4096, 64  # of a fine-tuning that begins with it, at most
 
 
-class Source(Protocol):
-    """Where the files are: a folder, or a .zip (`Package`)."""
-
-    limits: Limits
-    others: list[str]
-
-    @property
-    def names(self) -> list[str]:
-        """Which of the files that are read there are."""
-
-    def read(self, name: str) -> bytes:
-        """A small file. Raises ImportRefusedError."""
-
-    def header(self, name: str) -> tuple[dict[str, Any], int]:
-        """What a file of tensors says it holds, and how many bytes follow."""
-
-
-class Folder:
-    """A folder of this computer. Raises ImportRefusedError where it cannot be read."""
-
-    def __init__(self, place: Path, limits: Limits) -> None:
-        self.place, self.limits = place, limits
-        try:
-            found = sorted(path.name for path in place.iterdir() if path.is_file())
-        except OSError as error:
-            raise ImportRefusedError(f"{place} cannot be read: {error.strerror}.") from error
-        self.names = [name for name in found if name in READ]
-        self.others = [name for name in found if name not in READ]
-
-    def read(self, name: str) -> bytes:
-        """A small file. Raises ImportRefusedError."""
-        with self._opened(name) as (file, size):
-            if size > self.limits.json:
-                raise ImportRefusedError(f"{name} is larger than {self.limits.json:,} bytes.")
-            return file.read(self.limits.json)
-
-    def header(self, name: str) -> tuple[dict[str, Any], int]:
-        """What a file of tensors says it holds, and how many bytes follow."""
-        with self._opened(name) as (file, size):
-            return header_of(file, name, size, self.limits)
-
-    @contextmanager
-    def _opened(self, name: str) -> Iterator[tuple[BinaryIO, int]]:
-        try:
-            with (self.place / name).open("rb") as file:
-                yield file, os.fstat(file.fileno()).st_size
-        except OSError as error:
-            raise ImportRefusedError(f"{name} cannot be read: {error.strerror}.") from error
-
-
-def bring_in(
-    file: BinaryIO, runs_folder: Path, new_id: str, *, limits: Limits | None = None, order: int = 0
-) -> Path:
-    """A .zip as a run: an archive of one, or a Hugging Face folder. As `read_archive` otherwise."""
-    if not _is_huggingface(file):
-        return read_archive(file, runs_folder, new_id, limits=limits, order=order)
-    with arriving(runs_folder, new_id) as staging, zipfile.ZipFile(file) as archive:
-        package = Package(archive, limits or Limits(), CONFIG, READ)
-        model = _checked(package)
-        unpacked = staging / WEIGHTS
-        package.unpack(WEIGHTS, unpacked)
-        model.make_run(staging / NEW, unpacked, new_id, order)
-    return runs_folder / new_id
-
-
-def bring_in_folder(
-    place: Path, runs_folder: Path, new_id: str, *, limits: Limits | None = None, order: int = 0
-) -> Path:
-    """A Hugging Face folder of this computer as a run. Raises ImportRefusedError."""
-    with arriving(runs_folder, new_id) as staging:
-        model = _checked(Folder(place, limits or Limits()))
-        model.make_run(staging / NEW, place / WEIGHTS, new_id, order)
-    return runs_folder / new_id
-
-
-def _is_huggingface(file: BinaryIO) -> bool:
-    """Whether a .zip has a config.json, and no list of an archive of a run."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            names = {name.rpartition("/")[2] for name in archive.namelist()}
-    except (OSError, ValueError, zipfile.BadZipFile):
-        return False
-    finally:
-        file.seek(0)
-    return CONFIG in names and INDEX not in names
+def take_model(source: Source, staging: Path, new_id: str, order: int) -> None:
+    """Make the run of a model in the folder NEW of `staging`. Raises ImportRefusedError."""
+    model = _checked(source)
+    model.make_run(staging / NEW, source.file(WEIGHTS, staging), new_id, order)
 
 
 class _Arriving:
@@ -230,12 +142,7 @@ def _check_form(source: Source) -> None:
     """Weights must be there, in one file that cannot run code."""
     if WEIGHTS in source.names:
         return
-    pickle = next((name for name in source.others if name.endswith(PICKLES)), None)
-    if pickle:
-        raise ImportRefusedError(
-            f"{shown(pickle)} could run code when it is opened, so it is not opened. Save the "
-            "model as safetensors where it is trusted: model.save_pretrained(folder)."
-        )
+    check_no_pickle(source)
     if f"{WEIGHTS}.index.json" in source.others:
         raise ImportRefusedError(
             "Its weights are in several files: save them as one, with "

@@ -101,6 +101,11 @@ class Package:
         with self._archive.open(entry) as source:
             return header_of(source, name, entry.file_size, self.limits)
 
+    def file(self, name: str, staging: Path) -> Path:
+        """Where a file can be read, unpacked."""
+        self.unpack(name, staging / name)
+        return staging / name
+
     def unpack(self, name: str, target: Path | None) -> None:
         """A file of any size, piece by piece; without a target it is only checked."""
         if target is None:

@@ -16,7 +16,6 @@ from test_resume import ended
 from transformer_lab.cli import main
 from transformer_lab.exchange import (
     ImportRefusedError,
-    Limits,
     bring_in,
     bring_in_folder,
     read_manifest,
@@ -75,15 +74,16 @@ def changed(folder, **values):
     return folder
 
 
-def came(folder, home, **limits):
+def came(folder, home):
     runs = home / "runs"
     runs.mkdir(exist_ok=True)
-    return bring_in_folder(folder, runs, "came-1", limits=Limits(**limits))
+    bring_in_folder(folder, runs, "came-1")
+    return runs / "came-1"
 
 
-def refused(folder, home, match, **limits):
+def refused(folder, home, match):
     with pytest.raises(ImportRefusedError, match=match) as error:
-        came(folder, home, **limits)
+        came(folder, home)
     assert str(error.value).endswith(".")
     assert list((home / "runs").iterdir()) == []
 

@@ -114,18 +114,20 @@ class Runs:
             raise LabError(f"{run_id} could not be brought back: {error.strerror}.") from error
         self.refresh()
 
-    def bring_in(self, file: BinaryIO, name: str) -> str:
+    def bring_in(self, file: BinaryIO, name: str, base: str = "") -> str:
         """Take in a .zip: a run that another lab exported, or a Hugging Face folder of a GPT-2.
 
-        Gives the id of the run. Raises ImportRefusedError.
+        A PEFT adapter becomes a fine-tuned run of the run `base`. Gives the id of the run. Raises
+        ImportRefusedError.
         """
+        on = self._base(base)
         with self._arriving(name) as (run_id, order):
-            bring_in(file, self.store.folder, run_id, order=order)
+            bring_in(file, self.store.folder, run_id, base=on, order=order)
         self.refresh()
         return run_id
 
-    def bring_in_path(self, place: Path) -> str:
-        """Take in what lies on this computer: such a .zip, or a Hugging Face folder itself.
+    def bring_in_path(self, place: Path, base: str = "") -> str:
+        """Take in what lies on this computer: such a .zip, or such a folder itself.
 
         Raises ImportRefusedError, also where naming a path would let any visitor read it.
         """
@@ -137,16 +139,24 @@ class Runs:
         try:
             if not place.is_dir():
                 with place.open("rb") as file:
-                    return self.bring_in(file, place.stem)
+                    return self.bring_in(file, place.stem, base)
         except (OSError, ValueError) as error:
             if isinstance(error, ImportRefusedError):
                 raise
             why = getattr(error, "strerror", None) or error
             raise ImportRefusedError(f"{shown(str(place))} cannot be read: {why}.") from error
+        on = self._base(base)
         with self._arriving(place.resolve().name) as (run_id, order):
-            bring_in_folder(place, self.store.folder, run_id, order=order)
+            bring_in_folder(place, self.store.folder, run_id, base=on, order=order)
         self.refresh()
         return run_id
+
+    def _base(self, run_id: str) -> Path | None:
+        """The folder of the run that an adapter is for. Raises ImportRefusedError."""
+        try:
+            return self.store.open(run_id).folder if run_id else None
+        except RunNotFoundError as error:
+            raise ImportRefusedError(str(error)) from error
 
     @contextlib.contextmanager
     def _arriving(self, name: str) -> Iterator[tuple[str, int]]:

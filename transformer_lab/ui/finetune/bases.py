@@ -1,4 +1,4 @@
-"""A base from elsewhere: a GPT-2 in a Hugging Face folder, uploaded or named by its path."""
+"""A base or an adapter from elsewhere: a Hugging Face folder, uploaded or named by its path."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,10 +20,11 @@ def elsewhere(*, paths_allowed: bool) -> html.Details:
     """The controls that bring one."""
     return html.Details(
         [
-            html.Summary("A base from elsewhere"),
+            html.Summary("A base or an adapter from elsewhere"),
             html.P(
                 "A GPT-2 in a Hugging Face folder: config.json, model.safetensors and its "
-                "vocabulary. Nothing in it is run.",
+                "vocabulary. Or a PEFT adapter for the base chosen above: adapter_config.json and "
+                "adapter_model.safetensors. Nothing in them is run.",
                 className="quiet",
             ),
             dcc.Store(id=ids.BASE_IMPORTED),
@@ -85,16 +86,19 @@ def register(app: Dash, lab: Lab) -> None:
             "imported": Input(ids.BASE_IMPORTED, "data"),
             "pressed": Input(ids.BASE_ADD, "n_clicks"),
         },
-        state={"path": State(ids.BASE_PATH, "value")},
+        state={
+            "path": State(ids.BASE_PATH, "value"),
+            "base": State(ids.FINETUNE_BASE, "value"),
+        },
         prevent_initial_call=True,
     )
     def brought(
-        imported: Mapping[str, object] | None, pressed: int | None, path: Scalar
+        imported: Mapping[str, object] | None, pressed: int | None, path: Scalar, base: Scalar
     ) -> dict[str, Any]:
         """Make it the base, or say in one sentence why not."""
         try:
             if ctx.triggered_id == ids.BASE_ADD:
-                run_id = _from_path(lab, path)
+                run_id = _from_path(lab, path, str(base or ""))
             elif imported is None:  # the tab was made just now
                 raise PreventUpdate
             else:
@@ -109,13 +113,13 @@ def register(app: Dash, lab: Lab) -> None:
         }
 
 
-def _from_path(lab: Lab, path: Scalar) -> str:
+def _from_path(lab: Lab, path: Scalar, base: str) -> str:
     """Raises ImportRefusedError."""
     given = str(path or "").strip().strip("\"'")
     if not given:
         raise ImportRefusedError(NO_PATH)
     try:
-        return lab.runs.bring_in_path(Path(given).expanduser())
+        return lab.runs.bring_in_path(Path(given).expanduser(), base)
     except RuntimeError as error:  # no home of such a person
         raise ImportRefusedError(f"{error}") from error
 

@@ -56,7 +56,8 @@ def serve_downloads(server: Flask, lab: Lab) -> None:
             return jsonify(error="A file is sent with its own name, without a path."), 400
         with _received() as file:
             try:
-                return jsonify(id=lab.runs.bring_in(file, name.removesuffix(".zip"))), 200
+                base = request.args.get("base", "")
+                return jsonify(id=lab.runs.bring_in(file, name.removesuffix(".zip"), base)), 200
             except ImportRefusedError as error:
                 return jsonify(error=str(error)), 400
 
