@@ -53,6 +53,60 @@ def test_what_is_wrong_with_a_question_made_by_hand_is_said_at_its_control(tab):
     assert tab.get("compare-start", "disabled") is False
 
 
+SMALL = {
+    "data.corpus": "python_docs",
+    "model.layers": "1",
+    "model.embedding_dim": "16",
+    "model.sequence_length": "16",
+    "train.batch_size": "4",
+    "train.threads": "1",
+}
+
+
+def pick(page, tool):
+    """Open a tool in the place of a question."""
+    button = json.dumps({"tool": tool, "type": "compare-tool"}, separators=(",", ":"))
+    page.values[button, "n_clicks"] = 1
+    page.fire("compare-tool.data", f"{button}.n_clicks")
+
+
+def rate_poll(page, changed="finder-tick.n_intervals"):
+    return page.fire("finder-seen.data", changed)
+
+
+def test_a_learning_rate_is_found_with_the_settings_of_train_and_taken_over(page, lab):
+    page.set(SMALL)
+    page.values["tabs", "active_tab"] = "Compare"
+    pick(page, "rate")
+    assert (page.get("compare-asked", "hidden"), page.get("finder-panel", "hidden")) == (
+        True,
+        False,
+    )
+    rate_poll(page, "compare-tool.data")
+    assert "It takes the settings of Train" in page.text("finder-about")
+    assert page.get("finder-take", "hidden") is True
+    page.values["finder-start", "n_clicks"] = 1
+    page.fire("finder-message.children", "finder-start.n_clicks")
+    assert lab.range_tests.newest.wait(120)
+    rate_poll(page, "finder-refresh.data")
+    found = lab.range_tests.newest.suggestion
+    assert page.text("finder-said") == found.sentence
+    assert page.get("finder-take", "children") == f"Use {found.rate:g} on Train"
+    assert page.get("finder-tick", "interval") == RESTING
+    assert rate_poll(page) == {}
+    page.values["finder-take", "n_clicks"] = 1
+    page.react("finder-take.n_clicks")
+    control = {"type": "setting", "group": "train", "name": "learning_rate"}
+    assert float(page.get(control, "value")) == found.rate
+    assert page.get("tabs", "active_tab") == "Train"
+    page.values["tabs", "active_tab"] = "Compare"
+    choose(page, "deeper")
+    assert (page.get("compare-asked", "hidden"), page.get("finder-panel", "hidden")) == (
+        False,
+        True,
+    )
+
+
 def test_polls_rest_while_another_tab_is_open_and_send_only_what_is_new(tab):
     assert tab.get("compare-tick", "interval") == SLOW
     poll(tab)

@@ -22,6 +22,7 @@ from transformer_lab.lab.training.continuing import LabError
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.pace import Pace
 from transformer_lab.lab.training.queue import Queue
+from transformer_lab.lab.training.range_tests import RangeTests
 from transformer_lab.lab.training.sampling import Sampling
 from transformer_lab.lab.training.stored_runs import Runs
 from transformer_lab.lab.training.trainings import Trainings
@@ -37,7 +38,8 @@ class Lab:
 
     `trainings` starts and steers, `runs` are those there are, `models` what they made, `texts` what
     they learn from, `inspector` looks inside, `writings` writes, `trials` are experiments under
-    way, `comparisons` races on one question, `costs` says beforehand what a training takes.
+    way, `comparisons` races on one question, `range_tests` try learning rates, `costs` says
+    beforehand what a training takes.
 
     In a folder that cannot be written to, what is there can be read, and nothing can be started.
     Raises ConfigError("home") when there is no such folder and none can be made.
@@ -64,6 +66,7 @@ class Lab:
         self.writings = Writings(self.jobs, self.models.stored, self.shelves)
         self.trials = Trials(self.jobs, self.trainings, self.costs, home)
         self.settlings = Settlings(self.jobs, self.runs, self.models)
+        self.range_tests = RangeTests(self.trainings)
         self.comparisons = Comparisons(self.jobs, self.trainings, self.costs, home)
 
     def close(self) -> None:

@@ -381,6 +381,21 @@ COMPARE_AMOUNT_PROBLEM = "compare-amount-problem"
 COMPARE_PAUSE = "compare-pause"
 COMPARE_GO_ON = "compare-go-on"
 COMPARE_AXIS = "compare-axis"
+COMPARE_ASKED = "compare-asked"  # the column of a question
+COMPARE_TOOL = "compare-tool"  # which tool is shown instead of a question, or none
+RATE_PANEL = "finder-panel"
+RATE_ABOUT = "finder-about"
+RATE_START = "finder-start"
+RATE_CANCEL = "finder-cancel"
+RATE_TAKE = "finder-take"
+RATE_MESSAGE = "finder-message"
+RATE_STATE = "finder-state"
+RATE_RESULT = "finder-result"
+RATE_CHART = "finder-chart"
+RATE_SAID = "finder-said"
+RATE_TICK = "finder-tick"
+RATE_REFRESH = "finder-refresh"
+RATE_SEEN = "finder-seen"
 
 SETTLING_CARD = "settling-card"
 SETTLING_CHART = "settling-chart"
@@ -563,6 +578,11 @@ def problem(group: str, name: str) -> dict[str, str]:
 def compare_button(question: str) -> dict[str, str]:
     """The entry of a question in the list."""
     return {"type": "compare-button", "question": question}
+
+
+def compare_tool(tool: str) -> dict[str, str]:
+    """The entry of a tool in the list of questions."""
+    return {"type": "compare-tool", "tool": tool}
 
 
 def compare_badge(question: str) -> dict[str, str]:

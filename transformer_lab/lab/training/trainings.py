@@ -18,6 +18,7 @@ from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.queue import Queue, QueueFullError, Waiting
 from transformer_lab.lab.training.starting import Starting
 from transformer_lab.lab.training.states import BEGUN, BUSY
+from transformer_lab.lab.training.worker import Lane
 from transformer_lab.recipes import SETTINGS, Setup
 from transformer_lab.runs.run import RunNotFoundError
 from transformer_lab.runs.store import RunStore
@@ -159,6 +160,10 @@ class Trainings(Starting):
     def submit(self, work: Callable[[], None]) -> None:
         """Run `work` on the worker's thread, between two steps."""
         self._worker.submit(work)
+
+    def take_turns(self, lane: Lane) -> None:
+        """Have the worker advance something besides the trainings, until it has ended."""
+        self._worker.submit(lambda: self._worker.add(lane), lane)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the worker has done what was asked before; False when the time ran out."""

@@ -12,8 +12,8 @@ from transformer_lab.lab.experiments.comparisons import Asked
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.settings import ConfigError
 from transformer_lab.ui import ids
-from transformer_lab.ui.compare import parts
-from transformer_lab.ui.compare.layout import layout
+from transformer_lab.ui.compare import parts, rates
+from transformer_lab.ui.compare.layout import TOOLS, layout
 from transformer_lab.ui.compare.own import SLUG, Form, asked_for
 from transformer_lab.ui.results import parts as results
 from transformer_lab.ui.results import poll as polls
@@ -26,6 +26,7 @@ __all__ = ["TITLE", "layout", "register"]
 TITLE = "Compare"
 PAGE = ids.COMPARE_PARTS
 ANY_BUTTON = {"type": "compare-button", "question": ALL}
+ANY_TOOL = {"type": "compare-tool", "tool": ALL}
 ANY_BADGE = {"type": "compare-badge", "question": ALL}
 CONTROLS = {  # by the fields of Form
     "preset": ids.COMPARE_PRESET,
@@ -48,6 +49,7 @@ def register(app: Dash, lab: Lab) -> None:
     _register_guess(app, lab)
     _register_commands(app, lab)
     _register_poll(app, lab)
+    rates.register(app, lab)
     app.clientside_callback(
         ClientsideFunction("pcn", "guessable"),
         Output(PAGE.guess, "disabled"),
@@ -59,6 +61,10 @@ def register(app: Dash, lab: Lab) -> None:
 def _known(slug: str | None) -> str:
     known = [*ready(), SLUG]
     return slug if slug in known else known[0]
+
+
+def _current(chosen: bool) -> str:
+    return "true" if chosen else "false"
 
 
 def _asked(lab: Lab, slug: str, wanted: Comparison | None) -> Asked | None:
@@ -93,16 +99,36 @@ def _register_choice(app: Dash) -> None:
             "own_hidden": Output(ids.COMPARE_OWN, "hidden"),
             "ready_hidden": Output(ids.COMPARE_READY, "hidden"),
             "current": Output(ANY_BUTTON, "aria-current"),
+            "tool": Output(ids.COMPARE_TOOL, "data"),
+            "tools": Output(ANY_TOOL, "aria-current"),
+            "asked_hidden": Output(ids.COMPARE_ASKED, "hidden"),
+            "rate_hidden": Output(ids.RATE_PANEL, "hidden"),
         },
-        inputs={"presses": Input(ANY_BUTTON, "n_clicks"), "tab": Input(ids.TABS, "active_tab")},
-        state={"slug": State(ids.COMPARE_QUESTION, "data")},
+        inputs={
+            "presses": Input(ANY_BUTTON, "n_clicks"),
+            "picks": Input(ANY_TOOL, "n_clicks"),
+            "tab": Input(ids.TABS, "active_tab"),
+        },
+        state={
+            "slug": State(ids.COMPARE_QUESTION, "data"),
+            "tool": State(ids.COMPARE_TOOL, "data"),
+        },
     )
-    def choose(presses: list[int | None], tab: str | None, slug: str | None) -> dict[str, Any]:
-        """The tab was opened, or another question chosen: say what it is about."""
+    def choose(
+        presses: list[int | None],
+        picks: list[int | None],
+        tab: str | None,
+        slug: str | None,
+        tool: str | None,
+    ) -> dict[str, Any]:
+        """The tab was opened, or another question or a tool chosen: say what it is about."""
         if tab != TITLE:
             raise PreventUpdate
         pressed = ctx.triggered_id
-        slug = _known(pressed["question"] if isinstance(pressed, dict) else slug)
+        if isinstance(pressed, dict):
+            tool = pressed.get("tool", "")
+            slug = pressed.get("question", slug)
+        slug, tool = _known(slug), tool if tool in TOOLS else ""
         title, look = parts.OWN_TITLE, parts.OWN_LOOK
         if slug != SLUG:
             one = find_question(slug, quick=True)
@@ -114,7 +140,11 @@ def _register_choice(app: Dash) -> None:
             "look": look,
             "own_hidden": slug != SLUG,
             "ready_hidden": slug == SLUG,
-            "current": ["true" if item["question"] == slug else "false" for item in listed],
+            "current": [_current(item["question"] == slug and not tool) for item in listed],
+            "tool": tool,
+            "tools": [_current(item["tool"] == tool) for item in polls.listed("tools")],
+            "asked_hidden": bool(tool),
+            "rate_hidden": tool != rates.TOOL,
         }
 
 

@@ -13,11 +13,13 @@ from transformer_lab.experiments.questions import load_questions
 from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import load_recipes
 from transformer_lab.ui import ids
+from transformer_lab.ui.compare import rates
 from transformer_lab.ui.compare.own import BUDGETS, NOTHING, PRESETS, SLUG, VARIED, Form, form_of
 from transformer_lab.ui.results import layout as frame
 from transformer_lab.ui.web.values import Scalar
 
 PLACES = 4  # for charts
+TOOLS = {rates.TOOL: rates.TITLE}
 SAFE_GROUP = "Safe: each trains a small model of its own, and changes nothing else."
 PAGE = ids.COMPARE_PARTS
 HELP = {  # the sentence beside each control
@@ -47,6 +49,7 @@ def layout(lab: Lab) -> html.Div:
         [
             dcc.Store(id=ids.COMPARE_QUESTION, data=shown),
             dcc.Store(id=ids.COMPARE_GUESSES, storage_type="session"),
+            dcc.Store(id=ids.COMPARE_TOOL, data=""),
             *frame.stores(PAGE),
             _list(questions, shown),
             html.Div(
@@ -57,8 +60,10 @@ def layout(lab: Lab) -> html.Div:
                     ),
                     _results(),
                 ],
+                id=ids.COMPARE_ASKED,
                 className="column experiment-column",
             ),
+            rates.panel(),
         ],
         className="pane pcn compare",
     )
@@ -74,6 +79,8 @@ def _list(questions: Mapping[str, Comparison], shown: str) -> html.Nav:
         parts += [html.H3(group), *safe, html.Ol(entries, className="experiment-list")]
     own = _entry(SLUG, "Vary one setting, or two", shown == SLUG)
     parts += [html.H3("By hand"), html.Ol([own], className="experiment-list")]
+    tools = [_tool(tool, title) for tool, title in TOOLS.items()]
+    parts += [html.H3("Tools"), html.Ol(tools, className="experiment-list")]
     return html.Nav(parts, className="card experiment-nav", **{"aria-label": "Questions"})
 
 
@@ -84,6 +91,20 @@ def _entry(slug: str, title: str, chosen: bool) -> html.Li:
         ids.compare_badge(slug),
         chosen=chosen,
         help="Open this question",
+    )
+
+
+def _tool(tool: str, title: str) -> html.Li:
+    """The entry of a tool, which is no question."""
+    name = html.Span(title, className="experiment-name")
+    return html.Li(
+        html.Button(
+            name,
+            id=ids.compare_tool(tool),
+            className="experiment-entry",
+            title="Open this tool",
+            **{"aria-current": "false"},
+        )
     )
 
 
