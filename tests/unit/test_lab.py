@@ -14,6 +14,7 @@ import torch
 
 from transformer_lab.generation import SampleConfig, encode_prompt
 from transformer_lab.lab.lab import Lab, LabError
+from transformer_lab.lab.training import sampling
 from transformer_lab.lab.training.prompts import readable
 from transformer_lab.lab.training.worker import Worker
 from transformer_lab.model import GPT, ModelConfig, build_model
@@ -87,6 +88,37 @@ def test_start_takes_the_initialized_model(lab):
     assert ended(lab).state == "finished"
     assert lab.trainings.current is first
     assert steps(lab) == 5
+
+
+def test_the_untrained_model_writes_once_it_is_initialized_and_that_is_its_first_sample(lab):
+    lab.trainings.initialize(SETUP)
+    until(lambda: lab.runs.view().sample is not None)
+    assert lab.runs.view().state == "ready"
+    first = lab.runs.view().sample
+    assert (first.step, first.prompt, len(first.text)) == (0, "The ", 10)
+    assert not list(lab.runs.store.folder.glob("*"))  # nothing is stored of it before the start
+    lab.trainings.start(SETUP)
+    run = lab.runs.open(ended(lab).run_id)
+    until(lambda: run.samples())
+    assert run.samples()[0] == first
+
+
+def test_a_first_sample_that_comes_after_the_start_is_kept_with_its_run(lab, monkeypatch):
+    begun = threading.Event()
+    write = sampling.write
+
+    def slow(*given):
+        begun.wait(PATIENCE)
+        yield from write(*given)
+
+    monkeypatch.setattr(sampling, "write", slow)
+    lab.trainings.initialize(SETUP)
+    until(lambda: lab.trainings.current.status.state == "ready")
+    lab.trainings.start(SETUP)
+    run = lab.runs.open(ended(lab).run_id)  # the training has not waited for it
+    begun.set()
+    until(lambda: [sample for sample in run.samples() if sample.step == 0])
+    until(lambda: lab.runs.view().sample and lab.runs.view().sample.step == 30)
 
 
 def test_pause_rests_and_resume_goes_on(lab):

@@ -146,8 +146,10 @@ class Models:
 
     def written(self, name: str) -> str:
         """The newest sample of a run, its prompt included; empty when there is none."""
+        if name == UNTRAINED:
+            return ""
         try:
-            sample = self._runs.view("" if name == UNTRAINED else self.writer_named(name)).sample
+            sample = self._runs.view(self.writer_named(name)).sample
         except RunNotFoundError:
             return ""
         return sample.prompt + sample.text if sample else ""

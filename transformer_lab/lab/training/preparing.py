@@ -61,7 +61,7 @@ class PreparedRun(EndingRun):
             self._old = self._old_text(encoded)
             losses = [p.validation_loss for p in past if p.validation_loss is not None]
             self.validation_loss = losses[-1] if losses else None
-            self.publish(announce=False)
+            self.publish(announce=then == "ready", evaluated=True)  # else when it begins
             self.move(then, note=note)
         except StoppedError:
             pass

@@ -81,7 +81,7 @@ class Runs:
         run = self._trainings.live(run_id) if run_id else self._trainings.current
         if run is not None:
             samples = self._sampling
-            return live_view(run, samples.samples.get(run_id), samples.accuracies.get(run_id))
+            return live_view(run, samples.newest(run), samples.accuracies.get(run_id))
         return stored_view(self.store.open(run_id)) if run_id else View()
 
     def describe(self, run_id: str, **changes: Any) -> None:

@@ -118,7 +118,7 @@ def _parts(
         "sample": sample.prompt + sample.text
         if sample
         else "The model writes here while it learns.",
-        "sample_step": f"after step {sample.step:,}" if sample else "",
+        "sample_step": live.written_at(sample) if sample else "",
         "panel": live.panel(view, form_plan),
         "memory": live.memory(),
         "breakdown": [

@@ -15,6 +15,7 @@ from transformer_lab.lab.training.states import BUSY, STEPPING
 from transformer_lab.lab.training.threads import planned as planned_threads
 from transformer_lab.lab.training.views import View
 from transformer_lab.recipes import Setup
+from transformer_lab.runs.database import Sample
 from transformer_lab.runs.run import RESUMABLE, RunNotFoundError, step_of
 from transformer_lab.runs.summaries import RunSummary
 from transformer_lab.ui import polling, words
@@ -210,6 +211,11 @@ def _milestones(loss: float | None) -> list[Component]:
             className="milestone" + (" reached" if done else ""),
             title=charts.MILESTONES[limit],
         )
+def written_at(sample: Sample) -> str:
+    """When a sample was written."""
+    return f"after step {sample.step:,}" if sample.step else "untrained, before step 1"
+
+
         for limit, done in reached
     ]
 
