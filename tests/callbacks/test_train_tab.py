@@ -1,12 +1,18 @@
 """The Train tab, without a browser."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from transformer_lab.lab.lab import Lab
+from transformer_lab.lab.training.milestones import Milestone
+from transformer_lab.lab.training.views import View
+from transformer_lab.runs.database import Sample
+from transformer_lab.runs.run import Seam
 from transformer_lab.training import StepMetrics
 from transformer_lab.ui.form import FORM
+from transformer_lab.ui.train import live, milestones
 
 CHARTS = ("loss-chart", "perplexity-chart", "rate-chart")
 
@@ -306,3 +312,123 @@ def test_few_callbacks_name_every_setting(visited):
         if '"type":"setting' in part and '["ALL"]' in part
     ]
     assert 0 < len(named) <= 6, named
+
+
+def test_the_strip_shows_the_newest_numbers_of_the_run(trained):
+    view, shown = trained, {}
+    for name in ("train", "validation", "perplexity", "rate", "speed"):
+        value, change = view.get(f"strip-{name}", "children")
+        shown[name] = (words_of(value), words_of(change))
+    validation = shown["validation"][0]
+    assert float(validation) == pytest.approx(
+        view.get("loss-chart", "figure")["data"][1]["y"][-1], abs=6e-4
+    )
+    assert shown["validation"][1][0] in "+\u2212±"
+    assert shown["rate"][0].count("e") == 1
+
+
+def test_nothing_is_offered_for_a_run_that_has_not_ended(page, lab, until):
+    page.tick()
+    assert page.get("after", "hidden") is True
+    page.set({"train.steps": "1000000"})
+    page.click("start")
+    until(lambda: lab.trainings.current.status.step > 0)
+    page.tick()
+    assert page.get("after", "hidden") is True
+    page.click("stop")
+    until(lambda: lab.trainings.current.ended)
+    page.tick()
+    assert page.get("after", "hidden") is False
+    assert page.get("run-shown", "data") == lab.trainings.current.status.run_id
+
+
+def pressed(page, button, output):
+    page.values[button, "n_clicks"] = (page.get(button, "n_clicks") or 0) + 1
+    return page.fire(output, f"{button}.n_clicks")
+
+
+def test_generate_after_the_end_writes_with_the_run_that_is_shown(trained, lab, until):
+    page = trained
+    first = page.get("run-shown", "data")
+    page.click("start")  # a newer one, whose charts are not looked at
+    until(lambda: lab.trainings.current.status.run_id != first and lab.trainings.current.ended)
+    page.values["run", "value"] = first
+    page.tick()
+    pressed(page, "after-generate", "writer.value")
+    assert (page.get("tabs", "active_tab"), page.get("writer", "value")) == ("Generate", first)
+    pressed(page, "after-generate", "writing.data")
+    page.fire("output.children", "writing.data")
+    assert f"Written by {first}" in page.text("generate-caption")
+    pressed(page, "after-look", "writer.value")
+    assert page.get("tabs", "active_tab") == "Look inside"
+
+
+def test_train_further_goes_on_as_a_new_run_or_to_the_planned_end(trained, lab, until):
+    page = trained
+    first = page.get("run-shown", "data")
+    assert "40 steps more" in page.get("after-further", "title")
+    page.values["after-further", "n_clicks"] = 1
+    page.react("after-further.n_clicks")
+    until(lambda: lab.trainings.current.status.run_id != first and lab.trainings.current.ended)
+    assert lab.runs.view().steps == 80
+    page.tick()
+    assert page.get("run-shown", "data") != first
+    assert "40 steps more" in page.get("after-further", "title")
+
+
+def test_compare_is_offered_once_there_is_another_run(trained, lab, until):
+    page = trained
+    first = page.get("run-shown", "data")
+    assert page.get("after-compare", "disabled") is True
+    assert "no other run" in page.get("after-compare", "title")
+    page.click("start")
+    until(lambda: lab.trainings.current.status.run_id != first and lab.trainings.current.ended)
+    until(lambda: page.tick() and page.get("run-before", "data") == first)
+    assert page.get("after-compare", "disabled") is False
+
+
+def test_while_a_run_that_goes_on_is_prepared_the_plan_of_the_form_is_drawn(page, lab):
+    plan = page.get("plan", "data")
+    preparing = View(state="preparing", steps=80, seams=(Seam("first-1", 40, "extended"),))
+    figures, cursor = live.curves(lab, preparing, plan, {})
+    assert figures[0].layout.xaxis.range == (0, 40)
+    assert cursor["n"] == 0
+
+
+def test_a_milestone_has_what_was_written_before_and_after(lived):
+    lab, open_page = lived
+    page = open_page()
+    run = lab.runs.view().run_id
+    evaluated = lab.runs.open(run).evaluated()
+    limits = [evaluated[0].validation_loss + 1, evaluated[-1].validation_loss - 1]
+    (found,) = lab.runs.milestones(run, limits)
+    assert (found.limit, found.step) == (limits[0], evaluated[0].step)
+    assert found.before.step == 0
+    assert found.after is None or found.after.step >= found.step
+    page.tick()
+    assert page.get("milestone-card", "hidden") is True  # 3.0 is out of its reach
+
+
+def test_a_card_says_what_the_newest_milestone_means_and_2_0_leads_to_generate(lived, monkeypatch):
+    lab, open_page = lived
+    page = open_page()
+    sample = Sample(20, "The ", "king is here.")
+    reached = [Milestone(3.0, 10, 2.9), Milestone(2.0, 20, 1.9, Sample(10, "The ", "kk"), sample)]
+    monkeypatch.setattr(lab.runs, "milestones", lambda run, limits: reached)
+    page.tick()
+    assert page.get("milestone-card", "hidden") is False
+    assert page.text("milestone-title") == "Below 2.0: readable text"
+    texts = page.text("milestone-texts")
+    for said in ("1.90 at step 20", "The kk", "The king is here.", "Below 3.0: basic patterns"):
+        assert said in texts
+    assert page.get("generate-now", "hidden") is True  # it has ended: Generate stands elsewhere
+    running = replace(lab.runs.view(), state="running")
+    assert milestones.parts(lab, running)["generate_now_hidden"] is False
+    reached.pop()
+    assert milestones.parts(lab, running)["generate_now_hidden"] is True
+
+
+def test_the_untrained_models_text_shows_after_initialize(page, lab, until):
+    page.click("initialize")
+    until(lambda: page.tick() and "untrained" in (page.get("sample-step", "children") or ""))
+    assert len(page.get("sample", "children")) > 50

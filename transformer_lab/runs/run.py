@@ -225,6 +225,16 @@ class Run:
             ).fetchone()
         return StepMetrics(*row) if row else None
 
+    def evaluated(self, count: int = -1) -> list[StepMetrics]:
+        """The newest steps with a validation loss, oldest first."""
+        with self.reading() as database:
+            rows = database.execute(
+                f"SELECT {COLUMNS} FROM steps WHERE validation_loss IS NOT NULL AND {SOUND} "
+                "ORDER BY step DESC LIMIT ?",
+                (count,),
+            )
+            return [StepMetrics(*row) for row in rows][::-1]
+
     def latest_validation_loss(self) -> float | None:
         """The newest validation loss, if there is one yet."""
         with self.reading() as database:
@@ -256,6 +266,19 @@ class Run:
                 (most,),
             )
             return [Sample(*row) for row in rows][::-1]
+
+    def samples_around(self, step: int) -> tuple[Sample | None, Sample | None]:
+        """The sample nearest before `step`, and the first one after it or at it."""
+        found = []
+        with self.reading() as database:
+            for side in ("step < ? ORDER BY step DESC, time DESC", "step >= ? ORDER BY step, time"):
+                row = database.execute(
+                    f"SELECT step, prompt, text FROM samples WHERE {sound_rows('samples')} "
+                    f"AND {side} LIMIT 1",
+                    (step,),
+                ).fetchone()
+                found.append(Sample(*row) if row else None)
+        return found[0], found[1]
 
     def events(self, kind: str) -> list[tuple[int, str]]:
         """(step, detail) of every event of a kind that can be used, oldest first."""

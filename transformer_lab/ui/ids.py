@@ -54,11 +54,29 @@ WHY = "why"
 
 RUN = "run"
 STATE = "state"
+RUN_SHOWN = "run-shown"  # the id of the run whose charts are there
+RUN_BEFORE = "run-before"  # the id of the run it is compared with
+AFTER = "after"  # what to do with a run that has ended
+AFTER_GENERATE = "after-generate"
+AFTER_LOOK = "after-look"
+AFTER_COMPARE = "after-compare"
+AFTER_FURTHER = "after-further"
+
+
+def strip_number(name: str) -> str:
+    """One of the numbers over the charts."""
+    return f"strip-{name}"
+
+
 LOSS = "loss-chart"
 PERPLEXITY = "perplexity-chart"
 RATE = "rate-chart"
 SAMPLE = "sample"
 SAMPLE_STEP = "sample-step"
+MILESTONE_CARD = "milestone-card"
+MILESTONE_TITLE = "milestone-title"
+MILESTONE_TEXTS = "milestone-texts"
+GENERATE_NOW = "generate-now"
 PANEL = "panel"
 
 WRITER = "writer"

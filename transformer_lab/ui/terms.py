@@ -7,10 +7,11 @@ from dash import html
 from transformer_lab import glossary
 
 
-def term(key: str, words: str = "") -> html.Span:
-    """A term of the glossary, in its own words or others, with its meaning."""
+def term(key: str, words: str = "", more: str = "") -> html.Span:
+    """A term of the glossary, in its own words or others, with its meaning and what is `more`."""
     found = glossary.terms()[key]
-    return html.Span(words or found.term, className="term", title=found.meaning, tabIndex=0)
+    title = f"{found.meaning} {more}".strip()
+    return html.Span(words or found.term, className="term", title=title, tabIndex=0)
 
 
 def terms_line(*keys: str) -> html.P:

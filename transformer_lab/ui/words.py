@@ -8,6 +8,7 @@ from transformer_lab.lab.training.views import View
 from transformer_lab.runs.run import Seam
 from transformer_lab.settings import Setting, plain
 
+MINUS = "\u2212"
 STATES = {
     None: "nothing yet",
     "preparing": "preparing",
@@ -52,6 +53,27 @@ def compact(number: float) -> str:
         if abs(number) >= size:
             return f"{number / size:.3g}{letter}"
     return f"{number:.3g}"
+
+
+def steady(number: float) -> str:
+    """A number in three digits, so that it is as wide a moment later: 12.0k, 8.30, 0.10."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= 0.9995 * size:
+            return f"{number / size:#.3g}".rstrip(".") + letter
+    return f"{number:.2f}" if abs(number) < 9.995 else f"{number:#.3g}".rstrip(".")
+
+
+def signed(shown: str) -> str:
+    """A change with its sign, written as people do, and ±0 for none."""
+    if not any(digit in "123456789" for digit in shown.partition("e")[0]):
+        return "±0"
+    return shown.replace("-", MINUS, 1) if shown.startswith("-") else f"+{shown.lstrip('+')}"
+
+
+def rate(value: float, digits: int = 2) -> str:
+    """A learning rate as 3.00e-4."""
+    mantissa, _, exponent = f"{value:.{digits}e}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if exponent else mantissa
 
 
 def clock(seconds: float) -> str:

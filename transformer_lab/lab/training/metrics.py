@@ -12,11 +12,14 @@ class MetricStream:
     def __init__(self, points: Iterable[StepMetrics] = ()) -> None:
         self._lock = threading.Lock()
         self._points = list(points)
+        self._evaluated = [point for point in self._points if point.validation_loss is not None]
 
     def append(self, point: StepMetrics) -> None:
         """Add the newest step."""
         with self._lock:
             self._points.append(point)
+            if point.validation_loss is not None:
+                self._evaluated.append(point)
 
     def since(self, cursor: int = 0) -> tuple[list[StepMetrics], int]:
         """Points after `cursor`, and the cursor to pass next time."""
@@ -27,3 +30,8 @@ class MetricStream:
         """The newest points, oldest first."""
         with self._lock:
             return self._points[-count:]
+
+    def evaluated(self) -> list[StepMetrics]:
+        """The points with a validation loss, oldest first."""
+        with self._lock:
+            return list(self._evaluated)

@@ -1,13 +1,15 @@
 """The runs of a lab: what a page shows of them, and what may be done to those that have ended."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from transformer_lab.exchange import ImportRefusedError, bring_in, bring_in_folder
 from transformer_lab.lab.home import writing_problem
 from transformer_lab.lab.training.continuing import LabError
+from transformer_lab.lab.training.milestones import Milestone, around, reached
 from transformer_lab.lab.training.sampling import Sampling
 from transformer_lab.lab.training.trainings import Trainings
 from transformer_lab.lab.training.views import View, live_view, stored_view
@@ -83,6 +85,24 @@ class Runs:
             samples = self._sampling
             return live_view(run, samples.newest(run), samples.accuracies.get(run_id))
         return stored_view(self.store.open(run_id)) if run_id else View()
+
+    def milestones(self, run_id: str, limits: Iterable[float]) -> list[Milestone]:
+        """Where a run's validation loss fell below limits; the one reached last is the last."""
+        try:
+            run = self.store.open(run_id)
+            live = self._trainings.live(run_id)
+            found = reached(live.stream.evaluated() if live else run.evaluated(), limits)
+            if not found:
+                return []
+            sample = self._sampling.newest(live) if live else run.latest_sample()
+            newest = sample.step if sample else -1
+            return [
+                replace(each, before=before, after=after)
+                for each in found
+                for before, after in [around(run.folder, each.step, newest)]
+            ]
+        except RunNotFoundError:
+            return []
 
     def describe(self, run_id: str, **changes: Any) -> None:
         """Change a run's title, notes or pin. Raises LabError and RunNotFoundError."""

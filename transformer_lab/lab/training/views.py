@@ -30,7 +30,8 @@ class View:
     `speed` is in tokens per second, `seconds` spent and `remaining` in seconds. `here` is true when
     this lab trains the run, so that it can be controlled. `attempt` counts how often it was
     resumed; `seams` says where it left its parents; `peaks` are changes of the peak learning rate
-    on the way; `threads` says on how many CPU threads it computes, in words.
+    on the way; `threads` says on how many CPU threads it computes, in words. `recent` are its
+    newest steps, `evaluations` the newest two with a validation loss, both oldest first.
     """
 
     run_id: str = ""
@@ -60,6 +61,8 @@ class View:
     seams: tuple[Seam, ...] = ()
     peaks: tuple[Change, ...] = ()
     here: bool = False
+    recent: tuple[StepMetrics, ...] = ()
+    evaluations: tuple[StepMetrics, ...] = ()
 
     @property
     def bits_per_byte(self) -> float | None:
@@ -102,6 +105,7 @@ def live_view(run: LiveRun, sample: Sample | None, accuracy: float | None = None
         seams=tuple(run.origin.seams()),
         peaks=run.peaks,
         here=True,
+        evaluations=tuple(run.stream.evaluated()[-2:]),
     )
 
 
@@ -160,6 +164,7 @@ def _cores(manifest: Mapping[str, Any]) -> int:
 def _with_metrics(view: View, run: Run) -> View:
     note, latest = run.last_event("note"), run.latest(SPEED_STEPS)
     progress = _progress(latest, view.setup) if view.setup else View()
+    evaluations = run.evaluated(2)
     return replace(
         view,
         step=progress.step,
@@ -168,7 +173,9 @@ def _with_metrics(view: View, run: Run) -> View:
         remaining=progress.remaining,
         learning_rate=progress.learning_rate,
         note=note[1] if note else "",
-        validation_loss=run.latest_validation_loss(),
+        validation_loss=evaluations[-1].validation_loss if evaluations else None,
+        recent=progress.recent,
+        evaluations=tuple(evaluations),
         accuracy=run.accuracy(),
         sample=run.latest_sample(),
         attempt=run.attempts(),
@@ -197,6 +204,7 @@ def _progress(latest: list[StepMetrics], setup: Setup, between: float = 0.0) -> 
         seconds=last.seconds,
         remaining=time_left(latest, setup, between),
         learning_rate=last.learning_rate,
+        recent=tuple(latest),
     )
 
 

@@ -16,7 +16,7 @@ TRAIN = "#2a8bd0"
 VALIDATION = "#d9730d"
 QUIET = "#8a9099"
 GRAPH = {"displaylogo": False, "displayModeBar": False, "responsive": True}  # of every dcc.Graph
-MOST_POINTS = 320  # of one line, when a whole figure is drawn
+MOST_POINTS = 280  # of one line, when a whole figure is drawn
 
 BREAK = "&lt;br&gt;"  # a line break that our own titles have
 AXIS = {"gridcolor": "rgba(128,128,128,0.18)", "zeroline": False, "autorange": True}

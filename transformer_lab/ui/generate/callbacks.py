@@ -4,6 +4,8 @@ Its layout is in `ui/generate/layout.py`; `texts.py` shows the texts, `branches.
 token, `xray.py` marks tokens and `token.py` takes one apart.
 """
 
+from dataclasses import replace
+
 from dash import ClientsideFunction, Dash, Input, Output, State, ctx, no_update
 from dash.exceptions import PreventUpdate
 
@@ -24,6 +26,7 @@ from transformer_lab.ui.moment_bar import At
 __all__ = ["TITLE", "layout", "register"]
 
 TITLE = "Generate"
+OF_THE_RUN_SHOWN = (ids.AFTER_GENERATE, ids.GENERATE_NOW)  # buttons of Train mean its run
 Option = dict[str, str]
 
 
@@ -81,10 +84,13 @@ def _register_begin(app: Dash, lab: Lab) -> None:
         inputs={
             "pressed": Input(ids.GENERATE, "n_clicks"),
             "drop": Input(ids.DROP_UNKNOWN, "n_clicks"),
+            "ended": Input(ids.AFTER_GENERATE, "n_clicks"),
+            "now": Input(ids.GENERATE_NOW, "n_clicks"),
         },
         state={
             "settings": controls.STATES,
             "at": State(ids.MOMENT_AT, "data"),
+            "shown": State(ids.RUN_SHOWN, "data"),
             "against": State(ids.AGAINST, "value"),
             "against_step": State(ids.AGAINST_STEP, "value"),
             "previous": State(ids.WRITING, "data"),
@@ -95,8 +101,11 @@ def _register_begin(app: Dash, lab: Lab) -> None:
     def begin(
         pressed: int | None,
         drop: int | None,
+        ended: int | None,
+        now: int | None,
         settings: dict[str, Scalar],
         at: At | None,
+        shown: str | None,
         against: Scalar,
         against_step: Scalar,
         previous: Shown | None,
@@ -107,7 +116,10 @@ def _register_begin(app: Dash, lab: Lab) -> None:
         try:
             config = _checked(settings)
             name, step = moment_bar.chosen(at)
-            if ctx.triggered_id == ids.DROP_UNKNOWN:
+            if ctx.triggered_id in OF_THE_RUN_SHOWN:
+                name, step, against = shown or moment_bar.NEWEST, None, NOTHING
+                config = _with_prompt(lab, name, config)
+            elif ctx.triggered_id == ids.DROP_UNKNOWN:
                 config = lab.models.without_unknown(name, config)
             made = [lab.writings.start(lab.models.snapshot(name, step), config)]
             if against not in (None, NOTHING):
@@ -119,9 +131,18 @@ def _register_begin(app: Dash, lab: Lab) -> None:
             "message": "",
             "problems": marks({}),
             "drop_hidden": True,
-            "prompt": config.prompt if ctx.triggered_id == ids.DROP_UNKNOWN else no_update,
+            "prompt": no_update if ctx.triggered_id == ids.GENERATE else config.prompt,
             "tree": [*(tree or []), *[leaf(writing) for writing in made]],
         }
+
+
+def _with_prompt(lab: Lab, name: str, config: SampleConfig) -> SampleConfig:
+    """The settings with the model's own prompt, unless one was typed that it can read."""
+    snapshot = lab.models.snapshot(name)
+    recipes = {recipe.setup.sample.prompt for recipe in load_recipes().values()}
+    if config.prompt not in recipes and not snapshot.tokenizer.unknown(config.prompt):
+        return config
+    return replace(config, prompt=lab.models.prompt(name))
 
 
 class SettingsError(Exception):

@@ -10,7 +10,7 @@ from transformer_lab.runs.summaries import RunSummary
 from transformer_lab.settings import ConfigError
 from transformer_lab.ui import ids
 from transformer_lab.ui.runs.opened import chosen_run
-from transformer_lab.ui.train import live
+from transformer_lab.ui.train import after, live
 
 ANY_CHECKPOINT = {"type": "checkpoint-button", "checkpoint": ALL}
 UNCHANGED: dict[str, object] = {"tab": no_update, "run": no_update, "branch": no_update}
@@ -69,8 +69,6 @@ def _act(lab: Lab, found: RunSummary, pressed: object, steps: str | None) -> dic
         if pressed == ids.RUN_EXTEND
         else resumption(lab.runs.store, found.id)
     )
-    if not lab.trainings.has_room():
-        lab.trainings.add_to_queue(item)
-        return {"message": "Added to the queue: another one is running. "}
-    lab.trainings.start_item(item)
+    if queued := after.go_on(lab, item):
+        return {"message": f"{queued} "}
     return on_train if pressed == ids.RUN_RESUME else on_train | {"run": live.LATEST}

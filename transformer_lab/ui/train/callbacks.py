@@ -14,7 +14,15 @@ from transformer_lab.lab.training.states import BEGUN, BUSY
 from transformer_lab.lab.training.views import View
 from transformer_lab.ui import ids, polling, words
 from transformer_lab.ui.charts.training import MILESTONES
-from transformer_lab.ui.train import commands, live, settings_form, settling_card
+from transformer_lab.ui.train import (
+    after,
+    commands,
+    live,
+    milestones,
+    settings_form,
+    settling_card,
+    strip,
+)
 from transformer_lab.ui.train.layout import layout
 from transformer_lab.ui.train.plan import FormPlan
 from transformer_lab.ui.train.preflight import preflight
@@ -28,12 +36,15 @@ PARTS = {
     "headline": Output(ids.HEADLINE, "children"),
     "spoken": Output(ids.SPOKEN, "children"),
     "state": Output(ids.STATE, "children"),
+    **{name: Output(ids.strip_number(name), "children") for name in strip.HEADS},
     "sample": Output(ids.SAMPLE, "children"),
     "sample_step": Output(ids.SAMPLE_STEP, "children"),
     "panel": Output(ids.PANEL, "children"),
     "memory": Output("memory", "children"),
     "breakdown": Output("breakdown", "children"),
     "why": Output(ids.WHY, "children"),
+    **after.PARTS,
+    **milestones.PARTS,
     "preflight": Output(ids.PREFLIGHT, "children"),
     "offer_hidden": Output(ids.OFFER, "hidden"),
     "initialize_disabled": Output(ids.INITIALIZE, "disabled"),
@@ -60,6 +71,7 @@ def register(app: Dash, lab: Lab) -> None:
     """The callbacks of this tab."""
     settings_form.register(app, lab)
     commands.register(app, lab)
+    after.register(app, lab)
     _register_poll(app, lab)
     settling_card.register(app, lab, TITLE)
 
@@ -115,6 +127,7 @@ def _parts(
         "headline": words.headline(own),
         "spoken": words.spoken(own, MILESTONES),
         "state": live.state_line(view),
+        **{name: strip.shown(number) for name, number in strip.numbers(view).items()},
         "sample": sample.prompt + sample.text
         if sample
         else "The model writes here while it learns.",
@@ -126,6 +139,8 @@ def _parts(
             for part, count in breakdown.items()
         ],
         "why": why["start"],
+        **after.parts(lab, view),
+        **milestones.parts(lab, view),
         "preflight": cost,
         "offer_hidden": not offers,
         "initialize_disabled": bool(why["initialize"]),

@@ -10,7 +10,7 @@ from transformer_lab.recipes import SETTINGS, Recipe, Setup, load_recipes
 from transformer_lab.ui import form, ids
 from transformer_lab.ui.charts.training import GRAPH, blank
 from transformer_lab.ui.terms import terms_line
-from transformer_lab.ui.train import live, sections, settling_card
+from transformer_lab.ui.train import after, live, milestones, sections, settling_card, strip
 
 
 def opening(lab: Lab, recipes: dict[str, Recipe]) -> tuple[Recipe, Setup]:
@@ -34,6 +34,8 @@ def layout(lab: Lab) -> html.Div:
             dcc.Store(id=ids.UNUSED),
             dcc.Store(id=ids.BRANCH),
             dcc.Store(id=ids.RESUME_DISMISSED, data=""),
+            dcc.Store(id=ids.RUN_SHOWN, data=""),
+            dcc.Store(id=ids.RUN_BEFORE, data=""),
             html.Section(_settings(lab, recipes, recipe, setup), className="column settings"),
             html.Section(_charts(lab), className="column charts", **{"aria-label": "Charts"}),
             html.Section(_aside(), className="column aside", **{"aria-label": "Model and status"}),
@@ -284,6 +286,8 @@ def _charts(lab: Lab) -> list[Component]:
             ],
             className="state-row",
         ),
+        after.layout(),
+        strip.layout(),
         dcc.Graph(
             id=ids.LOSS,
             figure=blank("Loss, nats per token"),
@@ -322,6 +326,7 @@ def _aside() -> list[Component]:
             ],
             className="card sample-card",
         ),
+        milestones.layout(),
         settling_card.layout(),
         html.Div(
             [

@@ -104,7 +104,7 @@ def _whole(
     setup = view.setup if drawn else planned(plan)
     vocabulary_size = view.vocabulary_size if drawn else (plan["vocabulary_size"] if plan else 0)
     train = (setup or Setup()).train
-    seam = view.seams[-1].step if view.seams else 0
+    seam = view.seams[-1].step if drawn and view.seams else 0
     characters = setup is None or setup.data.tokenizer == "characters"
     zoom = f"{drawn} {view.attempt}" if drawn else key
     peaks = [(change.after, change.value) for change in view.peaks]
@@ -129,14 +129,10 @@ def state_line(view: View) -> list[Component | None]:
     facts = []
     if view.step:
         facts.append(f"step {view.step:,} / {view.steps:,}")
-        if view.state in STEPPING:
-            facts.append(f"{words.compact(view.speed or 0)} tokens/s")
-            if view.remaining is not None:
-                facts.append(f"{words.clock(view.remaining)} left")
-        else:
+        if view.state not in STEPPING:
             facts.append(f"{words.clock(view.seconds)} of training")
-    if view.validation_loss is not None:
-        facts.append(f"validation {view.validation_loss:.3f}")
+        elif view.remaining is not None:
+            facts.append(f"{words.clock(view.remaining)} left")
     if view.accuracy is not None:
         facts.append(f"{view.accuracy:.0%} of held-out problems solved")
     state = view.doing or words.STATES[view.state]
@@ -211,13 +207,13 @@ def _milestones(loss: float | None) -> list[Component]:
             className="milestone" + (" reached" if done else ""),
             title=charts.MILESTONES[limit],
         )
+        for limit, done in reached
+    ]
+
+
 def written_at(sample: Sample) -> str:
     """When a sample was written."""
     return f"after step {sample.step:,}" if sample.step else "untrained, before step 1"
-
-
-        for limit, done in reached
-    ]
 
 
 def memory() -> str:

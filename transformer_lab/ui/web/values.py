@@ -232,6 +232,8 @@ STORES: dict[str, object] = {
     ids.CURSOR: Cursor | Empty | None,
     ids.REFRESH: Count | None,
     ids.RESUME_DISMISSED: str | None,
+    ids.RUN_SHOWN: str | None,
+    ids.RUN_BEFORE: str | None,
     ids.RUNS_KNOWN: dict[str, int] | None,
     ids.RUNS_SEEN: Seen | None,
     ids.RUNS_PICKED: list[str] | None,
