@@ -229,3 +229,38 @@ def test_what_takes_long_is_said_before_and_has_a_way_out(page: Page):
     page.click("#offer")
     expect(page.locator("#recipe")).to_have_value("quick_start")
     expect(page.locator("#offer")).to_be_hidden()
+
+
+SMOOTHED = """([points, opacity]) => {
+  const [raw, , line] = document.querySelector("#loss-chart .js-plotly-plot")?.data || [];
+  const wanted = points ? raw?.x.length : 0;
+  return raw?.x.length && line?.x.length === wanted && raw.opacity === opacity;
+}"""  # whether the mean has a point for each of the curve, or none
+
+
+def test_the_loss_can_be_smoothed_which_asks_nothing_of_the_lab_and_is_remembered(page: Page):
+    start(page)
+    wait_for_step(page, 30)
+    page.click("#stop")
+    expect(page.locator(".state")).to_have_text("stopped")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.post_data or ""))
+    page.select_option("#smoothing", "strong")
+    page.wait_for_function(SMOOTHED, arg=[True, 0.3])
+    assert not [body for body in asked if "smoothing" in body]
+    page.reload()
+    page.wait_for_function(SMOOTHED, arg=[True, 0.3])
+    expect(page.locator("#smoothing")).to_have_value("strong")
+    page.select_option("#smoothing", "off")
+    page.wait_for_function(SMOOTHED, arg=[False, 1])
+
+
+def test_a_run_that_has_ended_is_compared_with_the_one_before_by_one_press(page: Page, model: str):
+    start(page)
+    page.click("#stop")
+    expect(page.locator(".state")).to_have_text("stopped")
+    name = page.locator(".run-name").inner_text()
+    page.click("#after-compare")
+    chosen = page.locator("#differences thead")
+    expect(chosen).to_contain_text(name)
+    assert page.locator("#differences thead th").count() == 3

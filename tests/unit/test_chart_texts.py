@@ -61,3 +61,20 @@ def test_an_axis_names_its_tokens_however_long_the_text_is():
     assert set(axis["ticktext"]) == {"token"}
     assert len(axis["ticktext"]) == len(axis["tickvals"]) < 40
     assert axis["tickvals"][-1] <= 400
+
+
+def test_words_beside_the_lines_of_a_loss_chart_stand_where_no_curve_can_be():
+    line = training.Curve(
+        steps=[1, 100], train=[4.0, 2.0], validation_steps=[100], validation=[2.0], rates=[0, 0]
+    )
+    figure = training.loss_figure(line, "run-1", 65, seams=[(50, "branched from run-0")])
+    beside = [one for one in figure.layout.annotations if one.yref != "y domain"]
+    above = [one for one in figure.layout.annotations if one.yref == "y domain"]
+    assert [one.hovertext for one in beside] == [
+        *training.MILESTONES.values(), "random guessing: ln 65 = 4.17"
+    ]  # fmt: skip
+    for one in beside:
+        assert (one.x, one.xref, one.xanchor) == (1, "x domain", "left")
+        width = max(map(len, one.text.split("<br>"))) * 5.5  # pixels, at the size of its font
+        assert width <= figure.layout.margin.r - 4
+    assert [(one.y, one.yanchor) for one in above] == [(1, "bottom")]

@@ -191,7 +191,7 @@ def test_an_evaluation_that_stopping_cut_short_is_made_up_for(lab, monkeypatch):
     with monkeypatch.context() as short:
         short.setattr("transformer_lab.training.trainer.evaluate", lambda *_, **__: None)
         again = cut_off(lab, setup, monkeypatch, at=3)
-    assert lab.runs.open(again).latest_validation_loss() is None
+    assert lab.runs.open(again).evaluated() == []
     lab.trainings.resume(again)
     assert ended(lab).state == "finished"
     assert curve(lab, again) == curve(lab, whole)

@@ -101,7 +101,7 @@ def test_steps_come_back_as_they_were(store):
     assert Run(writer.folder).since(2) == (taken[2:], 4)
     assert Run(writer.folder).since(4) == ([], 4)
     assert Run(writer.folder).latest(2) == taken[2:]
-    assert Run(writer.folder).latest_validation_loss() == 2.5
+    assert Run(writer.folder).evaluated(1)[0].validation_loss == 2.5
 
 
 def test_the_steps_before_an_event_are_on_disk_with_it(store):

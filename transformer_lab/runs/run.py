@@ -235,15 +235,6 @@ class Run:
             )
             return [StepMetrics(*row) for row in rows][::-1]
 
-    def latest_validation_loss(self) -> float | None:
-        """The newest validation loss, if there is one yet."""
-        with self.reading() as database:
-            row = database.execute(
-                "SELECT validation_loss FROM steps WHERE validation_loss IS NOT NULL "
-                f"AND {SOUND} ORDER BY step DESC LIMIT 1"
-            ).fetchone()
-        return row[0] if row else None
-
     def best_loss(self) -> float | None:
         """The lowest validation loss, if there is one yet."""
         with self.reading() as database:

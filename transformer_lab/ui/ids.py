@@ -69,6 +69,7 @@ def strip_number(name: str) -> str:
 
 
 LOSS = "loss-chart"
+SMOOTHING = "smoothing"  # of the loss that is drawn, by the browser
 PERPLEXITY = "perplexity-chart"
 RATE = "rate-chart"
 SAMPLE = "sample"

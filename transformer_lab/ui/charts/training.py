@@ -5,6 +5,7 @@ Dash's `extendData`. The colour of text comes from the style sheet, so that it f
 """
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,10 +17,13 @@ TRAIN = "#2a8bd0"
 VALIDATION = "#d9730d"
 QUIET = "#8a9099"
 GRAPH = {"displaylogo": False, "displayModeBar": False, "responsive": True}  # of every dcc.Graph
-MOST_POINTS = 280  # of one line, when a whole figure is drawn
+MOST_POINTS = 260  # of one line, when a whole figure is drawn
 
 BREAK = "&lt;br&gt;"  # a line break that our own titles have
 AXIS = {"gridcolor": "rgba(128,128,128,0.18)", "zeroline": False, "autorange": True}
+
+BESIDE = 108  # pixels to the right of a chart, for words beside its lines
+WIDEST = 18  # letters that fit there
 
 MILESTONES = {
     3.0: "3.0 basic patterns",
@@ -102,6 +106,8 @@ def loss_figure(
         line_color=VALIDATION,
         marker_size=6,
     )
+    smoothed = {"color": TRAIN, "width": 2.4}  # the browser fills it, for whoever wants it
+    figure.add_scatter(x=[], y=[], name="smoothed", mode="lines", line=smoothed, showlegend=False)
     if characters:
         for loss, label in MILESTONES.items():
             _guide(figure, loss, label, "dot")
@@ -276,27 +282,22 @@ def figure_with_title(title: str, run: str = "none") -> go.Figure:
 
 
 def _seam(figure: go.Figure, step: int, label: str) -> None:
-    figure.add_vline(
-        x=step,
-        line_width=1.5,
-        line_dash="dash",
-        line_color=QUIET,
-        annotation_text=label,
-        annotation_position="top left",
-        annotation_font_size=10,
-    )
+    """A line across, its words above the chart, where no curve is."""
+    figure.add_vline(x=step, line_width=1.5, line_dash="dash", line_color=QUIET)
+    figure.add_annotation(
+        text=plain(label), x=step, y=1, yref="y domain", xanchor="right", yanchor="bottom",
+        showarrow=False, font_size=10,
+    )  # fmt: skip
 
 
 def _guide(figure: go.Figure, y: float, label: str, dash: str) -> None:
-    figure.add_hline(
-        y=y,
-        line_width=1,
-        line_dash=dash,
-        line_color=QUIET,
-        annotation_text=label,
-        annotation_position="top right",
-        annotation_font_size=10,
-    )
+    """A line along, its words beside the chart, where no curve is."""
+    figure.add_hline(y=y, line_width=1, line_dash=dash, line_color=QUIET)
+    figure.add_annotation(
+        text="<br>".join(textwrap.wrap(label, WIDEST)), hovertext=label, x=1, xref="x domain",
+        xshift=4, y=y, xanchor="left", align="left", showarrow=False, font_size=10,
+    )  # fmt: skip
+    figure.update_layout(margin_r=BESIDE)
 
 
 def _invite(figure: go.Figure, words: str) -> None:

@@ -6,7 +6,7 @@ a poll shows in `live.py`.
 
 from typing import Any
 
-from dash import Dash, Input, Output, State, html, no_update
+from dash import ClientsideFunction, Dash, Input, Output, State, html, no_update
 from dash.exceptions import PreventUpdate
 
 from transformer_lab.lab.lab import Lab
@@ -74,6 +74,12 @@ def register(app: Dash, lab: Lab) -> None:
     after.register(app, lab)
     _register_poll(app, lab)
     settling_card.register(app, lab, TITLE)
+    app.clientside_callback(
+        ClientsideFunction("train", "smooth"),
+        Output(ids.SMOOTHING, "className"),
+        Input(ids.SMOOTHING, "value"),
+        Input(ids.LOSS, "figure"),
+    )
 
 
 def _register_poll(app: Dash, lab: Lab) -> None:

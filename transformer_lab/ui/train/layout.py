@@ -288,11 +288,17 @@ def _charts(lab: Lab) -> list[Component]:
         ),
         after.layout(),
         strip.layout(),
-        dcc.Graph(
-            id=ids.LOSS,
-            figure=blank("Loss, nats per token"),
-            config=GRAPH,
-            className="card chart chart-loss",
+        html.Div(
+            [
+                dcc.Graph(
+                    id=ids.LOSS,
+                    figure=blank("Loss, nats per token"),
+                    config=GRAPH,
+                    className="card chart chart-loss",
+                ),
+                _smoothing(),
+            ],
+            className="chart-box",
         ),
         html.Div(
             [
@@ -312,6 +318,25 @@ def _charts(lab: Lab) -> list[Component]:
             className="two",
         ),
     ]
+
+
+def _smoothing() -> html.Label:
+    words = {"off": "no smoothing", "light": "light smoothing", "strong": "strong smoothing"}
+    return html.Label(
+        [
+            html.Span("Smoothing of the train loss", className="visually-hidden"),
+            dbc.Select(
+                id=ids.SMOOTHING,
+                options=[{"value": key, "label": label} for key, label in words.items()],
+                value="off",
+                size="sm",
+                persistence=True,
+            ),
+        ],
+        className="smoothing",
+        title="Smoothing of the train loss: a running mean to both sides; the curve itself stays, "
+        "faintly. Nothing but this drawing changes.",
+    )
 
 
 def _aside() -> list[Component]:
