@@ -53,6 +53,31 @@ def test_a_base_is_tuned_and_both_write(lived):
     assert page.text("finetune-text-2").startswith("def ")
 
 
+def test_in_generate_its_adapter_has_a_strength(lived):
+    lab, open_page = lived
+    page = open_page()
+    tuned = next(run for run in lab.runs.all() if run.base)
+    page.values["moment-at", "data"] = {"run": tuned.id, "step": None, "newest": 4}
+    page.fire("adapters.hidden", "moment-at.data")
+    assert page.get("adapters", "hidden") is False
+    assert page.get("adapter-first", "value") == tuned.id
+    page.values["strength-first", "value"] = 0.5
+    page.generate(prompt="def ", length="4")
+    until(lambda: page.read_text() and "done" in page.get("generate-caption", "children"))
+    assert f"base + 0.5 × {tuned.id}" in page.get("generate-caption", "children")
+    page.values["strength-first", "value"] = "much"
+    page.generate(prompt="def ", length="4")
+    assert "Strength must be a number" in page.get("generate-message", "children")
+    page.values["adapter-second", "value"] = tuned.id
+    page.values["strength-first", "value"] = 1
+    page.generate(prompt="def ", length="4")
+    assert "Both adapters are the same" in page.get("generate-message", "children")
+    page.values["moment-at", "data"] = {"run": tuned.base, "step": None, "newest": 4}
+    page.fire("adapters.hidden", "moment-at.data")
+    assert page.get("adapters", "hidden") is False
+    assert page.get("adapter-first", "value") == "none"
+
+
 def test_only_the_settings_of_the_method_are_shown_and_a_wrong_value_is_told_there(lived):
     page = opened(lived[1]())
     rank = spelled("lora", "rank")

@@ -11,6 +11,7 @@ from test_resume import SETUP, after_step, ended, numbers
 from transformer_lab.cli import main
 from transformer_lab.exchange import write_archive
 from transformer_lab.lab.lab import Lab
+from transformer_lab.lab.looking.mixing import Adapter, mixed, siblings
 from transformer_lab.lab.training.continuing import LabError
 from transformer_lab.lab.training.finetuned import finetuning_setup
 from transformer_lab.lab.training.live_run import LiveRun
@@ -154,6 +155,40 @@ def test_a_base_deleted_while_its_fine_tuning_waits_is_told_in_a_sentence(lab):
     lab.trainings.stop()
     until(lambda: lab.trainings.queue.list()[0].problem)
     assert lab.trainings.queue.list()[0].problem == "There is no run 'base-1'."
+
+
+def test_adapters_of_one_base_have_a_strength_and_are_mixed(lab):
+    base = base_of(lab)
+    one, two = tuned(lab), tuned(lab, METHODS["full"])
+    assert sorted(siblings(lab.runs, "base-1")) == sorted(siblings(lab.runs, one.id))
+    assert sorted(siblings(lab.runs, one.id)) == sorted([one.id, two.id])
+
+    def weights(name, *adapters, step=None):
+        return mixed(lab.models, lab.runs, name, step, [Adapter(*a) for a in adapters]).weights
+
+    ends = [load_checkpoint(run.checkpoints()[-1])[0] for run in (one, two)]
+    assert same(weights(one.id, (one.id, 1)), ends[0])
+    assert same(weights(one.id), base)
+    assert same(weights("base-1", (one.id, 0), (two.id, 0)), base)
+    mix = weights("base-1", (one.id, 0.5), (two.id, 1.5))
+    name = "blocks.0.attention.query_key_value.weight"
+    changes = [end[name] - base[name] for end in ends]
+    torch.testing.assert_close(mix[name], base[name] + 0.5 * changes[0] + 1.5 * changes[1])
+    adapter = load_adapter(one.checkpoints()[-1])
+    a, b = (adapter[f"blocks.0.attention.output.lora_{k}"] for k in "AB")
+    half = weights("base-1", (one.id, 0.5))["blocks.0.attention.output.weight"]
+    scaled = base["blocks.0.attention.output.weight"] + 0.5 * TUNING.lora.scale * b @ a
+    torch.testing.assert_close(half, scaled, atol=1e-6, rtol=1e-5)
+
+
+def test_an_adapter_of_other_weights_and_a_wild_strength_are_a_sentence(lab):
+    run = tuned(lab)
+    with pytest.raises(LabError, match="choose the checkpoint that it was fine-tuned from"):
+        mixed(lab.models, lab.runs, "base-1", 2, [Adapter(run.id, 0.5)])
+    with pytest.raises(LabError, match=r"choose from 0 to 1\.5"):
+        mixed(lab.models, lab.runs, "base-1", None, [Adapter(run.id, 2.0)])
+    with pytest.raises(LabError, match="There is no run"):
+        mixed(lab.models, lab.runs, "base-1", None, [Adapter("nobody-1", 1.0)])
 
 
 def test_characters_the_base_does_not_know_are_named_and_can_be_left_out(lab):

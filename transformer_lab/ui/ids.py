@@ -106,6 +106,8 @@ PICKED_HEAD = "picked-head"
 PICKED_BODY = "picked-body"
 BRANCHES = "branches"
 AGAINST = "against"
+ADAPTERS = "adapters"
+ADAPTERS_OF = "adapters-of"  # the model whose adapters are offered
 AGAINST_STEP = "against-step"
 OUTPUT_2 = "output-2"
 CAPTION_2 = "caption-2"
@@ -556,6 +558,16 @@ def checkpoint_button(triggered: object) -> CheckpointButton | None:
 def alternative(token: int) -> dict[str, str]:
     """The button that branches with another token."""
     return {"type": "alternative", "token": str(token)}
+
+
+def adapter(place: str) -> str:
+    """The choice of an adapter in Generate."""
+    return f"adapter-{place}"
+
+
+def strength(place: str) -> str:
+    """How much that adapter counts."""
+    return f"strength-{place}"
 
 
 def draw_slider(name: str) -> dict[str, str]:

@@ -17,7 +17,7 @@ from transformer_lab.runs.run import RunNotFoundError
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.tokenizers import UnknownTextError
 from transformer_lab.ui import ids, moment_bar
-from transformer_lab.ui.generate import branches, controls, texts, token
+from transformer_lab.ui.generate import adapters, branches, controls, texts, token
 from transformer_lab.ui.generate.controls import PROMPT, Scalar, config_of, marks
 from transformer_lab.ui.generate.layout import NOTHING, layout
 from transformer_lab.ui.generate.state import Given, Leaf, Shown, leaf, stop
@@ -34,6 +34,7 @@ def register(app: Dash, lab: Lab) -> None:
     """The callbacks of this tab."""
     _register_prompt(app, lab)
     _register_begin(app, lab)
+    adapters.register(app, lab)
     branches.register(app, lab)
     texts.register(app, lab)
     _register_play(app, lab)
@@ -91,6 +92,7 @@ def _register_begin(app: Dash, lab: Lab) -> None:
             "settings": controls.STATES,
             "at": State(ids.MOMENT_AT, "data"),
             "shown": State(ids.RUN_SHOWN, "data"),
+            "chosen": adapters.STATES,
             "against": State(ids.AGAINST, "value"),
             "against_step": State(ids.AGAINST_STEP, "value"),
             "previous": State(ids.WRITING, "data"),
@@ -106,6 +108,7 @@ def _register_begin(app: Dash, lab: Lab) -> None:
         settings: dict[str, Scalar],
         at: At | None,
         shown: str | None,
+        chosen: adapters.Chosen | None,
         against: Scalar,
         against_step: Scalar,
         previous: Shown | None,
@@ -118,10 +121,10 @@ def _register_begin(app: Dash, lab: Lab) -> None:
             name, step = moment_bar.chosen(at)
             if ctx.triggered_id in OF_THE_RUN_SHOWN:
                 name, step, against = shown or moment_bar.NEWEST, None, NOTHING
-                config = _with_prompt(lab, name, config)
+                config, chosen = _with_prompt(lab, name, config), None
             elif ctx.triggered_id == ids.DROP_UNKNOWN:
                 config = lab.models.without_unknown(name, config)
-            made = [lab.writings.start(lab.models.snapshot(name, step), config)]
+            made = [lab.writings.start(adapters.snapshot(lab, name, step, chosen), config)]
             if against not in (None, NOTHING):
                 made.append(_second(lab, str(against), against_step, config))
         except (UnknownTextError, SettingsError, ConfigError, LabError) as error:

@@ -8,6 +8,7 @@ from dash import dcc, html
 from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import SETTINGS, load_recipes
 from transformer_lab.ui import form, ids
+from transformer_lab.ui.generate import adapters
 from transformer_lab.ui.generate.xray import LEVELS
 from transformer_lab.ui.train.layout import opening
 
@@ -35,6 +36,7 @@ def layout(lab: Lab) -> html.Div:
                         [form.control(setting, values[setting.key]) for setting in sample],
                         className="fields",
                     ),
+                    adapters.layout(),
                     _against(),
                     html.Div(id=ids.GENERATE_MESSAGE, className="message", role="alert"),
                     html.Button(

@@ -241,6 +241,7 @@ STORES: dict[str, object] = {
     ids.RUN_IMPORTED: Upload | None,
     ids.UPLOADED: Upload | None,
     ids.BASE_IMPORTED: Upload | None,
+    ids.ADAPTERS_OF: str | None,
     ids.UNREAD: str | None,
     ids.FETCH: Job | None,
     ids.STUDY: Study | None,
