@@ -35,7 +35,7 @@ def elsewhere(*, paths_allowed: bool) -> html.Details:
                     # Not dcc.Upload, which would read the whole file: the script streams it.
                     dcc.Input(id=ids.BASE_IMPORT, type="file", className="visually-hidden"),
                 ],
-                className="btn btn-outline-secondary btn-sm",
+                className="btn btn-outline-secondary btn-sm finetune-import",
                 title="The folder packed as a .zip",
             ),
             html.Div(html.Div(), id="base-import-line", className="progress-line", hidden=True),

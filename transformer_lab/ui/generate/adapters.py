@@ -76,7 +76,7 @@ def _one(place: str) -> html.Div:
                 role="note",
             ),
         ],
-        className="field",
+        className="field wide adapter",
     )
 
 
