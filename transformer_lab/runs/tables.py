@@ -48,7 +48,8 @@ def sound(name: str, *, always: bool) -> str:
     if name in TEXTS:
         return f"typeof({name}) = 'text'"
     if name in WHOLE:
-        return f"typeof({name}) = 'integer' AND {name} BETWEEN 0 AND {LARGEST[name]}"
+        # The plus keeps SQLite from looking rows up by these bounds instead of the query's own.
+        return f"typeof({name}) = 'integer' AND +{name} BETWEEN 0 AND {LARGEST[name]}"
     most = LARGEST.get(name, LARGEST_NUMBER)
     least = 0 if name in LARGEST else -most
     number = f"(typeof({name}) IN ('integer', 'real') AND {name} BETWEEN {least!r} AND {most!r})"

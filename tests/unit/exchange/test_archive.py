@@ -39,7 +39,7 @@ from transformer_lab.recipes import Setup
 from transformer_lab.runs.checkpoint import META, WEIGHTS, load_checkpoint, load_training
 from transformer_lab.runs.database import COLUMNS, RunWriter
 from transformer_lab.runs.moments import Moments
-from transformer_lab.runs.run import Run
+from transformer_lab.runs.run import SOUND, Run, _extremes, _spread
 from transformer_lab.runs.store import RunStore
 from transformer_lab.runs.tables import TABLES
 from transformer_lab.training import StepMetrics
@@ -567,6 +567,31 @@ def test_long_curves_come_in_and_are_looked_at_thinned(make_run, tmp_path):
             )
         ]
     assert all("evaluations" in plan for plan in plans), plans
+
+
+def test_a_long_curve_is_looked_through_once_and_not_once_for_each_of_its_points(
+    make_run, tmp_path
+):
+    run = make_run(tmp_path, steps=1)
+    rows, operations = 20_000, 0
+    with contextlib.closing(sqlite3.connect(run.folder / "metrics.sqlite")) as database, database:
+        database.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
+            "INSERT INTO steps SELECT i, 1.0, 0.1, 1.0, 1.0, i, 2.0 FROM n",
+            (rows,),
+        )
+
+    def count() -> None:
+        nonlocal operations
+        operations += 1000
+
+    with Run(run.folder).reading() as database:
+        database.set_progress_handler(count, 1000)
+        for table in (f"steps WHERE {SOUND}", f"steps WHERE validation_loss > 0 AND {SOUND}"):
+            assert len(_extremes(database, table, "train_loss", 300)) >= 150
+            assert len(_spread(database, table, 300)) == 300
+        database.execute(f"SELECT * FROM steps WHERE step > ? AND {SOUND}", (rows - 1,)).fetchall()
+    assert operations < 500 * rows  # what SQLite did for 4 looks at each row
 
 
 # --- what is refused -----------------------------------------------------------------------------
