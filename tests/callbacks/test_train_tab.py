@@ -8,11 +8,13 @@ import pytest
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.training.milestones import Milestone
 from transformer_lab.lab.training.views import View
+from transformer_lab.recipes import differences, load_recipes
 from transformer_lab.runs.database import Sample
 from transformer_lab.runs.run import Seam
 from transformer_lab.training import StepMetrics
 from transformer_lab.ui.form import FORM
 from transformer_lab.ui.train import live, milestones
+from transformer_lab.ui.train.sections import applies
 
 CHARTS = ("loss-chart", "perplexity-chart", "rate-chart")
 
@@ -385,6 +387,18 @@ def test_compare_is_offered_once_there_is_another_run(trained, lab, until):
     until(lambda: lab.trainings.current.status.run_id != first and lab.trainings.current.ended)
     until(lambda: page.tick() and page.get("run-before", "data") == first)
     assert page.get("after-compare", "disabled") is False
+
+
+def test_every_recipe_says_in_what_it_differs_from_the_tutorial(visited):
+    for slug, recipe in load_recipes().items():
+        visited.values["recipe", "value"] = slug
+        visited.fire('{"group":["ALL"],"name":["ALL"],"type":"setting"}.value', "recipe.value")
+        visited.fire("plan.data", "recipe.value")
+        said = words_of(visited.get("differs", "children"))
+        values = recipe.setup.values()
+        found = [one for one, *_ in differences(recipe.setup) if applies(one.key, values)]
+        assert ("nothing changed" in said) == (not found)
+        assert [one.label for one in found if f"{one.label}: " not in said] == []
 
 
 def test_while_a_run_that_goes_on_is_prepared_the_plan_of_the_form_is_drawn(page, lab):

@@ -5,7 +5,9 @@ import os
 import pytest
 
 from transformer_lab.recipes import (
+    TUTORIAL,
     changed_settings,
+    differences,
     find_recipe,
     load_recipe,
     load_recipes,
@@ -28,6 +30,7 @@ def test_recipes_come_in_the_order_of_lessons():
     assert list(RECIPES) == [
         "quick_start",
         "good_text",
+        "tutorial_on_a_laptop",
         "tiny_shakespeare",
         "fast_learning",
         "best_quality",
@@ -39,7 +42,7 @@ def test_recipes_come_in_the_order_of_lessons():
         "pc_learning",
     ]
     groups = [recipe.group for recipe in RECIPES.values()]
-    assert groups == [""] * 5 + ["Research"] * 6
+    assert groups == [""] * 6 + ["Research"] * 6
 
 
 def test_research_recipes_change_one_idea_of_quick_start():
@@ -56,6 +59,16 @@ def test_research_recipes_change_one_idea_of_quick_start():
         },
     }.items():
         assert set(changed_settings(RECIPES[slug].setup, RECIPES["quick_start"])) == own
+
+
+def test_the_tutorial_on_a_laptop_is_the_tutorials_model_and_optimizer_on_less_text_a_step():
+    """What differs decides how much is read in a step and how often; nothing of how it learns."""
+    own, taught = RECIPES["tutorial_on_a_laptop"].setup, RECIPES[TUTORIAL].setup
+    smaller = {setting.key: (ours, theirs) for setting, ours, theirs in differences(own)}
+    assert set(smaller) == {"model.sequence_length", "train.batch_size", "train.steps"}
+    assert all(ours < theirs for ours, theirs in smaller.values())
+    assert set(changed_settings(own, RECIPES[TUTORIAL])) == {*smaller, "train.evaluation_batches"}
+    assert taught.sample == own.sample
 
 
 @pytest.mark.parametrize(
