@@ -5,8 +5,10 @@ import json
 import pytest
 
 from transformer_lab.experiments.questions import load_questions
+from transformer_lab.recipes import Setup
 from transformer_lab.ui.compare.own import SLUG
 from transformer_lab.ui.results.poll import RESTING, SLOW
+from waiting import until
 
 
 def poll(page, changed="compare-tick.n_intervals"):
@@ -105,6 +107,27 @@ def test_a_learning_rate_is_found_with_the_settings_of_train_and_taken_over(page
         False,
         True,
     )
+
+
+def test_every_finished_run_is_a_point_of_the_scaling_view_and_others_say_why_not(trained, lab):
+    page = trained
+    page.values["tabs", "active_tab"] = "Compare"
+    pick(page, "scaling")
+    assert (page.get("compare-asked", "hidden"), page.get("scaling-panel", "hidden")) == (
+        True, False)  # fmt: skip
+    page.fire("scaling-said.children", "compare-tool.data")
+    (run,) = lab.runs.all()
+    assert page.get("scaling-chart-parameters", "figure")["data"][0]["x"] == [run.parameters]
+    assert "fewer than three different values" in page.text("scaling-said")
+    assert run.name in page.text("scaling-tables")
+    lab.trainings.start(Setup().with_values(SMALL | {"model.causal": False, "train.steps": 3}))
+    assert lab.trainings.wait(60)
+    until(lambda: lab.trainings.current.status.state == "finished")
+    lab.runs.refresh()
+    page.fire("scaling-said.children", "scaling-again.n_clicks")
+    assert page.get("scaling-chart-flops", "figure")["data"][0]["y"] == pytest.approx(
+        [run.bits_per_byte], rel=1e-3)  # fmt: skip
+    assert "it has no causal mask" in page.text("scaling-tables")
 
 
 def test_polls_rest_while_another_tab_is_open_and_send_only_what_is_new(tab):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from transformer_lab.lab.experiments.comparisons import Comparisons
+from transformer_lab.lab.experiments.scaling import Scaling
 from transformer_lab.lab.experiments.settlings import Settlings
 from transformer_lab.lab.experiments.trials import Trials
 from transformer_lab.lab.home import writing_problem
@@ -38,8 +39,8 @@ class Lab:
 
     `trainings` starts and steers, `runs` are those there are, `models` what they made, `texts` what
     they learn from, `inspector` looks inside, `writings` writes, `trials` are experiments under
-    way, `comparisons` races on one question, `range_tests` try learning rates, `costs` says
-    beforehand what a training takes.
+    way, `comparisons` races on one question, `range_tests` try learning rates, `scaling` has the
+    sizes and losses of all runs, `costs` says beforehand what a training takes.
 
     In a folder that cannot be written to, what is there can be read, and nothing can be started.
     Raises ConfigError("home") when there is no such folder and none can be made.
@@ -61,6 +62,7 @@ class Lab:
         self.costs = Pace(self.trainings.submit, self.trainings.resting)
         self.sampling = Sampling(self.jobs, store)
         self.runs = Runs(self.trainings, self.sampling)
+        self.scaling = Scaling(self.runs)
         self.models = Models(self.trainings, self.runs, self.jobs, self.shelves)
         self.inspector = Inspector(self.models, home / "cache" / "inspection")
         self.writings = Writings(self.jobs, self.models.stored, self.shelves)

@@ -417,6 +417,12 @@ RATE_SAID = "finder-said"
 RATE_TICK = "finder-tick"
 RATE_REFRESH = "finder-refresh"
 RATE_SEEN = "finder-seen"
+SCALING_PANEL = "scaling-panel"
+SCALING_CORPUS = "scaling-corpus"
+SCALING_SAID = "scaling-said"
+SCALING_AGAIN = "scaling-again"
+SCALING_CHARTS = "scaling-charts"
+SCALING_TABLES = "scaling-tables"
 
 SETTLING_CARD = "settling-card"
 SETTLING_CHART = "settling-chart"
@@ -614,6 +620,16 @@ def compare_button(question: str) -> dict[str, str]:
 def compare_tool(tool: str) -> dict[str, str]:
     """The entry of a tool in the list of questions."""
     return {"type": "compare-tool", "tool": tool}
+
+
+def scaling_chart(axis: str) -> str:
+    """The chart of the loss against parameters or FLOPs."""
+    return f"scaling-chart-{axis}"
+
+
+def scaling_rest(axis: str) -> str:
+    """The chart of the residuals below it."""
+    return f"scaling-rest-{axis}"
 
 
 def compare_badge(question: str) -> dict[str, str]:

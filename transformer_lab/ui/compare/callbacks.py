@@ -12,7 +12,7 @@ from transformer_lab.lab.experiments.comparisons import Asked
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.settings import ConfigError
 from transformer_lab.ui import ids
-from transformer_lab.ui.compare import parts, rates
+from transformer_lab.ui.compare import parts, rates, scaling
 from transformer_lab.ui.compare.layout import TOOLS, layout
 from transformer_lab.ui.compare.own import SLUG, Form, asked_for
 from transformer_lab.ui.results import parts as results
@@ -50,6 +50,7 @@ def register(app: Dash, lab: Lab) -> None:
     _register_commands(app, lab)
     _register_poll(app, lab)
     rates.register(app, lab)
+    scaling.register(app, lab)
     app.clientside_callback(
         ClientsideFunction("pcn", "guessable"),
         Output(PAGE.guess, "disabled"),
@@ -103,6 +104,7 @@ def _register_choice(app: Dash) -> None:
             "tools": Output(ANY_TOOL, "aria-current"),
             "asked_hidden": Output(ids.COMPARE_ASKED, "hidden"),
             "rate_hidden": Output(ids.RATE_PANEL, "hidden"),
+            "scaling_hidden": Output(ids.SCALING_PANEL, "hidden"),
         },
         inputs={
             "presses": Input(ANY_BUTTON, "n_clicks"),
@@ -145,6 +147,7 @@ def _register_choice(app: Dash) -> None:
             "tools": [_current(item["tool"] == tool) for item in polls.listed("tools")],
             "asked_hidden": bool(tool),
             "rate_hidden": tool != rates.TOOL,
+            "scaling_hidden": tool != scaling.TOOL,
         }
 
 

@@ -13,13 +13,13 @@ from transformer_lab.experiments.questions import load_questions
 from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import load_recipes
 from transformer_lab.ui import ids
-from transformer_lab.ui.compare import rates
+from transformer_lab.ui.compare import rates, scaling
 from transformer_lab.ui.compare.own import BUDGETS, NOTHING, PRESETS, SLUG, VARIED, Form, form_of
 from transformer_lab.ui.results import layout as frame
 from transformer_lab.ui.web.values import Scalar
 
 PLACES = 4  # for charts
-TOOLS = {rates.TOOL: rates.TITLE}
+TOOLS = {rates.TOOL: rates.TITLE, scaling.TOOL: scaling.TITLE}
 SAFE_GROUP = "Safe: each trains a small model of its own, and changes nothing else."
 PAGE = ids.COMPARE_PARTS
 HELP = {  # the sentence beside each control
@@ -64,6 +64,7 @@ def layout(lab: Lab) -> html.Div:
                 className="column experiment-column",
             ),
             rates.panel(),
+            scaling.panel(),
         ],
         className="pane pcn compare",
     )
