@@ -58,7 +58,10 @@ def page_rows(home: str) -> list[tuple[str, str]]:
         with sync_playwright() as playwright:
             executable = find()
             browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
-            page = browser.new_page(viewport={"width": 1366, "height": 768})
+            page = browser.new_page(
+                viewport={"width": 1366, "height": 768},
+                bypass_csp=True,  # for wait_for_function
+            )
             up = _open(page, started)
             page.goto(PAGE)
             begun = time.perf_counter()
@@ -97,7 +100,7 @@ def measured_clicks(home: str) -> list[tuple[str, int, int, float]]:
             browser = playwright.chromium.launch(executable_path=find(), args=FLAGS)
             context = browser.new_context(viewport={"width": 1366, "height": 768})
             context.add_init_script(TOURED)
-            _until_listening()
+            until_listening()
             found = []
             for name in ("first load", "second load"):
                 page = context.new_page()
@@ -114,7 +117,8 @@ def measured_clicks(home: str) -> list[tuple[str, int, int, float]]:
     return found
 
 
-def _until_listening() -> None:
+def until_listening() -> None:
+    """Wait for the server of this measurement. Raises RuntimeError after a minute."""
     for _ in range(600):
         with contextlib.suppress(OSError), socket.create_connection(("localhost", PORT)):
             return
