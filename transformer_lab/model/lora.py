@@ -118,13 +118,16 @@ class LoRALinear(Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs)"""
-        read = F.linear(self.dropout(x), self.lora_A).split(self.rank, -1)  # n of (..., r)
-        pairs = zip(read, self.lora_B.split(self.stacked), strict=True)
-        change = self.scale * torch.cat([F.linear(part, b) for part, b in pairs], -1)
-        y = F.linear(x, self.weight, self.bias) + change
+        read = F.linear(self.dropout(x), self.lora_A)  # (..., n r)
+        y = self.add_change(F.linear(x, self.weight, self.bias), read)
         if not hasattr(self, "magnitude"):
             return y
-        return y + (self.gain() - 1) * (F.linear(x, self.weight) + change)
+        return y + (self.gain() - 1) * (y if self.bias is None else y - self.bias)
+
+    def add_change(self, y: Tensor, read: Tensor) -> Tensor:
+        """y + s B A x in one product, the scale in the small B: (..., outputs), (..., n r)"""
+        b = self.scale * torch.block_diag(*self.lora_B.split(self.stacked))  # (outputs, n r)
+        return torch.addmm(y.flatten(0, -2), read.flatten(0, -2), b.T).view(y.shape)
 
     def change(self) -> Tensor:
         """s B A: (outputs, inputs)"""
