@@ -46,6 +46,7 @@
   };
 
   const given = () => Object.fromEntries(new URLSearchParams(location.search));
+  const { lock } = given(); // controls that the link keeps as they are
   let now = {}; // what the parts say that are always there
   let first = null; // the address of the page as it opened
   let typed = Boolean(given().text); // whether the text of Look inside is the learner's own
@@ -55,7 +56,7 @@
   const words = () => {
     const late = Object.entries(LATE).filter(([, part]) => part.tab === now.tab);
     const inside = late.map(([name, part]) => [name, part.get()]);
-    const said = [...Object.entries(now), ...inside].filter(([, value]) => value);
+    const said = [...Object.entries({ ...now, lock }), ...inside].filter(([, value]) => value);
     return `?${new URLSearchParams(said)}`;
   };
   const place = (search, name) => new URLSearchParams(search).get(name);

@@ -130,3 +130,25 @@ def test_a_long_address_opens_the_usual_page(visited):
     page = opened(visited, **{"train.steps": "7", "text": "a" * 9000})
     assert "too long" in page.text("address-problem")
     assert page.get("plan", "data") == opened(visited).get("plan", "data")
+
+
+def test_a_link_can_keep_controls_as_they_are(visited):
+    lock = "recipe,model.layers,train.cake"
+    page = opened(visited, recipe="quick_start", lock=lock, **{"model.layers": "2"})
+    assert page.get("recipe", "disabled") is True
+    assert page.get(ids.setting("model", "layers"), "disabled") is True
+    assert not page.get(ids.setting("model", "heads"), "disabled")
+    assert "Recipe, Layers." in page.text("locked-note")
+    assert "There is no setting 'train.cake' to lock." in page.text("address-problem")
+    page.set({"train.steps": "7"})
+    page.fire('{"group":["ALL"],"name":["ALL"],"type":"setting"}.value', "undo.n_clicks")
+    page.fire("plan.data", "recipe.value")
+    setup = page.get("plan", "data")["setup"]
+    assert setup["model"]["layers"] == 2, "undo leaves what the link keeps"
+    assert setup["train"]["steps"] == 120
+
+
+def test_a_link_can_keep_every_control(visited):
+    page = opened(visited, lock="all")
+    assert page.get("address-problem", "children") == ""
+    assert all(page.get(ids.setting(one.group, one.name), "disabled") for one in form.FORM)

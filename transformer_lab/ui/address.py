@@ -5,7 +5,7 @@ It is a query such as `?tab=generate&recipe=quick_start&train.steps=500&sample.p
 here it is read, checked by the rules of the form, and put into the components before they are sent.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
@@ -27,7 +27,8 @@ from transformer_lab.ui.look.layout import PARTS as LOOK_PARTS
 LAYOUT = "/_dash-layout"
 LONGEST = 8_000  # characters of an address that is read
 LONGEST_TEXT = 2_000  # characters of a text in it
-MOST_TOLD = 3  # problems of one address that are told
+RECIPE = "recipe"
+MOST_TOLD = 3  # problems of one address, or locked controls, that are told
 ANY_SAMPLE = {"type": "sample-setting", "name": ALL}
 
 
@@ -39,6 +40,7 @@ class Address:
     setup: Setup
     has_form: bool = False
     places: dict[str, str] = field(default_factory=dict)
+    locked: list[str] = field(default_factory=list)  # keys of settings, and "recipe"
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -59,6 +61,7 @@ def layout(address: Address) -> list[Component]:
     return [
         dcc.Store(id=ids.ADDRESS_PLACES, data=places),
         dcc.Store(id=ids.ADDRESS_FORM),
+        dcc.Store(id=ids.ADDRESS_LOCKED, data=address.locked),
         dcc.Store(id=ids.ADDRESS_WRITTEN),
         dcc.Store(id=ids.MOMENT_GOAL, data=goal),
         html.Div(
@@ -107,10 +110,21 @@ def read(lab: Lab, text: str, tabs: Iterable[str]) -> Address:
     address = Address(recipe, recipe.setup, has_form)
     if slug not in recipes:
         address.problems.append(f"There is no recipe {shown(slug)}.")
+    _read_locked(address, given.pop("lock", ""))
     _read_settings(lab, address, {key: given.pop(key) for key in list(given) if "." in key})
     address.places, problems = read_places(lab, given, tabs)
     address.problems += problems
     return address
+
+
+def _read_locked(address: Address, text: str) -> None:
+    """Which controls a link keeps as they are: their names with commas between, or `all`."""
+    known = [RECIPE, *[setting.key for setting in form.FORM]]
+    for name in known if text == "all" else filter(None, text.split(",")):
+        if name in known:
+            address.locked.append(name)
+        else:
+            address.problems.append(f"There is no setting {shown(name)} to lock.")
 
 
 def _read_settings(lab: Lab, address: Address, given: Mapping[str, str]) -> None:
@@ -189,6 +203,8 @@ def put(parts: Component, address: Address) -> Component:
     found = _by_id(parts)
     if address.has_form:
         _put_form(found, address)
+    if address.locked:
+        _lock(found, address.locked)
     _put_places(found, address.places)
     return parts
 
@@ -218,6 +234,22 @@ def _put_form(found: Mapping[str, Any], address: Address) -> None:
         if control is not None:
             control.value = form.written(setting, value)
             _offer(control, str(value))
+
+
+def _lock(found: Mapping[str, Any], locked: Sequence[str]) -> None:
+    names = []
+    for key in locked:
+        if key == RECIPE:
+            found[ids.RECIPE].disabled = True
+            names.append("Recipe")
+            continue
+        setting = SETTINGS[key]
+        found[str(ids.setting(setting.group, setting.name))].disabled = True
+        names.append(setting.label)
+    more = len(names) - MOST_TOLD
+    rest = f" and {more} more" if more > 0 else ""
+    told = f"Kept as they are by the link: {', '.join(names[:MOST_TOLD])}{rest}."
+    found[ids.LOCKED_NOTE].children = told
 
 
 def _put_places(found: Mapping[str, Any], places: Mapping[str, str]) -> None:

@@ -24,6 +24,8 @@ SPOKEN = "spoken"  # the state alone, for screen readers: the headline changes t
 ADDRESS_PLACES = "address-places"  # what an address says is open, by name
 ADDRESS_FORM = "address-form"  # the form as an address has it
 ADDRESS_WRITTEN = "address-written"  # stays empty: a script writes the address
+ADDRESS_LOCKED = "address-locked"  # names of the controls that a link keeps as they are
+LOCKED_NOTE = "locked-note"
 ADDRESS_PROBLEM = "address-problem"
 COPY_ADDRESS = "copy-address"
 

@@ -162,6 +162,7 @@ def _recipe(recipes: dict[str, Recipe], recipe: Recipe) -> list[Component]:
             role="note",
         ),
         html.P(recipe.summary, id=ids.RECIPE_SUMMARY, className="summary"),
+        html.P(id=ids.LOCKED_NOTE, className="summary locked-note", role="note"),
         html.Div(id=ids.DIFFERS, className="differs"),
     ]
 

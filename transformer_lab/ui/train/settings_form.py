@@ -50,6 +50,7 @@ def _register_filling(app: Dash, lab: Lab) -> None:
         state={
             "setting_ids": State(ANY_SETTING, "id"),
             "sample_ids": State(ANY_SAMPLE_SETTING, "id"),
+            "locked": State(ids.ADDRESS_LOCKED, "data"),
         },
         prevent_initial_call=True,
     )
@@ -59,6 +60,7 @@ def _register_filling(app: Dash, lab: Lab) -> None:
         presses: list[int | None],
         setting_ids: list[ids.ComponentId],
         sample_ids: list[ids.ComponentId],
+        locked: list[str] | None,
     ) -> dict[str, Any]:
         """A recipe was chosen, its changes undone, or a branch begun: controls get values."""
         recipe = recipe_named("quick_start" if ctx.triggered_id == ids.OFFER else slug)
@@ -69,17 +71,24 @@ def _register_filling(app: Dash, lab: Lab) -> None:
             manifest = lab.runs.open(branch["run"]).manifest
             recipe, setup = recipe_named(manifest["recipe"]), setup_from(manifest["setup"])
         return {
-            "settings": _written(setting_ids, setup),
+            "settings": _written(setting_ids, setup, locked or []),
             "samples": _written(sample_ids, setup),
             "summary": recipe.summary,
             "recipe": no_update if slug == recipe.slug else recipe.slug,
         }
 
 
-def _written(controls: Sequence[ids.ComponentId], setup: Setup) -> list[object]:
-    """What stands in each of these controls for a setup."""
-    values, keys = setup.values(), map(ids.key_of, controls)
-    return [form.written(SETTINGS[k], values[k]) if k in SETTINGS else no_update for k in keys]
+def _written(
+    controls: Sequence[ids.ComponentId], setup: Setup, locked: Sequence[str] = ()
+) -> list[object]:
+    """What stands in each of these controls for a setup; those that are locked stay."""
+    values = setup.values()
+    return [
+        form.written(SETTINGS[key], values[key])
+        if key in SETTINGS and key not in locked
+        else no_update
+        for key in map(ids.key_of, controls)
+    ]
 
 
 def _register_checking(app: Dash, lab: Lab) -> None:

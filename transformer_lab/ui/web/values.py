@@ -228,6 +228,7 @@ PROPERTIES: dict[str, object] = {
 STORES: dict[str, object] = {
     ids.PLAN: Plan | None,
     ids.ADDRESS_PLACES: dict[str, str] | None,
+    ids.ADDRESS_LOCKED: list[str] | None,
     ids.BRANCH: Branch | None,
     ids.CURSOR: Cursor | Empty | None,
     ids.REFRESH: Count | None,
