@@ -25,6 +25,7 @@ from transformer_lab.experiments.comparison_result import (
 from transformer_lab.experiments.questions import find_question, load_questions, ready
 from transformer_lab.experiments.transformers import Seen
 from transformer_lab.lab.lab import Lab, LabError
+from transformer_lab.model import parameter_breakdown
 from transformer_lab.settings import ConfigError
 from transformer_lab.training.batches import Batches
 from transformer_lab.ui.compare.own import NOTHING, SLUG, STANDARD, asked_for, form_of
@@ -131,6 +132,9 @@ BAD = {
     "an outcome of no option": (
         {"guess": {"options": [{"words": "a", "when": ["1"]}, {"words": "b", "when": ["2"]}]}},
         "guess.options", "'unclear' stands in 0"),
+    "a control that is no lane": (
+        {"controls": {"2": "3"}}, "controls.2", "both must be lanes"),
+    "its own control": ({"controls": {"2": "2"}}, "controls.2", "two different ones of 1, 2"),
     "options that are no tables": (
         {"guess": {"options": ["a", "b"]}}, "guess.options", "a list `when`"),
 }  # fmt: skip
@@ -251,6 +255,43 @@ def test_the_right_answer_is_computed_from_the_measurement(losses, said):
         found.cells.append(Cell(variant="2", seed=0, failed="It broke."))
     found = Outcome(comparison=comparison_from(given), cells=found.cells)
     assert found.comparison.guess.options[answer(found)] == said
+
+
+def test_a_lane_is_compared_with_its_own_control():
+    given = content({"model.layers": [1, 2, 3]}, seeds=3) | {"controls": {"3": "2"}}
+    losses = {"1": [2.0, 2.1, 2.3], "2": [1.5, 1.6, 1.801], "3": [1.6, 1.7, 1.9]}
+    cells = [
+        Cell(variant=lane, seed=seed, steps=[10], losses=[loss], seconds=[1.0])
+        for lane, found in losses.items()
+        for seed, loss in enumerate(found)
+    ]
+    found = Outcome(comparison=comparison_from(given), cells=cells)
+    assert found.compared["3"][0].mean == pytest.approx(0.1, abs=1e-3)  # worse than 2, not than 1
+    assert "“3” is clearly worse than “2”" in verdict(found)
+    assert "“2” is clearly better than “1”" in verdict(found)
+    assert "its control" in found.plots()[1].title
+    assert "(than “2”)" in tables(found)[0].rows[1][-1]
+
+
+def test_every_variant_with_predictive_coding_has_a_control_as_large_that_is_without_it():
+    asked = [one for one in load_questions().values() if one.group == "Predictive coding"]
+    variants = 0
+    for one in asked:
+        for name, setup in one.lanes.items():
+            model = setup.model
+            settles = model.pc_steps > 0 and any(
+                part.startswith("pc") for part in (model.architecture, model.feedforward,
+                                                   model.positions))  # fmt: skip
+            if not settles and setup.train.learning_rule != "pc":
+                continue
+            variants += 1
+            control = one.lanes[one.controls[name]]
+            sizes = [sum(parameter_breakdown(each.model, 65).values()) for each in (setup, control)]
+            assert sizes[0] == pytest.approx(sizes[1], rel=0.002), name
+            assert control.train.learning_rule != "pc"
+            assert control.model.pc_steps == 0 or control.model.feedforward in (
+                "gelu", "gelu_matched")  # fmt: skip
+    assert variants == 6
 
 
 ENDING = {word: f"It was {word}." for word in ("better", "unclear", "worse", "failed")}

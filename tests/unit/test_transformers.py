@@ -17,11 +17,12 @@ from transformer_lab.experiments.transformer_variants import (
 )
 from transformer_lab.experiments.transformers import EXPERIMENT, run
 from transformer_lab.experiments.transformers_result import Lane, TransformerRace
-from transformer_lab.lab.experiments.transformer_race import NAME
+from transformer_lab.lab.experiments.transformer_race import NAME, free_name
 from transformer_lab.lab.lab import Lab
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.corpora import corpus_folders
 from transformer_lab.training import NonFiniteLossError
+from transformer_lab.ui.runs.folding import comparison_of
 from waiting import PATIENCE, until
 
 SMALL = {"training_steps": 10, "width": 16, "seeds": 1}
@@ -153,7 +154,9 @@ def test_the_lab_races_the_same_as_runs_that_stay(lab, everybody):
     lab.runs.refresh()
     runs = {run.lane: run for run in lab.runs.all()}
     assert set(runs) == set(VARIANTS)
-    assert {run.race for run in runs.values()} == {f"{NAME}-1"}
+    assert {run.race for run in runs.values()} == {f"{NAME}-1.1"}
+    assert {comparison_of(run) for run in runs.values()} == {f"{NAME}-1"}  # one row in Runs
+    assert free_name(NAME, {f"{NAME}-1", f"{NAME}-9", "other-30"}) == f"{NAME}-10"
     assert {run.state for run in runs.values()} == {"finished"}
     # Sums round by the number of threads, which is a lane's here and a test's there.
     for ours, theirs in zip(trial.latest.result.lanes, everybody.lanes, strict=True):
@@ -174,7 +177,7 @@ def test_stop_ends_all_lanes_and_keeps_what_was_measured(lab):
     assert lab.trainings.wait(PATIENCE)
     assert trial.state == "stopped"
     assert EXPERIMENT.verdict(trial.latest.result).startswith("Not yet enough")
-    assert {run.status.state for run in lab.trainings.racing(f"{NAME}-1")} == {"stopped"}
+    assert {run.status.state for run in lab.trainings.racing(f"{NAME}-1.1")} == {"stopped"}
 
 
 def test_it_waits_while_something_else_is_training(lab):

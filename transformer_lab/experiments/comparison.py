@@ -4,7 +4,7 @@ Each lane is a base recipe with some settings changed. One setting is varied, or
 lanes are named one by one. All have the same budget and, of each seed, the same batches; where
 lanes have other batch sizes or sequence lengths, the same stream of text and as many tokens.
 
-As a file: [about] [base] [vary] or [lanes.NAME] [compare] [quick] [guess] [ending]; see
+As a file: [about] [base] [vary] or [lanes.NAME] [controls] [compare] [quick] [guess] [ending]; see
 recipes/questions/.
 """
 
@@ -29,7 +29,7 @@ from transformer_lab.settings import ConfigError, Setting, plain, shown, unknown
 MOST_LANES, MOST_SEEDS, MOST_OPTIONS = 24, 5, 25
 UNCLEAR, BETTER, WORSE, FAILED = "unclear", "better", "worse", "failed"
 OUTCOMES = (BETTER, UNCLEAR, WORSE, FAILED)
-SECTIONS = ("about", "base", "vary", "lanes", "compare", "quick", "guess", "ending")
+SECTIONS = ("about", "base", "vary", "lanes", "controls", "compare", "quick", "guess", "ending")
 ABOUT = ("title", "look_for", "group", "order", "broken")
 COMPARE = ("steps", "tokens", "seconds", "paces", "seeds", "against", "audit")
 OWN = {"train.steps", "train.evaluate_every", "train.seed", "train.piece"}  # the comparison sets
@@ -66,9 +66,9 @@ class Comparison:
     A budget of `seconds` (0: it is in steps or tokens) becomes steps once it is known how long a
     step of each lane takes on this computer; until then it is not `paced`, and they have one step.
 
-    The others are compared with the lane `against`. With `audit` the models of the first seed go
-    through the leak audit. `ending` says what an outcome of the lane to guess means. `content` is
-    what it was made from.
+    A lane is compared with its own control where `controls` names one, else with `against`. With
+    `audit` the models of the first seed go through the leak audit. `ending` says what an outcome of
+    the lane to guess means. `content` is what it was made from.
     """
 
     slug: str
@@ -79,6 +79,7 @@ class Comparison:
     broken: bool
     lanes: Mapping[str, Setup]
     against: str
+    controls: Mapping[str, str]
     seeds: int
     seconds: int
     paced: bool
@@ -102,6 +103,10 @@ class Comparison:
         if self.quick and "quick" in content:
             content["quick"] = {**content["quick"], "seeds": seeds}
         return comparison_from(content, self.slug, quick=self.quick)
+
+    def control_of(self, lane: str) -> str:
+        """The lane with which this one is compared."""
+        return self.controls.get(lane, self.against)
 
     def with_paces(self, paces: Mapping[str, float]) -> "Comparison":
         """The same question, where a step of each lane takes so many seconds. Raises ConfigError"""
@@ -183,6 +188,7 @@ def comparison_from(
         broken=about.get("broken", False) is True,
         lanes=lanes,
         against=against,
+        controls=_controls(content.get("controls", {}), lanes),
         seeds=whole("compare.seeds", compare.get("seeds", 3), 1, MOST_SEEDS),
         seconds=whole("compare.seconds", compare["seconds"], 1, LONGEST)
         if "seconds" in compare
@@ -266,6 +272,18 @@ def _lanes(content: Mapping[str, Any], base: Setup) -> tuple[dict[str, Setup], s
         if all(lanes[name].values()[key] == own[key] for key in values)
     )
     return lanes, next(usual, next(iter(lanes)))
+
+
+def _controls(content: Mapping[str, Any], lanes: Mapping[str, Setup]) -> dict[str, str]:
+    """Which lane is the matched control of another."""
+    for lane, control in content.items():
+        if lane not in lanes or control not in lanes or lane == control:
+            raise ConfigError(
+                f"controls.{lane}",
+                f"The control of “{lane}” is {shown(control)}: both must be lanes, and two "
+                f"different ones of {', '.join(lanes)}.",
+            )
+    return {str(lane): str(control) for lane, control in content.items()}
 
 
 def _named(named: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

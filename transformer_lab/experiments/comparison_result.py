@@ -95,10 +95,14 @@ class Outcome:
 
     def against(self, base: str) -> dict[str, tuple[Paired, bool]]:
         """Every lane against one: the paired difference, and whether it is clear."""
+        return self._against({name: base for name in self.comparison.lanes if name != base})
+
+    def _against(self, pairs: Mapping[str, str]) -> dict[str, tuple[Paired, bool]]:
+        """Lanes, each against another."""
         found = {
             name: paired(values)
-            for name in self.comparison.lanes
-            if name != base and (values := self.differences(name, base))
+            for name, base in pairs.items()
+            if (values := self.differences(name, base))
         }
         corrected = holm([one.p for one in found.values()])
         return {
@@ -108,8 +112,10 @@ class Outcome:
 
     @cached_property
     def compared(self) -> dict[str, tuple[Paired, bool]]:
-        """Every lane against the base."""
-        return self.against(self.comparison.against)
+        """Every lane against its control, which is the base unless it has one of its own."""
+        one = self.comparison
+        pairs = {name: one.control_of(name) for name in one.lanes}
+        return self._against({name: base for name, base in pairs.items() if name != base})
 
     @cached_property
     def ranked(self) -> list[str]:
@@ -162,14 +168,15 @@ class Outcome:
                 yield f"{name}, seed {seeds}, was ended: {next(iter(trouble.values()))}"
 
     def _gaps(self) -> Plot:
-        base = self.comparison.against
+        one = self.comparison
+        pairs = {name: one.control_of(name) for name in one.lanes}
         found = [
             (name, spread(self.differences(name, base)) if name in self.compared else None)
-            for name in self.comparison.lanes
+            for name, base in pairs.items()
             if name != base
         ]
         return Plot(
-            title=f"Last validation loss, above or below that of “{base}”",
+            title=f"Last validation loss, above or below that of {_whose(one)}",
             kind="bar",
             y_label=f"difference in {self.unit}",
             series=bars("mean and range over seeds", found),
@@ -210,6 +217,11 @@ class Outcome:
         return [cell for cell in self.of(lane) if cell.seed in self.ended[lane]]
 
 
+def _whose(one: Comparison) -> str:
+    """With what lanes are compared, in words."""
+    return "its control" if one.controls else f"“{one.against}”"
+
+
 def _mean_places(lines: list[list[float]]) -> list[float]:
     length = max(map(len, lines), default=0)
     return [spread(line[i] for line in lines if len(line) > i).mean for i in range(length)]
@@ -244,7 +256,7 @@ def ending(result: Outcome) -> str:
     outcome = _how_it_does(result, lane) if one.ending else None
     if outcome is None:
         return ""
-    curves = [_curve(result, name) for name in (lane, one.against)]
+    curves = [_curve(result, name) for name in (lane, one.control_of(lane))]
     audits = [
         f"The leak audit of “{cell.variant}”, seed {cell.seed + 1}: {cell.audited}. {cell.audit}"
         for cell in result.of(lane)
@@ -288,7 +300,8 @@ def verdict(result: Outcome) -> str:
         f"{_range(result, best)} {result.unit}."
     )
     clear = [
-        f"“{name}” is clearly {'worse' if found.mean > 0 else 'better'} than “{one.against}”: "
+        f"“{name}” is clearly {'worse' if found.mean > 0 else 'better'} than "
+        f"“{one.control_of(name)}”: "
         f"{interval(found, 3)}."
         for name in result.ranked
         if name in result.compared
@@ -317,13 +330,13 @@ def _timed(one: Comparison) -> Iterator[str]:
 def _unclear(result: Outcome, names: list[str]) -> Iterator[str]:
     if not names:
         return
-    base = result.comparison.against
+    base = _whose(result.comparison)
     why = cannot_tell(result.compared[names[0]][0], result.unit, 3)
     listed = ", ".join(f"“{name}”" for name in names)
     if len(names) == 1:
-        yield f"Whether {listed} differs from “{base}”: {why}."
+        yield f"Whether {listed} differs from {base}: {why}."
     else:
-        yield f"No clear difference from “{base}”: {listed} (of the first: {why})."
+        yield f"No clear difference from {base}: {listed} (of the first: {why})."
 
 
 def _range(result: Outcome, lane: str) -> str:
@@ -352,7 +365,7 @@ def tables(result: Outcome) -> list[Table]:
             title=f"Validation loss in {result.unit} after {one.budget} of {one.stream}, {seeds}",
             columns=[
                 "place", "lane", "loss, mean and range", "parameters", "seconds",
-                f"above “{one.against}”, mean and 95 % interval",
+                f"above {_whose(one)}, mean and 95 % interval",
             ],
             rows=rows,
         ),
@@ -391,7 +404,9 @@ def _difference(result: Outcome, lane: str) -> str:
     if lane in result.compared:
         found, clear = result.compared[lane]
         words = "clear" if clear else cannot_tell(found, result.unit, 3)
-        failed.insert(0, f"{interval(found, 3)}: {words}")
+        control = result.comparison.control_of(lane)
+        than = f" (than “{control}”)" if result.comparison.controls else ""
+        failed.insert(0, f"{interval(found, 3)}{than}: {words}")
     return "; ".join(failed)
 
 
@@ -427,6 +442,7 @@ def summary(result: Outcome) -> dict[str, Any]:
             "lane": name,
             "place": result.ranked.index(name) + 1 if name in result.ranked else None,
             "losses": result.ended[name],
+            "against": one.control_of(name),
             "difference": found[0].mean if (found := result.compared.get(name)) else None,
             "clear": bool(found and found[1]),
             "failed": result.trouble(name),

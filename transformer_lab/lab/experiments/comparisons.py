@@ -16,7 +16,11 @@ from transformer_lab.experiments.comparison import Comparison, comparison_from
 from transformer_lab.experiments.comparison_result import Cell, Outcome
 from transformer_lab.experiments.experiment import Partial
 from transformer_lab.experiments.transformers import Seen
-from transformer_lab.lab.experiments.transformer_race import LOOK_SECONDS, on_the_worker
+from transformer_lab.lab.experiments.transformer_race import (
+    LOOK_SECONDS,
+    free_name,
+    on_the_worker,
+)
 from transformer_lab.lab.experiments.trials import Trial, TrialState
 from transformer_lab.lab.jobs import Jobs
 from transformer_lab.lab.training.continuing import LabError
@@ -34,7 +38,6 @@ FORMAT = 1
 FOLDER = "comparisons"
 LARGEST = 20_000_000  # bytes of a file that is read
 PATIENCE = 60.0  # seconds in which the pace of all lanes must be measured
-NAME = re.compile(r"(.+)-(\d+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,8 +305,7 @@ class Comparisons:
         slug = re.sub(r"[^A-Za-z0-9_]+", "-", slug).strip("-") or "comparison"
         races = {run.race.rpartition(".")[0] for run in self._trainings.runs()}
         taken = races | set(self._asked)
-        numbers = [int(m[2]) for name in taken if (m := NAME.fullmatch(name)) and m[1] == slug]
-        return f"{slug}-{max(numbers, default=0) + 1}"
+        return free_name(slug, taken)
 
     def _write(self, name: str, outcome: Outcome) -> None:
         one = outcome.comparison

@@ -1,7 +1,8 @@
 """The race of transformers as trainings of the lab: each lane is a run that can be opened later."""
 
+import re
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -25,18 +26,32 @@ from transformer_lab.recipes import Setup
 from transformer_lab.text.corpora import corpus_folders
 
 NAME = "pc-race"
+NUMBERED = re.compile(r"(.+)-(\d+)")
 LOOK_SECONDS = 0.1
 
 
 def race_transformers(
     trainings: Trainings, settings: TransformerSettings
 ) -> Iterator[Partial[TransformerRace]]:
-    """Race on the worker's thread; waits while something else is training there."""
-    return race(
-        settings,
-        text_of(corpus_folders(trainings.store.folder.parent)),
-        partial(on_the_worker, trainings),
-    )
+    """Race on the worker's thread; waits while something else is training there.
+
+    Its races are called pc-race-1.1, pc-race-1.2, ...: one a seed, which the list of runs folds
+    into one row, as it does those of a comparison.
+    """
+    name = free_name(NAME, {run.race.rpartition(".")[0] or run.race for run in trainings.runs()})
+
+    def racing(setups: Mapping[str, Setup]) -> Iterator[Mapping[str, Seen]]:
+        seed = next(iter(setups.values())).train.seed
+        return on_the_worker(trainings, setups, f"{name}.{seed}", numbered=False)
+
+    return race(settings, text_of(corpus_folders(trainings.store.folder.parent)), racing)
+
+
+def free_name(slug: str, taken: Iterable[str]) -> str:
+    """`slug` and the number after the largest one that is taken."""
+    found = (NUMBERED.fullmatch(name) for name in taken)
+    numbers = [int(match[2]) for match in found if match and match[1] == slug]
+    return f"{slug}-{max(numbers, default=0) + 1}"
 
 
 def on_the_worker(
