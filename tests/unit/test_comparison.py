@@ -3,7 +3,7 @@
 import copy
 import json
 import tomllib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -450,6 +450,23 @@ def test_it_is_paused_stopped_and_gone_on_with_and_whole_seeds_stay(lab):
     assert [(c.variant, c.seed, c.parameters) for c in last.result.cells[2:]] == [
         ("1", 1, 2), ("2", 1, 2)
     ]  # fmt: skip
+
+
+def test_a_lane_that_diverged_far_is_there_again_after_a_restart(tmp_path):
+    one = comparison_from(content({"model.layers": [1, 2]}), "far")
+    cells = [
+        Cell(variant="1", seed=0, steps=[5, 10], losses=[2.0, 3e38], seconds=[1.0, 2.0]),
+        Cell(variant="2", seed=0, steps=[5], losses=[1e35], seconds=[1.0], failed="It broke."),
+    ]
+    record = {"format": 1, "slug": "far", "quick": False, "content": one.content}
+    folder = tmp_path / "comparisons"
+    folder.mkdir()
+    (folder / "far-1.json").write_text(json.dumps(record | {"cells": list(map(asdict, cells))}))
+    lab = Lab(tmp_path)
+    kept = lab.comparisons.newest("far")
+    assert kept.outcome.cells == cells
+    assert "It broke." in tables(kept.outcome)[0].rows[-1][-1]
+    lab.close()
 
 
 def test_a_file_that_was_changed_is_no_comparison(tmp_path):

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from transformer_lab.runs.record import Count, Record, Text
 
-Loss = Annotated[float, Field(ge=0, le=1e30)]
+Loss = Annotated[float, Field(ge=0, le=1e300)]  # one that diverges may be any finite number
 Seconds = Annotated[float, Field(ge=0, le=1e12)]
 
 
