@@ -71,7 +71,7 @@ def panel() -> html.Div:
                             dcc.Graph(id=ids.scaling_chart(axis), figure=blank(""), config=GRAPH),
                             dcc.Graph(id=ids.scaling_rest(axis), figure=blank(""), config=GRAPH),
                         ],
-                        className="card experiment-plot",
+                        className="card compare-scaling",
                     )
                     for axis in AXES
                 ],
