@@ -75,9 +75,12 @@ $(MADE):
 	  $(PYTHON) -m venv --clear $(VENV); }
 	@touch $@
 
-# Once, so that the lab works without a network from then on; it gives up soon, and the lab opens anyway.
+# Once, so that the lab works without a network from then on, and opens with a model to look into. Both give up
+# soon, and the lab opens anyway.
 $(TEXTS): | $(INSTALLED)
 	@$(VENV_PYTHON) -m transformer_lab.cli data fetch --into data >/dev/null 2>&1 || true
+	@echo "Training a first small model on this computer, to look into at once. This happens once."
+	@$(VENV_PYTHON) -m transformer_lab.cli first-model >/dev/null 2>&1 || true
 	@touch $@
 
 $(INSTALLED): pyproject.toml | $(MADE)

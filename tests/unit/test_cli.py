@@ -150,6 +150,15 @@ def test_a_text_that_has_changed_is_told_when_a_run_is_extended_and_refuses_to_r
     assert f"has changed since {run.id} learned from it" in capsys.readouterr().out
 
 
+def test_a_first_model_is_trained_where_there_is_no_run_yet_and_only_there(tmp_path, capsys):
+    line = ["first-model", "--home", str(tmp_path), *TINY, "--steps=4"]
+    assert main(line) == 0
+    assert main(line) == 0
+    assert "There are runs already" in capsys.readouterr().out
+    (first,) = RunStore(tmp_path).list()
+    assert (first.name, first.state, first.step) == ("First model", "finished", 4)
+
+
 def lines(capsys):
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 

@@ -165,6 +165,12 @@ def _runs(command: Command) -> None:
 COMMANDS: dict[str, tuple[str, str, str, Callable[[Command], None]]] = {
     "serve": ("serve", "serve", "Open the lab as a web page.", _serve),
     "train": ("train", "train", "Train a model; Ctrl-C saves it.", _train),
+    "first-model": (
+        "train",
+        "first_model",
+        "Train a small model, in seconds, where there is no run yet.",
+        _train,
+    ),
     "resume": (
         "train",
         "resume",

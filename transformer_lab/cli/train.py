@@ -21,9 +21,17 @@ from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.views import SPEED_STEPS, live_threads, time_left
 from transformer_lab.recipes import find_recipe
 from transformer_lab.runs.run import RunNotFoundError
+from transformer_lab.runs.store import RunStore
 from transformer_lab.settings import ConfigError
 from transformer_lab.training.finetune import GROUPS, FineTuning
 from transformer_lab.ui.words import clock
+
+FIRST_MODEL: dict[str, Any] = {  # what differs from Quick start: it is there in a few seconds
+    "model.layers": 2,
+    "model.embedding_dim": 64,
+    "train.steps": 100,
+}
+FIRST_NOTES = "Trained on this computer when the lab was set up."
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -31,6 +39,20 @@ def train(arguments: argparse.Namespace) -> int:
     recipe = find_recipe(arguments.recipe)
     setup = recipe.setup.with_values(_changes(arguments))
     return _run(arguments, lambda lab: lab.trainings.start(setup, recipe.slug))
+
+
+def first_model(arguments: argparse.Namespace) -> int:
+    """Train a small model where there is no run yet, so that there is one to look into at once."""
+    home = home_folder(arguments)
+    if RunStore(home).list():
+        mention("There are runs already; no first model is needed.")
+        return 0
+    recipe = find_recipe(arguments.recipe)
+    setup = recipe.setup.with_values(FIRST_MODEL | _changes(arguments))
+    code = _run(arguments, lambda lab: lab.trainings.start(setup, recipe.slug))
+    for summary in RunStore(home).list():
+        RunStore(home).open(summary.id).describe(title="First model", notes=FIRST_NOTES)
+    return code
 
 
 def resume(arguments: argparse.Namespace) -> int:
