@@ -93,6 +93,20 @@ def test_a_trained_model_passes_the_audit_which_catches_a_cheat(tab: Page, model
     expect(tab.locator("#audit-start")).to_be_enabled()
 
 
+def test_a_leak_is_planted_into_a_copy_and_caught_by_a_number(tab: Page, model: str):
+    tab.locator("#audit-model").select_option(model)
+    tab.locator("#plant-kind").select_option("loss")
+    expect(tab.locator("#plant-help")).to_contain_text("adds the targets")
+    tab.locator("#plant-start").click()
+    expect(tab.locator("#plant-found")).to_contain_text("Your own model is unchanged")
+    expect(tab.locator("#plant-found .audit-verdict")).to_contain_text(
+        "Caught by The loss that is shown"
+    )
+    expect(tab.locator("#plant-found li .audit-mark").first).to_contain_text("failed")
+    expect(tab.locator(".plant-losses tbody tr").last).to_contain_text("impossible")
+    expect(tab.locator("#plant-start")).to_be_enabled()
+
+
 def test_transformers_race_as_runs_and_their_time_is_told_before(tab: Page, lab: Lab):
     tab.locator(".experiment-entry", has_text="PC-enhanced transformers").click()
     expect(tab.locator("#experiment-cost")).to_contain_text("Will take about")

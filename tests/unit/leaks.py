@@ -17,6 +17,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from transformer_lab.inspection.audit import Proof, Verdict, audit, verdict
+from transformer_lab.inspection.planted import (
+    ByCacheOnly,
+    HeadWithoutMask,
+    KeepsTargets,
+    Leaky,
+    LossSeesTargets,
+    OnePlace,
+    TrainOnly,
+    ahead,
+)
 from transformer_lab.model import GPT, ModelConfig
 from transformer_lab.model.attention import MultiHeadAttention
 from transformer_lab.model.cache import Cache, KeyValueCache
@@ -25,27 +35,6 @@ from transformer_lab.model.dropout import Dropout
 TINY = {"layers": 2, "heads": 2, "embedding_dim": 16, "sequence_length": 16, "dropout": 0.0}
 VOCABULARY = 11
 ACCUSED = ("failed", "broken", "not a number")
-
-
-def ahead(tokens, V, by=1):
-    """The token `by` places later, as scores: (B, T, V), 0 where there is none"""
-    B, T = tokens.shape
-    scores = torch.zeros(B, T, V, device=tokens.device)
-    if by < T:
-        scores[:, :-by] = F.one_hot(tokens[:, by:], V).float()
-    return scores
-
-
-class Leaky(GPT):
-    """Adds to its logits what `leak` finds in the tokens; `leak` gives (B, T, V) or None."""
-
-    def forward(self, tokens, cache: Cache | None = None):
-        logits = super().forward(tokens, cache)
-        found = self.leak(tokens, cache)
-        return logits if found is None else logits + found.to(logits)
-
-    def leak(self, tokens, cache):
-        raise NotImplementedError
 
 
 class NextToken(Leaky):
@@ -60,19 +49,6 @@ class ThreeAhead(Leaky):
 
     def leak(self, tokens, cache):
         return ahead(tokens, self.vocabulary_size, 3)
-
-
-class OnePlace(Leaky):
-    """Looks ahead at one place only."""
-
-    def leak(self, tokens, cache):
-        scores = ahead(tokens, self.vocabulary_size)
-        at = self.place % (self.config.sequence_length - 1)  # the last has no next token
-        kept = torch.zeros_like(scores)
-        kept[:, at : at + 1] = scores[:, at : at + 1]
-        return kept
-
-    place = 7
 
 
 class OddPlaces(Leaky):
@@ -108,13 +84,6 @@ class FullContext(Leaky):
         return ahead(tokens, self.vocabulary_size) if full else None
 
 
-class ByCacheOnly(Leaky):
-    """Looks ahead in a prompt that is read into a cache."""
-
-    def leak(self, tokens, cache):
-        return ahead(tokens, self.vocabulary_size) if cache is not None else None
-
-
 class SharedCache(Leaky):
     """Its caches share what was read last."""
 
@@ -128,13 +97,6 @@ class SharedCache(Leaky):
             found = F.one_hot(self.last[-1][:, -1:], self.vocabulary_size).float()
         self.last[:] = [tokens]
         return found
-
-
-class TrainOnly(Leaky):
-    """Looks ahead in training mode."""
-
-    def leak(self, tokens, cache):
-        return ahead(tokens, self.vocabulary_size) if self.training else None
 
 
 class DropoutPath(GPT):
@@ -274,14 +236,6 @@ class OneHead(NoMask):
     attention = OneHeadOpen
 
 
-class LossSeesTargets(GPT):
-    """Its loss is not that of its logits: the targets help."""
-
-    def loss(self, tokens, targets):
-        helped = self(tokens) + F.one_hot(targets, self.vocabulary_size)
-        return F.cross_entropy(helped.flatten(0, 1), targets.flatten())
-
-
 class LossDropsTheWorst(GPT):
     """Its loss leaves the worst tokens out."""
 
@@ -295,23 +249,6 @@ class LossInBits(GPT):
 
     def loss(self, tokens, targets):
         return super().loss(tokens, targets) * 0.9
-
-
-class RemembersTargets(GPT):
-    """Targets it was given for a loss stay on an attribute, which its next pass reads."""
-
-    hint = None
-
-    def loss(self, tokens, targets):
-        found = super().loss(tokens, targets)
-        self.hint = targets
-        return found
-
-    def forward(self, tokens, cache: Cache | None = None):
-        logits = super().forward(tokens, cache)
-        if self.hint is not None and self.hint.shape == tokens.shape:
-            logits = logits + F.one_hot(self.hint, self.vocabulary_size).to(logits)
-        return logits
 
 
 NOTES: dict[tuple[int, ...], Any] = {}
@@ -415,6 +352,7 @@ LEAKS: dict[str, Kind] = {
     "no mask": Kind(NoMask),
     "one head without a mask": Kind(OneHead),
     "the next token": Kind(NextToken),
+    "a head that attends one place ahead": Kind(HeadWithoutMask),
     "three tokens ahead": Kind(ThreeAhead),
     "at one place only": Kind(OnePlace),
     "at one place of a long context": Kind(OnePlace, config=LONG),
@@ -440,7 +378,7 @@ LEAKS: dict[str, Kind] = {
     "the loss sees targets": Kind(LossSeesTargets),
     "the loss drops the worst": Kind(LossDropsTheWorst),
     "the loss in another unit": Kind(LossInBits),
-    "targets on an attribute": Kind(RemembersTargets),
+    "targets on an attribute": Kind(KeepsTargets),
     "targets in a global": Kind(OutsideMemory),
     "memory of the last batch": Kind(LastBatch),
     "weights that change": Kind(Learns),

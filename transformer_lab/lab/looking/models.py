@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from transformer_lab.generation import SampleConfig, encode_prompt, write
+from transformer_lab.inspection.planted import LEAKS
 from transformer_lab.lab.jobs import Job, Jobs
 from transformer_lab.lab.looking.audits import audit_model
+from transformer_lab.lab.looking.plants import plant_and_audit
 from transformer_lab.lab.looking.stored_models import NoWeightsError, StoredModels
 from transformer_lab.lab.shelves import Shelves
 from transformer_lab.lab.text.texts import (
@@ -174,6 +176,18 @@ class Models:
         text = partial(self._validation_text, name, snapshot.tokenizer)
         steps = audit_model(self._runs.store, snapshot, text, seed)
         return snapshot, self.jobs.start("The leak audit", steps)
+
+    def plant(self, name: str, kind: str, seed: int | None = None) -> tuple[Snapshot, Job]:
+        """Plant a leak into a copy of a model; the job yields losses, proofs and the verdict.
+
+        Raises LabError when there is no such model or kind of leak.
+        """
+        if kind not in LEAKS:
+            raise LabError(f"There is no leak {kind!r}: choose one of {', '.join(LEAKS)}.")
+        snapshot = self.snapshot(name)
+        text = partial(self._validation_text, name, snapshot.tokenizer)
+        steps = plant_and_audit(snapshot, kind, text, seed)
+        return snapshot, self.jobs.start("The audit of a planted leak", steps)
 
     def _validation_text(self, name: str, tokenizer: Tokenizer) -> Tensor | None:
         """(N,) token ids of the beginning of a model's validation text, if that is at hand."""

@@ -9,13 +9,10 @@ from dash import Dash, Input, Output, State, dcc, html, no_update
 from transformer_lab.inspection import clamped
 from transformer_lab.inspection.audit import LIMITS, PROOFS, Proof, Verdict
 from transformer_lab.lab.lab import Lab, LabError
-from transformer_lab.ui import ids, words
+from transformer_lab.ui import ids
+from transformer_lab.ui.experiments import plant_card
+from transformer_lab.ui.experiments.proof_rows import proof_row, verdict_row
 
-MARKS = {
-    True: ("check-circle-fill", "passed", "good"),
-    False: ("x-octagon-fill", "failed", "warn"),
-    None: ("question-circle", "cannot tell", "quiet"),
-}
 ABOUT = (
     "A model that predicts the next token must not have seen it. The proofs are run on the model "
     "itself, with fresh tokens each time; in one of them leaks are planted that the audit has to "
@@ -53,6 +50,7 @@ def layout(lab: Lab) -> html.Section:
             ),
             html.Div(id=ids.AUDIT_PROOFS),
             html.P(LIMITS, className="quiet"),
+            plant_card.layout(),
             html.Details(
                 [
                     html.Summary("The lines that leak"),
@@ -81,6 +79,7 @@ def _source() -> str:
 
 def register(app: Dash, lab: Lab) -> None:
     """What the card answers to."""
+    plant_card.register(app, lab)
 
     @app.callback(
         Output(ids.AUDIT_MODEL, "options"),
@@ -139,40 +138,6 @@ def register(app: Dash, lab: Lab) -> None:
         state = job.error or (
             "" if over else f" · proof {min(len(proofs) + 1, len(PROOFS))} of {len(PROOFS)}"
         )
-        shown = [*map(_verdict, verdicts), html.Ol([_proof(proof) for proof in proofs])]
+        shown = [*map(verdict_row, verdicts), html.Ol([proof_row(proof) for proof in proofs])]
         lab.runs.refresh()
         return shown, f"{data['who']}{state}", over, not over
-
-
-def _verdict(verdict: Verdict) -> html.Div:
-    passed = {"passed": True, "failed": False, "broken": False, "not a number": False}.get(
-        verdict.outcome
-    )
-    icon, _, kind = MARKS[passed]
-    return html.Div(
-        [
-            html.I(className=f"bi bi-{icon}", **{"aria-hidden": "true"}),
-            html.Strong(f" {verdict.outcome.capitalize()}. "),
-            verdict.sentence,
-        ],
-        className=f"audit-verdict {kind}",
-        role="status",
-    )
-
-
-def _proof(proof: Proof) -> html.Li:
-    icon, word, kind = MARKS[proof.passed]
-    numbers = ", ".join(
-        f"{name.replace('_', ' ')} {words.value(value)}" for name, value in proof.numbers.items()
-    )
-    return html.Li(
-        [
-            html.Span(
-                [html.I(className=f"bi bi-{icon}", **{"aria-hidden": "true"}), f" {word}"],
-                className=f"audit-mark {kind}",
-            ),
-            html.Strong(f" {proof.title}. "),
-            proof.sentence,
-            html.Div(numbers, className="quiet"),
-        ]
-    )

@@ -248,6 +248,7 @@ STORES: dict[str, object] = {
     ids.STUDY: Study | None,
     ids.STUDIED: Study | None,
     ids.AUDIT_JOB: Job | None,
+    ids.PLANT_JOB: Job | None,
     ids.MOMENT_AT: At | None,
     ids.WRITING: Shown | None,
     ids.WRITINGS: list[Leaf] | None,
