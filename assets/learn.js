@@ -97,10 +97,11 @@
     setTimeout(() => delete place.dataset.did, 2500);
   };
   let before = Promise.resolve(); // the buttons pressed before this one
+  const ofLesson = (button) => Boolean(button.closest("#learn")); // the coach on Train has one too
   const perform = async (button) => {
     const steps = JSON.parse(button.dataset.do);
     const words = button.parentElement.querySelector(".did-words");
-    if (steps[0].tab && WIDE.matches) document.body.classList.add("beside");
+    if (steps[0].tab && WIDE.matches && ofLesson(button)) document.body.classList.add("beside");
     let last = null;
     try {
       for (const [at, step] of steps.entries()) {
@@ -166,9 +167,9 @@
   };
 
   document.addEventListener("click", (event) => {
-    const button = event.target.closest?.(".do");
+    const button = event.target.closest?.("[data-do]");
     if (button && !button.hasAttribute("aria-busy")) {
-      doing = true;
+      doing = doing || ofLesson(button);
       tell("");
       button.setAttribute("aria-busy", "true");
       button.parentElement.querySelector(".did-words").textContent = "…";

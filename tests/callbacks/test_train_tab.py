@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from transformer_lab.lab.lab import Lab
+from transformer_lab.lab.training.evidence import Advice
 from transformer_lab.lab.training.milestones import Milestone
 from transformer_lab.lab.training.views import View
 from transformer_lab.recipes import differences, load_recipes
@@ -13,7 +14,7 @@ from transformer_lab.runs.database import Sample
 from transformer_lab.runs.run import Seam
 from transformer_lab.training import StepMetrics
 from transformer_lab.ui.form import FORM
-from transformer_lab.ui.train import live, milestones
+from transformer_lab.ui.train import coach_card, live, milestones
 from transformer_lab.ui.train.sections import applies
 
 CHARTS = ("loss-chart", "perplexity-chart", "rate-chart")
@@ -446,3 +447,56 @@ def test_the_untrained_models_text_shows_after_initialize(page, lab, until):
     page.click("initialize")
     until(lambda: page.tick() and "untrained" in (page.get("sample-step", "children") or ""))
     assert len(page.get("sample", "children")) > 50
+
+
+def offered(page):
+    """The steps of the coach's button, as the page holds them."""
+    found = [
+        part["props"]["data-do"]
+        for part in walked(page.get("coach", "children"))
+        if "data-do" in part["props"]
+    ]
+    return [json.loads(each) for each in found]
+
+
+def walked(children):
+    for child in children if isinstance(children, list) else [children]:
+        if isinstance(child, dict) and "props" in child:
+            yield child
+            yield from walked(child["props"].get("children"))
+
+
+def test_the_coach_says_what_is_wrong_and_its_button_sets_the_form(page, lab, until):
+    assert page.get("coach", "hidden") is True
+    page.set({"train.learning_rate": "1e-6", "train.optimizer": "adamw", "train.steps": "90"})
+    page.click("start")
+    until(lambda: lab.trainings.current.ended)
+    page.tick()
+    assert page.get("coach", "hidden") is False
+    assert "the learning rate is too low" in page.text("coach")
+    assert "after 90 steps" in page.text("coach")
+    (steps,) = offered(page)
+    assert [step["value"] for step in steps] == ["1e-5"]  # it has ended: nothing to apply it to
+    page.set({"train.learning_rate": steps[0]["value"]})
+    assert page.error_at("train.learning_rate") == ""
+    assert "coach" not in page.tick()  # sent only when it changes
+    assert "learning_rate" in steps[0]["at"]
+
+
+def test_the_coach_offers_the_weights_of_before_it_overfitted(page, lab):
+    view = View(run_id="fit", state="running", here=True)
+    advice = Advice(kind="overfitting", title="", evidence="", label="", checkpoint=40)
+    steps = coach_card.steps(advice, view)
+    assert [step["press"] for step in steps if "press" in step] == ["generate"]
+    assert {"run": "fit", "step": 40} in [step.get("value") for step in steps]
+    rate = replace(advice, checkpoint=None, settings={"train.learning_rate": 1e-3})
+    assert coach_card.steps(rate, view)[-1] == {"press": "apply-rate"}
+    assert "press" not in coach_card.steps(rate, replace(view, here=False))[-1]
+
+
+@pytest.mark.parametrize("press", ["pause", "further", "lesson"])
+def test_what_the_coach_presses_is_on_the_page(page, press):
+    advice = Advice(kind="", title="", evidence="", label="", press=press)
+    names = [step["press"] for step in coach_card.steps(advice, View()) if "press" in step]
+    assert names
+    assert set(names) <= set(page.components)

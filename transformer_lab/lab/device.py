@@ -82,6 +82,16 @@ def _own_cores() -> int:
         return psutil.cpu_count(logical=False) or available_cores()
 
 
+_PROGRAM = psutil.Process()
+
+
+def used_by_others() -> float:
+    """CPU cores that other programs have used since this was last asked; 0 at first."""
+    cores = psutil.cpu_count() or 1
+    everything = psutil.cpu_percent() * cores / 100
+    return max(0.0, everything - _PROGRAM.cpu_percent() / 100)
+
+
 def memory_used() -> int:
     """Bytes of memory this process holds."""
     return psutil.Process().memory_info().rss

@@ -76,6 +76,7 @@ PERPLEXITY = "perplexity-chart"
 RATE = "rate-chart"
 SAMPLE = "sample"
 SAMPLE_STEP = "sample-step"
+COACH = "coach"  # what it says of the run, and the press that helps
 MILESTONE_CARD = "milestone-card"
 MILESTONE_TITLE = "milestone-title"
 MILESTONE_TEXTS = "milestone-texts"

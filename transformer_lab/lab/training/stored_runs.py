@@ -8,12 +8,15 @@ from typing import Any, BinaryIO
 
 from transformer_lab.exchange import ImportRefusedError, bring_in, bring_in_folder
 from transformer_lab.lab.home import writing_problem
+from transformer_lab.lab.training.coach import advise
+from transformer_lab.lab.training.coached import live_course, looked_at, record, stored_course
 from transformer_lab.lab.training.continuing import LabError
+from transformer_lab.lab.training.evidence import Advice
 from transformer_lab.lab.training.milestones import Milestone, around, reached
 from transformer_lab.lab.training.sampling import Sampling
 from transformer_lab.lab.training.trainings import Trainings
 from transformer_lab.lab.training.views import View, live_view, stored_view
-from transformer_lab.runs.run import Run, RunNotFoundError
+from transformer_lab.runs.run import DamagedRunError, Run, RunNotFoundError
 from transformer_lab.runs.store import RunBusyError
 from transformer_lab.runs.summaries import RunSummary
 from transformer_lab.settings import shown
@@ -27,6 +30,7 @@ class Runs:
         self._trainings = trainings
         self._sampling = sampling
         self.store = trainings.store
+        self._advice: tuple[object, Advice | None] = (None, None)  # of the run last asked for
 
     def all(self) -> list[RunSummary]:
         """All runs, newest first; what is said of one may be a second old."""
@@ -103,6 +107,29 @@ class Runs:
             ]
         except RunNotFoundError:
             return []
+
+    def advice(self, view: View) -> Advice | None:
+        """What the coach says of a run; None when all is well or it is too early to tell."""
+        step = looked_at(view)
+        asked = view.run_id, view.attempt, view.state, step, view.peaks
+        if not step or view.state == "damaged":
+            return None
+        if self._advice[0] != asked:
+            try:
+                found = self._advised(view, step)
+            except (RunNotFoundError, DamagedRunError):
+                found = None
+            self._advice = asked, found
+        return self._advice[1]
+
+    def _advised(self, view: View, step: int) -> Advice | None:
+        run, first = self.store.open(view.run_id), view.seams[-1].step + 1 if view.seams else 1
+        if live := self._trainings.live(view.run_id):
+            course = live_course(live, first, step)
+        else:
+            course = stored_course(run.folder, first, step)
+        seen = record(view, course, run.manifest["corpus"]["training_tokens"])
+        return advise(seen) if seen else None
 
     def describe(self, run_id: str, **changes: Any) -> None:
         """Change a run's title, notes or pin. Raises LabError and RunNotFoundError."""

@@ -16,6 +16,7 @@ from transformer_lab.ui import ids, polling, words
 from transformer_lab.ui.charts.training import MILESTONES
 from transformer_lab.ui.train import (
     after,
+    coach_card,
     commands,
     live,
     milestones,
@@ -44,6 +45,7 @@ PARTS = {
     "breakdown": Output("breakdown", "children"),
     "why": Output(ids.WHY, "children"),
     **after.PARTS,
+    **coach_card.PARTS,
     **milestones.PARTS,
     "preflight": Output(ids.PREFLIGHT, "children"),
     "offer_hidden": Output(ids.OFFER, "hidden"),
@@ -146,6 +148,7 @@ def _parts(
         ],
         "why": why["start"],
         **after.parts(lab, view),
+        **coach_card.parts(lab, view),
         **milestones.parts(lab, view),
         "preflight": cost,
         "offer_hidden": not offers,

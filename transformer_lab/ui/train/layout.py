@@ -10,7 +10,15 @@ from transformer_lab.recipes import SETTINGS, Recipe, Setup, load_recipes
 from transformer_lab.ui import form, ids
 from transformer_lab.ui.charts.training import GRAPH, blank
 from transformer_lab.ui.terms import terms_line
-from transformer_lab.ui.train import after, live, milestones, sections, settling_card, strip
+from transformer_lab.ui.train import (
+    after,
+    coach_card,
+    live,
+    milestones,
+    sections,
+    settling_card,
+    strip,
+)
 
 
 def opening(lab: Lab, recipes: dict[str, Recipe]) -> tuple[Recipe, Setup]:
@@ -352,6 +360,7 @@ def _aside() -> list[Component]:
             ],
             className="card sample-card",
         ),
+        coach_card.layout(),
         milestones.layout(),
         settling_card.layout(),
         html.Div(

@@ -1,0 +1,103 @@
+"""The card of the coach: what is happening in a run, by what numbers, and the press that helps.
+
+The press takes steps on the real controls, as the buttons of lessons do (`assets/learn.js`).
+"""
+
+import json
+from typing import Any
+
+from dash import Output, html
+from dash.development.base_component import Component
+
+from transformer_lab.lab.lab import Lab
+from transformer_lab.lab.training.evidence import Advice
+from transformer_lab.lab.training.states import BEGUN
+from transformer_lab.lab.training.views import View
+from transformer_lab.recipes import SETTINGS
+from transformer_lab.ui import form, ids
+
+RATE = "train.learning_rate"
+LESSON = "milestones"
+# What a poll changes here.
+PARTS = {
+    "coach_hidden": Output(ids.COACH, "hidden"),
+    "coach": Output(ids.COACH, "children"),
+}
+
+
+def layout() -> html.Div:
+    """The card, hidden while there is nothing to say."""
+    return html.Div(id=ids.COACH, className="card coach-card", role="status", hidden=True)
+
+
+def parts(lab: Lab, view: View) -> dict[str, Any]:
+    """What a poll shows of the card, named as in PARTS."""
+    advice = lab.runs.advice(view)
+    if advice is None:
+        return {"coach_hidden": True, "coach": []}
+    return {"coach_hidden": False, "coach": card(advice, view)}
+
+
+def card(advice: Advice, view: View) -> list[Component]:
+    """Its words and its button."""
+    button = html.Button(
+        [html.I(className="bi bi-arrow-right-circle", **{"aria-hidden": "true"}), advice.label],
+        className="btn btn-outline-primary btn-sm",
+        title=_help(advice, view),
+        **{"data-do": json.dumps(steps(advice, view))},
+    )
+    words = html.Span(className="quiet did-words", role="status")
+    return [
+        html.Strong(advice.title),
+        html.P(advice.evidence),
+        html.Div([button, words], className="coach-line"),
+    ]
+
+
+def steps(advice: Advice, view: View) -> list[dict[str, Any]]:
+    """What the button does, as steps of `assets/learn.js`."""
+    taken: list[dict[str, Any]] = []
+    for key, value in advice.settings.items():
+        setting = SETTINGS[key]
+        control = ids.setting(setting.group, setting.name)
+        taken.append(_set(control, form.written(setting, value)))
+    if _applies(advice, view):
+        taken.append({"press": ids.APPLY_RATE})
+    if advice.checkpoint is not None:
+        moment = {"run": view.run_id, "step": advice.checkpoint}
+        taken += [  # the goal first, so that it waits for the moments that the tab looks up
+            {**_set(ids.MOMENT_GOAL, moment, "data"), "at": ids.WRITER},  # a store is no element
+            _set(ids.WRITER, view.run_id),
+            {"tab": "Generate"},
+            {"press": ids.GENERATE},
+        ]
+    presses = {
+        "pause": [{"press": ids.PAUSE}],
+        "further": [{"press": ids.AFTER_FURTHER}],
+        "lesson": [{"tab": "Learn"}, {"press": _name(ids.lesson_button(LESSON))}],
+    }
+    return taken + presses.get(advice.press, [])
+
+
+def _applies(advice: Advice, view: View) -> bool:
+    """Whether a learning rate is also that of the run under way from the next step on."""
+    return RATE in advice.settings and view.here and view.state in BEGUN
+
+
+def _help(advice: Advice, view: View) -> str:
+    if _applies(advice, view):
+        return "In the form, and for the run under way from its next step on"
+    if advice.settings:
+        return "In the form: press Start Training for a run with it"
+    return "The page does this step for you"
+
+
+def _set(component: Any, value: Any, prop: str = "value") -> dict[str, Any]:
+    return {"set": component, "prop": prop, "value": value, "at": _name(component)}
+
+
+def _name(component: Any) -> str:
+    """An id as the page spells it."""
+    if isinstance(component, str):
+        return component
+    return json.dumps(component, sort_keys=True, separators=(",", ":"))
