@@ -44,7 +44,7 @@ CHEATED = (4, 64)  # sequences and tokens on which the clamped evaluator is trie
 CHEATED_LOGITS = 2**20  # numbers of them at most
 CHEATS = ((10, 1.0), (60, 1.0), (60, 30.0), (200, 1000.0))  # steps and weight, until it is caught
 CHEAT_SIZE = 0.5
-MOVABLE = (0.02, 50.0)  # how far logits spread where clamped targets can be expected to win
+MOVABLE = (0.02, 15.0)  # how far logits spread where clamped targets can be expected to win
 
 
 def random_tokens(subject: Subject) -> Proof:
