@@ -53,10 +53,13 @@
   let led = false; // whether Back or Forward led to what is open
   let due = 0;
 
+  // Read from the page itself, for Dash tells of another tab only when it has nothing more urgent.
+  const tab = () => slug(document.querySelector("#main > .nav-tabs .nav-link.active")?.textContent || "Train");
   const words = () => {
-    const late = Object.entries(LATE).filter(([, part]) => part.tab === now.tab);
+    const open = tab();
+    const late = Object.entries(LATE).filter(([, part]) => part.tab === open);
     const inside = late.map(([name, part]) => [name, part.get()]);
-    const said = [...Object.entries({ ...now, lock }), ...inside].filter(([, value]) => value);
+    const said = [...Object.entries({ tab: open === "train" ? "" : open, ...now, lock }), ...inside].filter(([, value]) => value);
     return `?${new URLSearchParams(said)}`;
   };
   const place = (search, name) => new URLSearchParams(search).get(name);
@@ -69,7 +72,7 @@
     if (search === location.search || (search === first && !location.search)) return;
     const turned = ["tab", "look"].some((name) => {
       const [before, after] = [place(location.search, name), place(search, name)];
-      return before !== after && (name === "tab" || (before && after && place(location.search, "tab") === now.tab));
+      return before !== after && (name === "tab" || (before && after && place(location.search, "tab") === tab()));
     });
     if (!location.search && turned) history.replaceState(null, "", first); // Back leads to what was open before
     history[turned && !led ? "pushState" : "replaceState"](null, "", search);
@@ -131,12 +134,11 @@
 
   window.dash_clientside = window.dash_clientside || {};
   window.dash_clientside.address = {
-    changed: (tab, form, run, model, at, samples, ids) => {
+    changed: (_tab, form, run, model, at, samples, ids) => {
       const past = at && at.run && typeof at.step === "number"; // an older checkpoint stays one of that run
       const own = form ? ids.map(({ name }, i) => [name, samples[i]]) : [];
       const changes = own.filter(([name, value]) => String(value ?? "") !== String(form.samples[name] ?? ""));
       now = {
-        ...(tab !== "Train" && { tab: slug(tab) }),
         ...(form && form.said),
         ...Object.fromEntries(changes.map(([name, value]) => [`sample.${name}`, text(String(value ?? ""))])),
         run: older(run),

@@ -23,7 +23,7 @@ def test_an_address_opens_the_same_view_elsewhere_after_a_reload_and_by_back(
     page.locator(RATE).first.fill("0.005")
     expect(page).to_have_url(re.compile(r"train\.learning_rate=0\.005"))
     tab(page, "Compare")
-    page.locator(".experiment-entry").last.click()
+    page.locator("[id*='compare-button'][id*='own']").click()
     expect(page).to_have_url(re.compile("tab=compare.*question=own"))
     tab(page, "Generate")
     page.locator(PROMPT).fill("Once & again = 50%")

@@ -251,8 +251,13 @@ def test_make_run_tries_to_fetch_once_and_opens_the_lab_whatever_comes_of_it(tmp
         (tmp_path / "venv" / name).touch()
     line = ["make", "--silent", "-C", str(ROOT), "run", f"VENV={tmp_path / 'venv'}"]
     environment = os.environ | {"MAKEFLAGS": ""}
-    for _ in range(2):
+    for words in ("Training a first small model on this computer", ""):
         done = subprocess.run(line, capture_output=True, text=True, check=True, env=environment)
-        assert done.stdout == done.stderr == ""
+        assert done.stderr == ""
+        assert done.stdout.splitlines()[1:] == []
+        assert done.stdout.startswith(words)
+        assert bool(done.stdout) == bool(words)
     said = [call for call in calls.read_text().splitlines() if "pip" not in call]
-    assert said == ["-m transformer_lab.cli data fetch --into data", "app.py", "app.py"]
+    command = "-m transformer_lab.cli"
+    once = [f"{command} data fetch --into data", f"{command} first-model"]
+    assert said == [*once, "app.py", "app.py"]
