@@ -4,7 +4,7 @@ Stands on the card of the leak audit, whose model it takes.
 """
 
 import inspect
-from typing import Any
+from typing import Any, Required, TypedDict
 
 import dash_bootstrap_components as dbc
 from dash import Dash, Input, Output, State, dcc, html, no_update
@@ -16,13 +16,22 @@ from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.lab.looking.plants import Untouched
 from transformer_lab.ui import ids, words
 from transformer_lab.ui.experiments.proof_rows import proof_row, verdict_row
+from transformer_lab.ui.web.values import Scalar
 
 FIRST = next(iter(LEAKS))
+
 ABOUT = (
     "Plant a leak into a copy of the model that is chosen above. With most of them the loss falls "
     "to where no honest model gets, and the audit shows by which number it finds the leak. The "
     "model itself, and what its run says of it, stay as they are."
 )
+
+
+class Planting(TypedDict, total=False):
+    """The job under way, and whose copy it is about."""
+
+    job: Required[str]
+    who: str
 
 
 def layout() -> html.Section:
@@ -91,16 +100,24 @@ def _described(kind: str) -> list[Any]:
 
 def register(app: Dash, lab: Lab) -> None:
     """What this part of the card answers to."""
+    _register_help(app)
+    _register_start(app, lab)
+    _register_stop(app, lab)
+    _register_poll(app, lab)
 
+
+def _register_help(app: Dash) -> None:
     @app.callback(
         output={"help": Output(ids.PLANT_HELP, "children")},
         inputs={"kind": Input(ids.PLANT_KIND, "value")},
         prevent_initial_call=True,
     )
-    def describe(kind: Any) -> dict[str, Any]:
+    def describe(kind: Scalar) -> dict[str, Any]:
         """What the chosen leak is, and its lines."""
-        return {"help": _described(kind) if kind in [*LEAKS] else no_update}
+        return {"help": _described(str(kind)) if kind in [*LEAKS] else no_update}
 
+
+def _register_start(app: Dash, lab: Lab) -> None:
     @app.callback(
         output={
             "job": Output(ids.PLANT_JOB, "data"),
@@ -117,7 +134,7 @@ def register(app: Dash, lab: Lab) -> None:
         },
         prevent_initial_call=True,
     )
-    def start(pressed: Any, name: Any, kind: Any) -> dict[str, Any]:
+    def start(pressed: int | None, name: Scalar, kind: Scalar) -> dict[str, Any]:
         """Plant the leak, or say why not."""
         state = {"idle": True, "busy": False, "over": True, "found": []}
         try:
@@ -134,19 +151,23 @@ def register(app: Dash, lab: Lab) -> None:
             "found": [],
         }
 
+
+def _register_stop(app: Dash, lab: Lab) -> None:
     @app.callback(
         output={"over": Output(ids.PLANT_STOP, "disabled", allow_duplicate=True)},
         inputs={"pressed": Input(ids.PLANT_STOP, "n_clicks")},
         state={"data": State(ids.PLANT_JOB, "data")},
         prevent_initial_call=True,
     )
-    def stop(pressed: Any, data: Any) -> dict[str, Any]:
+    def stop(pressed: int | None, data: Planting | None) -> dict[str, bool]:
         """End the job; the next tick shows what there is."""
         job = lab.jobs.find(data["job"]) if data else None
         if job is not None:
             job.stop()
         return {"over": True}
 
+
+def _register_poll(app: Dash, lab: Lab) -> None:
     @app.callback(
         output={
             "found": Output(ids.PLANT_FOUND, "children", allow_duplicate=True),
@@ -159,10 +180,10 @@ def register(app: Dash, lab: Lab) -> None:
         state={"data": State(ids.PLANT_JOB, "data")},
         prevent_initial_call=True,
     )
-    def follow(tick: Any, data: Any) -> dict[str, Any]:
+    def follow(tick: int | None, data: Planting | None) -> dict[str, Any]:
         """The losses and proofs so far."""
         job = lab.jobs.find(data["job"]) if data else None
-        if job is None:
+        if data is None or job is None:
             ended = {"idle": True, "busy": False, "over": True}
             return ended | {"found": no_update, "caption": no_update}
         over = job.done  # before what it has found is read, or the last could be missed
