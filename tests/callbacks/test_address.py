@@ -143,6 +143,7 @@ def test_a_link_can_keep_controls_as_they_are(visited):
     page.set({"train.steps": "7"})
     page.fire('{"group":["ALL"],"name":["ALL"],"type":"setting"}.value', "undo.n_clicks")
     page.fire("plan.data", "recipe.value")
+    assert page.fire("recipe-summary.children", "offer.n_clicks") == {}, "nor another recipe"
     setup = page.get("plan", "data")["setup"]
     assert setup["model"]["layers"] == 2, "undo leaves what the link keeps"
     assert setup["train"]["steps"] == 120

@@ -249,7 +249,8 @@ def _lock(found: Mapping[str, Any], locked: Sequence[str]) -> None:
     more = len(names) - MOST_TOLD
     rest = f" and {more} more" if more > 0 else ""
     told = f"Kept as they are by the link: {', '.join(names[:MOST_TOLD])}{rest}."
-    found[ids.LOCKED_NOTE].children = told
+    icon = html.I(className="bi bi-lock-fill", **{"aria-hidden": "true"})
+    found[ids.LOCKED_NOTE].children = [icon, f" {told}"]
 
 
 def _put_places(found: Mapping[str, Any], places: Mapping[str, str]) -> None:

@@ -63,6 +63,8 @@ def _register_filling(app: Dash, lab: Lab) -> None:
         locked: list[str] | None,
     ) -> dict[str, Any]:
         """A recipe was chosen, its changes undone, or a branch begun: controls get values."""
+        if ctx.triggered_id == ids.OFFER and "recipe" in (locked or []):
+            raise PreventUpdate
         recipe = recipe_named("quick_start" if ctx.triggered_id == ids.OFFER else slug)
         setup = recipe.setup
         if ctx.triggered_id == ids.BRANCH:
