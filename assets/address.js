@@ -48,7 +48,7 @@
   const given = () => Object.fromEntries(new URLSearchParams(location.search));
   const { lock } = given(); // controls that the link keeps as they are
   let now = {}; // what the parts say that are always there
-  let first = null; // the address of the page as it opened
+  let opened = null; // the recipe with which the page opened
   let typed = Boolean(given().text); // whether the text of Look inside is the learner's own
   let led = false; // whether Back or Forward led to what is open
   let due = 0;
@@ -68,13 +68,13 @@
     due = 0;
     if (!now.recipe) return; // the form was not read yet
     const search = words();
-    first ??= location.search ? null : search;
-    if (search === location.search || (search === first && !location.search)) return;
+    const clean = `?${new URLSearchParams({ recipe: opened })}`; // what a page without an address shows
+    if (search === location.search || (search === clean && !location.search)) return;
     const turned = ["tab", "look"].some((name) => {
       const [before, after] = [place(location.search, name), place(search, name)];
       return before !== after && (name === "tab" || (before && after && place(location.search, "tab") === tab()));
     });
-    if (!location.search && turned) history.replaceState(null, "", first); // Back leads to what was open before
+    if (!location.search && turned) history.replaceState(null, "", clean); // Back leads to what was open before
     history[turned && !led ? "pushState" : "replaceState"](null, "", search);
   };
   const soon = () => (due ||= setTimeout(write, SOON));
@@ -138,6 +138,7 @@
       const past = at && at.run && typeof at.step === "number"; // an older checkpoint stays one of that run
       const own = form ? ids.map(({ name }, i) => [name, samples[i]]) : [];
       const changes = own.filter(([name, value]) => String(value ?? "") !== String(form.samples[name] ?? ""));
+      opened ??= form?.said.recipe;
       now = {
         ...(form && form.said),
         ...Object.fromEntries(changes.map(([name, value]) => [`sample.${name}`, text(String(value ?? ""))])),

@@ -4,6 +4,8 @@ import re
 
 from playwright.sync_api import Page, expect
 
+from waiting import until
+
 RATE = "label:has(.field-label:text-is('Learning Rate')) input"
 PROMPT = "label:has(.field-label:text-is('Prompt')) textarea"
 
@@ -17,6 +19,13 @@ def is_open(page: Page, title: str) -> None:
     expect(found).to_have_attribute("aria-selected", "true")
 
 
+def at_first_checkpoint(page: Page) -> bool:
+    """Press Home on the slider; the press is lost where the slider is just being drawn anew."""
+    page.locator("#moment [role=slider]").press("Home")
+    page.wait_for_timeout(500)
+    return "moment=" in page.url
+
+
 def test_an_address_opens_the_same_view_elsewhere_after_a_reload_and_by_back(
     context, page: Page, model: str
 ):
@@ -28,7 +37,8 @@ def test_an_address_opens_the_same_view_elsewhere_after_a_reload_and_by_back(
     tab(page, "Generate")
     page.locator(PROMPT).fill("Once & again = 50%")
     page.locator("#writer").select_option(model)
-    page.locator("#moment [role=slider]").press("Home")
+    expect(page.locator("#moment-label")).to_contain_text(f"{model}, newest")
+    until(lambda: at_first_checkpoint(page))
     expect(page).to_have_url(re.compile(rf"model={model}&moment=\d+"))
     expect(page).to_have_url(re.compile("Once"))
     tab(page, "Look inside")

@@ -88,7 +88,7 @@ def test_merges_are_replayed_with_the_slider(data: Page):
     data.locator("#text-tokenizer").select_option("bpe")
     expect(data.locator("#merges")).to_be_visible()
     data.fill("#sentence", "the statement")
-    expect(data.locator("#merged")).to_contain_text("the last made")
+    expect(data.locator("#merged")).to_contain_text("12 tokens after 1 of 1 merges")
     data.locator("#merge [role=slider]").focus()
     data.keyboard.press("Home")
     expect(data.locator("#merged")).to_contain_text("13 tokens after 0 of")
