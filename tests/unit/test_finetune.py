@@ -13,7 +13,7 @@ from transformer_lab.exchange import write_archive
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.looking.mixing import Adapter, mixed, siblings
 from transformer_lab.lab.training.continuing import LabError
-from transformer_lab.lab.training.finetuned import finetuning_setup
+from transformer_lab.lab.training.finetuned import cost_of, finetuning_setup
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.runs.checkpoint import load_adapter, load_checkpoint
 from transformer_lab.settings import ConfigError
@@ -203,6 +203,101 @@ def test_characters_the_base_does_not_know_are_named_and_can_be_left_out(lab):
     assert status.state == "finished", status.reason
     corpus, _ = lab.models.learned_from(status.run_id)
     assert "\u0416" not in corpus.text
+
+
+def foreign(lab, tuning, **values):
+    """A setup whose text has two characters that the base does not know."""
+    text = NEW_TEXT.replace("fox", "\u0416ox").replace("dog", "\u0419og")
+    lab.texts.add(text.encode(), "foreign", "a test")
+    return setup_of(lab, tuning, **{"data.corpus": "foreign", **values})
+
+
+def test_unknown_characters_are_replaced_by_one_that_the_base_knows(lab):
+    replacing = TUNING.with_values({"finetune.unknown": "replace", "finetune.replacement": "z"})
+    setup = foreign(lab, replacing)
+    lab.trainings.finetune("base-1", None, setup, replacing)
+    status = ended(lab)
+    assert status.state == "finished", status.reason
+    corpus, _ = lab.models.learned_from(status.run_id)
+    assert corpus.text.count("quick brown zox") == corpus.text.count("lazy zog") == 60
+    unknown = replacing.with_values({"finetune.replacement": "\u0416"})
+    with pytest.raises(ConfigError, match="does not know '\u0416' either") as refused:
+        lab.trainings.finetune("base-1", None, setup, unknown)
+    assert refused.value.field == "finetune.replacement"
+    with pytest.raises(ConfigError, match="type one character"):
+        replacing.with_values({"finetune.replacement": "??"})
+
+
+EXTEND = {"finetune.unknown": "extend"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_with_a_token_for_each_unknown_character_the_rows_of_the_base_begin_as_they_were(
+    lab, method, monkeypatch
+):
+    tuning = METHODS[method].with_values(EXTEND)
+    setup = foreign(lab, tuning)
+    base, before = base_of(lab), lab.runs.open("base-1").tokenizer
+    lab.trainings.finetune("base-1", None, setup, tuning)
+    status = ended(lab)
+    assert status.state == "finished", status.reason
+    run = lab.runs.open(status.run_id)
+    assert run.manifest["finetune"]["added"] == "\u0416\u0419"
+    assert run.tokenizer.vocabulary_size == before.vocabulary_size + 2
+    assert run.tokenizer.decode(run.tokenizer.encode("fox \u0416\u0419")) == "fox \u0416\u0419"
+    places = run.tokenizer.encode("".join(before.characters))
+    new = run.tokenizer.encode("\u0416\u0419")
+    began, _, _ = load_checkpoint(run.checkpoint("kept-00000000"))
+    after, _, _ = load_checkpoint(run.checkpoints()[-1])
+    for name in ("embedding.weight", "head.weight"):
+        assert torch.equal(began[name][places], base[name])
+        torch.testing.assert_close(began[name][new], base[name].mean(0).expand(2, -1))
+        assert not torch.equal(after[name][new], began[name][new])
+    if method in ("lora", "dora"):
+        assert all(
+            torch.equal(after[n][places], base[n]) for n in ("embedding.weight", "head.weight")
+        )
+    elif method == "frozen":
+        assert torch.equal(after["embedding.weight"][places], base["embedding.weight"])
+    with after_step(monkeypatch, 3, LiveRun.stop):
+        lab.trainings.finetune("base-1", None, setup, tuning)
+        cut = ended(lab)
+    assert (cut.state, cut.step) == ("stopped", 3)
+    lab.trainings.resume(cut.run_id)
+    assert ended(lab).state == "finished"
+    again = lab.runs.open(cut.run_id)
+    assert numbers(again.since()[0]) == numbers(run.since()[0])
+    assert same(load_checkpoint(again.checkpoints()[-1])[0], after)
+
+
+def test_a_tied_embedding_grows_once_and_what_it_costs_is_known_beforehand(lab):
+    lab.trainings.start(SETUP.with_values({"train.steps": 2, "model.tied_head": True}), "tied")
+    tied = lab.runs.open(ended(lab).run_id)
+    tuning = TUNING.with_values(EXTEND)
+    values = {"data.corpus": "foreign", "train.steps": 3}
+    foreign(lab, tuning)
+    plain = None
+    for run_id, rows in ((tied.id, 2), ("base-1", 4)):
+        run = lab.runs.open(run_id)
+        setup = finetuning_setup(run, "foreign", tuning).with_values(values)
+        cost = cost_of(lab.costs, lab.texts, setup, run.manifest, tuning)
+        assert (cost.added, cost.rows, cost.width) == (2, rows, setup.model.embedding_dim)
+        plain = cost_of(lab.costs, lab.texts, setup, run.manifest, TUNING)
+        assert cost.trained - plain.trained == cost.rows * cost.width
+        assert cost.parameters - plain.parameters == cost.rows * cost.width
+    lab.trainings.finetune(
+        tied.id, None, finetuning_setup(tied, "foreign", tuning).with_values(values), tuning
+    )
+    status = ended(lab)
+    assert status.state == "finished", status.reason
+    run = lab.runs.open(status.run_id)
+    assert "head.weight" not in load_checkpoint(run.checkpoints()[-1])[0]
+    archive = io.BytesIO()
+    write_archive(run.folder, archive)
+    archive.seek(0)
+    assert lab.runs.bring_in(archive, run.id)
+    with pytest.raises(LabError, match="2 tokens more"):
+        mixed(lab.models, lab.runs, tied.id, None, [Adapter(run.id, 0.5)])
 
 
 def test_a_rank_above_the_width_is_refused_before_anything_begins(lab):

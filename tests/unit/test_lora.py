@@ -7,6 +7,7 @@ import torch
 
 from test_model import VARIANTS, VOCABULARY, randomized, some_tokens
 from transformer_lab.model import model_from_weights
+from transformer_lab.model.linear import Linear
 from transformer_lab.model.lora import VARIANTS as LORA_VARIANTS
 from transformer_lab.model.lora import (
     LoRAConfig,
@@ -95,6 +96,45 @@ def test_only_the_chosen_matrices_learn():
         learning = [name for name, p in model.named_parameters() if p.requires_grad]
         assert learning
         assert all(word in name and "lora_" in name for name in learning)
+
+
+def test_single_matrices_are_chosen_by_their_names():
+    model = tuned(randomized(heads=4, key_value_heads=2), matrices="single", single="value, down")
+    assert {path.rpartition(".")[2] for path in adapted_maps(model)} == {
+        "query_key_value",
+        "contract",
+    }
+    part = model.blocks[0].attention.query_key_value
+    changes = part.change().split(part.stacked)
+    assert [int(torch.linalg.matrix_rank(one)) for one in changes] == [0, 0, RANK]
+    assert part.lora_A.shape[0] == RANK
+
+
+def test_a_single_matrix_that_the_base_does_not_have_is_named_with_those_it_has():
+    chosen = LoRAConfig(matrices="single", single="query, gate")
+    with pytest.raises(ConfigError, match=r"'gate', which the base has not.*query") as refused:
+        adapt(randomized(), chosen, seed=1)
+    assert refused.value.field == "lora.single"
+
+
+@pytest.mark.parametrize("single", ["query, value", "key", "query, key, value"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_in_one_product_it_computes_and_learns_the_same(single, bias):
+    base = Linear(6, 12, bias=bias, stacked=(6, 3, 3)).double()
+    base.requires_grad_(False)
+    config = LoRAConfig(rank=2, matrices="single", single=single)
+    part = LoRALinear(base, config, config.chosen("attention.query_key_value", 3)).double()
+    generator = torch.Generator().manual_seed(2)
+    for weight in (part.lora_A, part.lora_B):
+        torch.nn.init.normal_(weight, generator=generator)
+    x = torch.randn(2, 5, 6, dtype=torch.float64, generator=generator, requires_grad=True)
+    learning = (x, part.lora_A, part.lora_B)
+    found = []
+    for way in (part.forward, part.plain):
+        y = way(x)
+        found.append((y, *torch.autograd.grad((y.sin() * y).sum(), learning)))
+    torch.testing.assert_close(*found, atol=1e-10, rtol=1e-10)
+    torch.autograd.gradcheck(lambda *_: part(x), learning)
 
 
 def test_dropout_is_only_for_training():

@@ -5,24 +5,24 @@
 
 It works for bases that are built like GPT-2. Queries, keys and values have an A and a B each, and
 are one map there: their A's stand one above the other, and their B's on the diagonal, so its rank
-is three times ours.
+is three times ours. Rows of tokens that the base did not have go along as PEFT's trainable tokens.
 """
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import safetensors.torch
-import torch
 from torch import Tensor
 
 from transformer_lab.exchange.errors import ExportRefusedError
 from transformer_lab.exchange.huggingface import save_huggingface, write_zip
 from transformer_lab.exchange.run_folder import CHECKPOINTS, checkpoint_names, read_manifest
-from transformer_lab.model.lora import VARIANTS, LoRAConfig
+from transformer_lab.model.lora import VARIANTS, LoRAConfig, chosen_rows, on_diagonal
 from transformer_lab.runs.checkpoint import BASE, CheckpointError, load_adapter
+from transformer_lab.text.tokenizers import tokenizer_from_json
 from transformer_lab.training.finetune import fine_tuning_from
 
 PARTS = {  # what our linear maps are called in GPT-2
@@ -33,6 +33,8 @@ PARTS = {  # what our linear maps are called in GPT-2
 }
 FUSED = "attn.c_attn"
 STACKED = 3  # queries, keys and values
+TABLES = {"embedding": "wte", "head": "lm_head"}
+ROWS = "token_adapter.trainable_tokens_delta"
 NONE = "It has no adapter: only a run that was fine-tuned by LoRA has one."
 
 
@@ -46,7 +48,8 @@ def save_peft(run_folder: Path, folder: Path) -> None:
     tensors = peft_tensors(stored, config)
     place = folder / "adapter"
     place.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(peft_config(tensors, config), indent=2)
+    about = peft_config(tensors, config, _added(run_folder))
+    text = json.dumps(about, indent=2)
     (place / "adapter_config.json").write_text(text + "\n", encoding="utf-8")
     safetensors.torch.save_file(
         tensors, place / "adapter_model.safetensors", metadata={"format": "pt"}
@@ -77,26 +80,49 @@ def _adapter(run_folder: Path) -> tuple[LoRAConfig, dict[str, Tensor]]:
     raise ExportRefusedError(f"{run_folder.name} has no adapter yet: it is saved on pause.")
 
 
+def _added(run_folder: Path) -> list[int]:
+    """The tokens that were added to the base's."""
+    manifest = read_manifest(run_folder)
+    tokenizer = tokenizer_from_json(manifest["tokenizer"])
+    return tokenizer.encode(manifest["finetune"].get("added", "")).tolist()
+
+
 def peft_tensors(stored: Mapping[str, Tensor], config: LoRAConfig) -> dict[str, Tensor]:
     """The matrices of an adapter under PEFT's names."""
     found = {}
     for key, tensor in stored.items():
         path, _, kind = key.rpartition(".")
+        if kind == "rows":
+            found[f"base_model.model.{_table(path)}.{ROWS}"] = tensor
+            continue
         _, layer, part = path.split(".", 2)
         name = f"base_model.model.transformer.h.{layer}.{PARTS[part]}"
         if kind == "magnitude":
             found[f"{name}.lora_magnitude_vector"] = tensor
         elif kind == "lora_B" and PARTS[part] == FUSED:
-            found[f"{name}.lora_B.weight"] = torch.block_diag(*tensor.chunk(STACKED))
+            heights = [stored[f"{path}.lora_A"].shape[1]] * STACKED
+            rows = chosen_rows(heights, config.chosen(path, STACKED))
+            found[f"{name}.lora_B.weight"] = on_diagonal(tensor, rows, sum(heights))
         else:
             found[f"{name}.{kind}.weight"] = tensor
     return {name: tensor.contiguous().clone() for name, tensor in found.items()}
 
 
-def peft_config(tensors: Mapping[str, Tensor], config: LoRAConfig) -> dict[str, Any]:
+def _table(path: str) -> str:
+    """embedding.parametrizations.weight.0 -> transformer.wte"""
+    name = path.split(".")[0]
+    return TABLES[name] if name == "head" else f"transformer.{TABLES[name]}"
+
+
+def peft_config(
+    tensors: Mapping[str, Tensor], config: LoRAConfig, added: Sequence[int] = ()
+) -> dict[str, Any]:
     """The adapter_config.json: PEFT scales by alpha over the rank, or over its root."""
-    rank, rooted = STACKED * config.rank, config.variant == "rslora"
-    targets = sorted({".".join(name.split(".")[5:7]) for name in tensors})
+    rooted = config.variant == "rslora"
+    rank = sum(config.chosen("attention.query_key_value", STACKED)) * config.rank
+    matrices = [name for name in tensors if not name.endswith(ROWS)]
+    targets = sorted({".".join(name.split(".")[5:7]) for name in matrices})
+    grown = [name.split(".")[-3] for name in tensors if name.endswith(ROWS)]
     alpha = config.scale * (rank**0.5 if rooted else rank)
     fused = FUSED in targets
     return {
@@ -114,6 +140,7 @@ def peft_config(tensors: Mapping[str, Tensor], config: LoRAConfig) -> dict[str, 
         "bias": "none",
         "fan_in_fan_out": True,
         "target_modules": targets,
+        **({"trainable_token_indices": {name: list(added) for name in grown}} if grown else {}),
     }
 
 

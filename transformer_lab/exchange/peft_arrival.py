@@ -46,6 +46,7 @@ FIXED: dict[str, tuple[object, ...]] = {  # what is not understood at other valu
     "bias": ("none",),
     "lora_bias": (False,),
     "modules_to_save": (None, []),
+    "trainable_token_indices": (None, [], {}),
     "fan_in_fan_out": (True, False),
 }
 LARGEST_NUMBER = 4  # bytes

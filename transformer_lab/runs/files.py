@@ -105,14 +105,19 @@ class SeamRecord(Record):
 
 
 class FinetuneRecord(Record):
-    """What a run was fine-tuned from, and how; `old_*` are the text that its base learned from."""
+    """What a run was fine-tuned from, and how; `old_*` are the text that its base learned from.
 
+    `added` are the characters that got a token.
+    """
+
+    OPTIONAL = frozenset({"added"})
     run: Text
     step: Count
     settings: Annotated[dict[str, dict[str, Any]], AfterValidator(_fine_tuning)]
     trained: Count
     old_data: Annotated[dict[str, Any], AfterValidator(_data)]
     old_corpus: CorpusRecord
+    added: Text = ""
 
 
 class Manifest(Record):

@@ -83,7 +83,7 @@ class BytePairTokenizer:
     def unknown(self, text: str) -> list[str]:
         return []
 
-    def known(self, text: str) -> str:
+    def known(self, text: str, instead: str = "") -> str:
         return text
 
     def to_json(self) -> dict[str, Any]:

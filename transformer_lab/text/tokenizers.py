@@ -53,8 +53,8 @@ class Tokenizer(Protocol):
     def unknown(self, text: str) -> list[str]:
         """The different pieces of a text that have no token, in order."""
 
-    def known(self, text: str) -> str:
-        """The text without its unknown pieces."""
+    def known(self, text: str, instead: str = "") -> str:
+        """The text without its unknown pieces, or with something else in the place of each."""
 
     def to_json(self) -> dict[str, Any]:
         """Everything needed to make this tokenizer again, as plain JSON values."""
@@ -109,9 +109,16 @@ class CharacterTokenizer:
         _, found, codes = self._look_up(text)
         return list(dict.fromkeys(chr(code) for code in codes[~found]))
 
-    def known(self, text: str) -> str:
+    def known(self, text: str, instead: str = "") -> str:
         _, found, codes = self._look_up(text)
-        return "".join(chr(code) for code in codes[found])
+        if not instead:
+            return "".join(map(chr, codes[found].tolist()))
+        pairs = zip(codes.tolist(), found.tolist(), strict=True)
+        return "".join(chr(code) if known else instead for code, known in pairs)
+
+    def with_characters(self, text: str) -> "CharacterTokenizer":
+        """One that knows the characters of a text too; its ids are other ones."""
+        return CharacterTokenizer(sorted({*self.characters, *text}))
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": "characters", "characters": self.characters}
@@ -151,7 +158,7 @@ class ByteTokenizer:
     def unknown(self, text: str) -> list[str]:
         return []
 
-    def known(self, text: str) -> str:
+    def known(self, text: str, instead: str = "") -> str:
         return text
 
     def to_json(self) -> dict[str, Any]:
@@ -205,8 +212,9 @@ class WordTokenizer:
         words = self.PATTERN.findall(text)
         return list(dict.fromkeys(word for word in words if word not in self._ids))
 
-    def known(self, text: str) -> str:
-        return "".join(word for word in self.PATTERN.findall(text) if word in self._ids)
+    def known(self, text: str, instead: str = "") -> str:
+        words = self.PATTERN.findall(text)
+        return "".join(word if word in self._ids else instead for word in words)
 
     def to_json(self) -> dict[str, Any]:
         """The words, most frequent first."""

@@ -1,12 +1,13 @@
 """Fine-tuning: which weights of a finished model learn from a new text, and how fast."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from torch import nn
 
 from transformer_lab.model import GPT
+from transformer_lab.model.growth import let_rows_learn
 from transformer_lab.model.lora import LoRAConfig, adapt
 from transformer_lab.settings import (
     Config,
@@ -17,8 +18,11 @@ from transformer_lab.settings import (
     from_mapping,
     knob,
     settings_of,
+    shown,
+    text,
     unknown_key,
 )
+from transformer_lab.text.unknown import WAYS, Unknown
 
 METHODS = {
     "lora": "LoRA: a small change beside each matrix",
@@ -66,11 +70,26 @@ class FinetuneConfig(Config):
     )
     unknown: str = choice(
         "refuse",
-        ("refuse", "leave_out"),
+        WAYS,
         "Unknown Characters",
         "What to do where the new text has characters that the base has no tokens for.",
-        words={"refuse": "Say which, and do not begin", "leave_out": "Leave them out of the text"},
+        words=WAYS,
     )
+    replacement: str = text(
+        "?",
+        "Replacement",
+        "The character that takes the place of each unknown one, where they are replaced.",
+    )
+
+    def __post_init__(self) -> None:
+        """Check every value, and that a replacement is one character."""
+        super().__post_init__()
+        if self.unknown == "replace" and len(self.replacement) != 1:
+            raise ConfigError(
+                "finetune.replacement",
+                f"Replacement is {shown(self.replacement)}: type one character that the base "
+                "knows.",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,12 +123,21 @@ class FineTuning:
         """The learning rate to begin with."""
         return LORA_RATE if self.is_lora else FULL_RATE
 
-    def apply(self, model: GPT, seed: int) -> int:
-        """Let only what is to learn be trained; how many numbers that are. Raises ConfigError."""
+    @property
+    def unknown(self) -> Unknown:
+        """What is done with characters that the base does not know."""
+        return Unknown(self.finetune.unknown, self.finetune.replacement)
+
+    def apply(self, model: GPT, seed: int, added: Sequence[int] = ()) -> int:
+        """Let only what is to learn be trained; how many numbers that are. Raises ConfigError.
+
+        The rows of tokens that were `added` learn, whatever else is frozen.
+        """
         if self.is_lora:
             adapt(model, self.lora, seed)
         elif self.finetune.method == "frozen":
             freeze(model, self.finetune.frozen_layers)
+        let_rows_learn(model, added)
         return trained_numbers(model)
 
 

@@ -25,22 +25,38 @@ def lab(tmp_path_factory):
     lab = Lab(tmp_path_factory.mktemp("home"))
     lab.texts.add(NEW_TEXT.encode(), "foxes", "a test")
     gpt2 = {"model.positions": "learned", "model.feedforward": "gelu", "model.dropout": 0.0}
-    lab.trainings.start(SETUP.with_values({"train.steps": 3, **gpt2}), "base")
-    assert ended(lab).state == "finished"
+    lab.texts.add((NEW_TEXT + "\u0416\u0419").encode(), "foreign", "a test")
+    for name, tied in (("base", False), ("tied", True)):
+        setup = SETUP.with_values({"train.steps": 3, **gpt2, "model.tied_head": tied})
+        lab.trainings.start(setup, name)
+        assert ended(lab).state == "finished"
     yield lab
     lab.close()
 
 
 @pytest.mark.parametrize(
     "wish",
-    [{}, {"lora.variant": "rslora"}, {"lora.variant": "dora"}, {"lora.matrices": "feedforward"}],
+    [
+        {},
+        {"lora.variant": "rslora"},
+        {"lora.variant": "dora", "lora.matrices": "single", "lora.single": "query, down"},
+        {"lora.matrices": "feedforward"},
+        {"lora.matrices": "single", "lora.single": "key, value"},
+        {"finetune.unknown": "extend"},
+        {"finetune.unknown": "extend", "tied": True},
+    ],
     ids=str,
 )
 def test_peft_computes_the_same_logits(lab, tmp_path, wish):
+    wish = dict(wish)
+    base = "tied-1" if wish.pop("tied", False) else "base-1"
     tuning = FineTuning().with_values({"lora.rank": 2, "lora.alpha": 7.0, **wish})
-    setup = finetuning_setup(lab.runs.open("base-1"), "foxes", tuning)
-    lab.trainings.finetune("base-1", None, setup.with_values({"train.steps": 3}), tuning)
-    run_id = ended(lab).run_id
+    text = "foreign" if "finetune.unknown" in wish else "foxes"
+    setup = finetuning_setup(lab.runs.open(base), text, tuning)
+    lab.trainings.finetune(base, None, setup.with_values({"train.steps": 3}), tuning)
+    status = ended(lab)
+    assert status.state == "finished", status.reason
+    run_id = status.run_id
     save_peft(lab.runs.open(run_id).folder, tmp_path)
     base = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     model = PeftModel.from_pretrained(base, str(tmp_path / "adapter")).eval()

@@ -7,15 +7,11 @@ from torch import Tensor
 
 from transformer_lab.lab.training.tuning import tuning_of
 from transformer_lab.model.linear import Linear
+from transformer_lab.model.lora import LoRAConfig, chosen_rows, matrix_names, split_rows
 from transformer_lab.model.weights import outline
 from transformer_lab.recipes import setup_from
 from transformer_lab.runs.checkpoint import BASE, CheckpointError, load_adapter, load_checkpoint
 from transformer_lab.runs.run import Run, RunNotFoundError
-
-STACKED = {
-    ("query_key_value", 3): ("query", "key", "value"),
-    ("expand", 2): ("gate", "hidden"),  # of SwiGLU
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,20 +47,32 @@ def changes_of(run: Run) -> tuple[int, list[Changed]]:
         name = f"{path}.weight"
         if not isinstance(part, Linear) or path == "head":
             continue
-        heights = list(part.stacked)
-        a, b = adapter.get(f"{path}.lora_A"), adapter.get(f"{path}.lora_B")
-        for place, before in enumerate(base[name].split(heights)):
-            change = weights[name].split(heights)[place] - before
+        names = matrix_names(path, len(part.stacked))
+        factors = _factors(adapter, path, part, tuning.lora) if tuning else {}
+        for place, rows in enumerate(chosen_rows(part.stacked)):
+            change = weights[name][rows] - base[name][rows]
             singular: tuple[float, ...] = ()
-            if a is not None and b is not None and tuning:
-                rank = b.shape[1]
-                change = tuning.lora.scale * b.split(heights)[place] @ a.split(rank)[place]
-                singular = _singular_values(b.split(heights)[place], a.split(rank)[place])
-                singular = tuple(tuning.lora.scale * value for value in singular)
+            if place in factors and tuning:
+                b, a = factors[place]
+                change = tuning.lora.scale * b @ a
+                singular = tuple(tuning.lora.scale * one for one in _singular_values(b, a))
             elif adapter or not change.any():
                 continue
-            found.append(_changed(path, place, len(heights), before, change, singular))
+            found.append(_changed(path, names[place], base[name][rows], change, singular))
     return int(meta["step"]), found
+
+
+def _factors(
+    adapter: dict[str, Tensor], path: str, part: Linear, config: LoRAConfig
+) -> dict[int, tuple[Tensor, Tensor]]:
+    """B and A of the stacked matrices of a map that have them, by their places."""
+    a, b = adapter.get(f"{path}.lora_A"), adapter.get(f"{path}.lora_B")
+    if a is None or b is None:
+        return {}
+    chosen = config.chosen(path, len(part.stacked))
+    places = [place for place, wanted in enumerate(chosen) if wanted]
+    pairs = zip(split_rows(b, chosen_rows(part.stacked, chosen)), a.split(b.shape[1]), strict=True)
+    return dict(zip(places, pairs, strict=True))
 
 
 def _singular_values(b: Tensor, a: Tensor) -> tuple[float, ...]:
@@ -74,13 +82,11 @@ def _singular_values(b: Tensor, a: Tensor) -> tuple[float, ...]:
 
 
 def _changed(
-    path: str, place: int, count: int, before: Tensor, change: Tensor, singular: tuple[float, ...]
+    path: str, called: str, before: Tensor, change: Tensor, singular: tuple[float, ...]
 ) -> Changed:
     steps = path.split(".")
     layer = int(steps[1]) + 1 if steps[0] == "blocks" else 0
-    names = STACKED.get((steps[-1], count))
-    last = names[place] if names else steps[-1] + (f" {place + 1}" if count > 1 else "")
-    part = " ".join([*steps[2:-1], last]) if layer else " ".join([*steps[:-1], last])
+    part = " ".join([*(steps[2:-1] if layer else steps[:-1]), called])
     norm, whole = float(change.norm()), float(before.norm())
     share = norm / whole if whole else 0.0
     return Changed(layer=layer, part=part, norm=norm, share=share, singular=singular)

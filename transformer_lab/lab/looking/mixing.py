@@ -96,6 +96,12 @@ def _base(models: Models, runs: Runs, name: str) -> Snapshot:
 
 def _check_base(base: Snapshot, its: Snapshot, adapter: str, name: str) -> None:
     """The base of an adapter must be the very weights that it is put on. Raises LabError."""
+    more = its.tokenizer.vocabulary_size - base.tokenizer.vocabulary_size
+    if more > 0:
+        raise LabError(
+            f"{adapter} has {more:,} tokens more than {name}, since its embedding grew: write with "
+            "it as it is, or choose another adapter."
+        )
     same = base.weights.keys() == its.weights.keys() and all(
         torch.equal(base.weights[key].cpu(), one.cpu()) for key, one in its.weights.items()
     )

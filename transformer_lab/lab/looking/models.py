@@ -18,8 +18,7 @@ from transformer_lab.lab.shelves import Shelves
 from transformer_lab.lab.text.texts import (
     check_known,
     learned_from,
-    leaves_out,
-    without_unknown,
+    unknown_of,
 )
 from transformer_lab.lab.training.continuing import LabError
 from transformer_lab.lab.training.live_run import LiveRun
@@ -131,9 +130,8 @@ class Models:
                 f"{corpus.title} is no longer the text that {name} learned from: put that text "
                 "back to measure losses on it.",
             )
-        if leaves_out(manifest):
-            corpus = without_unknown(corpus, tokenizer_from_json(manifest["tokenizer"]))
-        return corpus, setup
+        stored = tokenizer_from_json(manifest["tokenizer"])
+        return unknown_of(manifest).applied(corpus, stored)[0], setup
 
     def prompt(self, name: str) -> str:
         """The default prompt of a model. Raises LabError."""

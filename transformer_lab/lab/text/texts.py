@@ -39,6 +39,7 @@ from transformer_lab.text.split import (
     parts,
 )
 from transformer_lab.text.tokenizers import Tokenizer, UnknownTextError, tokenizer_from_json
+from transformer_lab.text.unknown import Unknown
 
 PER_TOKENIZER_ENTRY = 300  # bytes, about
 # In English prose; only to tell beforehand about how many tokens there will be.
@@ -233,27 +234,26 @@ class Texts:
                 "checkpoint to go on with the new one.",
             )
         config = replace(setup.data, corpus=name)
-        if leaves_out(manifest):
-            corpus = without_unknown(corpus, tokenizer_from_json(manifest["tokenizer"]))
-        return corpus, self._in_tokens(corpus, config, manifest, progress), ""
+        stored = tokenizer_from_json(manifest["tokenizer"])
+        corpus, tokenizer = unknown_of(manifest).applied(corpus, stored)
+        return corpus, self._in_tokens(corpus, config, manifest, tokenizer, progress), ""
 
     def in_tokens_of(
         self,
         setup: Setup,
         manifest: Mapping[str, Any],
         progress: OnProgress = lambda words: None,
-        *,
-        leave_out: bool = False,
+        unknown: Unknown | None = None,
     ) -> tuple[Corpus, EncodedCorpus, str]:
         """A text as `fetched` gives it, but in the tokens of a stored run. Raises ConfigError.
 
-        What they do not know is left out where that is wanted.
+        With what they do not know is done what `unknown` says; without it such a text is refused.
         """
         config, note = self._at_hand(setup.data, progress)
-        corpus = self.corpus(config.corpus)
-        if leave_out:
-            corpus = without_unknown(corpus, tokenizer_from_json(manifest["tokenizer"]))
-        encoded = self._in_tokens(corpus, config, manifest, progress)
+        stored = tokenizer_from_json(manifest["tokenizer"])
+        unknown = unknown or Unknown()
+        corpus, tokenizer = unknown.applied(self.corpus(config.corpus), stored)
+        encoded = self._in_tokens(corpus, config, manifest, tokenizer, progress)
         return _long_enough(corpus, encoded, setup), encoded, note
 
     def _at_hand(self, config: DataConfig, progress: OnProgress) -> tuple[DataConfig, str]:
@@ -276,15 +276,19 @@ class Texts:
         return replace(config, corpus=name), note
 
     def _in_tokens(
-        self, corpus: Corpus, config: DataConfig, manifest: Mapping[str, Any], progress: OnProgress
+        self,
+        corpus: Corpus,
+        config: DataConfig,
+        manifest: Mapping[str, Any],
+        tokenizer: Tokenizer,
+        progress: OnProgress,
     ) -> EncodedCorpus:
-        stored = manifest["tokenizer"]
         if corpus.sha256 == manifest["corpus"]["sha256"]:  # most likely it is in the cache
             encoded = self.encoded(config, progress)
-            if encoded.tokenizer.to_json() == stored:
+            if encoded.tokenizer.to_json() == tokenizer.to_json():
                 return encoded
         try:
-            return encode_corpus(corpus, config, progress, tokenizer_from_json(stored))
+            return encode_corpus(corpus, config, progress, tokenizer)
         except UnknownTextError as error:
             raise ConfigError(
                 "data.corpus",
@@ -350,15 +354,16 @@ def check_known(manifest: Mapping[str, Any]) -> None:
         )
 
 
-def leaves_out(manifest: Mapping[str, Any]) -> bool:
-    """Whether a stored run left out what its tokens do not know."""
-    about = manifest.get("finetune") or {}
-    return bool(about) and about["settings"]["finetune"]["unknown"] == "leave_out"
+def unknown_of(manifest: Mapping[str, Any]) -> Unknown:
+    """What a stored run did with characters that its tokens do not know.
 
-
-def without_unknown(corpus: Corpus, tokenizer: Tokenizer) -> Corpus:
-    """The same text without what a tokenizer does not know; it keeps the sum of the whole."""
-    return replace(corpus, text=tokenizer.known(corpus.text))
+    One whose embedding grew knows them all by now.
+    """
+    about = manifest.get("finetune")
+    settings = about["settings"]["finetune"] if about else {"unknown": "extend"}
+    if settings["unknown"] == "extend":
+        return Unknown()
+    return Unknown(settings["unknown"], settings.get("replacement", ""))
 
 
 def learned_from(setup: Setup, manifest: Mapping[str, Any]) -> str:

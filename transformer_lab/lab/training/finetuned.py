@@ -14,6 +14,7 @@ from transformer_lab.lab.training.pace import Pace
 from transformer_lab.lab.training.queue import Waiting
 from transformer_lab.lab.training.saves import Saved
 from transformer_lab.lab.training.threads import Kept
+from transformer_lab.lab.training.tuning import grown_to
 from transformer_lab.model.weights import outline
 from transformer_lab.recipes import Setup, setup_from
 from transformer_lab.runs.checkpoint import BASE, CheckpointError, load_checkpoint, save_checkpoint
@@ -26,6 +27,7 @@ from transformer_lab.settings import ConfigError
 from transformer_lab.text.errors import CorpusError
 from transformer_lab.text.split import OnProgress
 from transformer_lab.text.tokenizers import UnknownTextError, tokenizer_from_json
+from transformer_lab.text.unknown import added_characters
 from transformer_lab.training import StepMetrics
 from transformer_lab.training.finetune import TRAINING, FineTuning, fine_tuning_from
 
@@ -40,6 +42,7 @@ class FineTuned:
         self.reads = base.id
         self.step = base_step(base, step)
         self.tuning = tuning
+        self.added = ""  # characters of the new text that get a token
 
     def saved(self) -> Saved:
         """The base's weights, as those after no step of this run."""
@@ -60,9 +63,13 @@ class FineTuned:
         return 0
 
     def text(self, texts: Texts, setup: Setup, progress: OnProgress) -> Text:
-        """The new text, in the base's tokens: the model knows no others."""
-        leave_out = self.tuning.finetune.unknown == "leave_out"
-        return texts.in_tokens_of(setup, self.base.manifest, progress, leave_out=leave_out)
+        """The new text, in the base's tokens, to which some may be added."""
+        manifest, unknown = self.base.manifest, self.tuning.unknown
+        found = texts.in_tokens_of(setup, manifest, progress, unknown)
+        if unknown.way == "extend":
+            tokenizer = tokenizer_from_json(manifest["tokenizer"])
+            self.added = added_characters(found[0].text, tokenizer)
+        return found
 
     def threads(self) -> Kept:
         return Kept()
@@ -76,11 +83,13 @@ class FineTuned:
             "settings": self.tuning.to_mapping(),
             "old_data": manifest["setup"]["data"],
             "old_corpus": manifest["corpus"],
+            **({"added": self.added} if self.added else {}),
         }
 
     def open(self, store: RunStore, recipe: str, manifest: dict[str, Any]) -> RunWriter:
         """A new folder, the base its first checkpoint, from which it can begin again."""
-        saved = self.saved()
+        tokenizer = tokenizer_from_json(manifest["tokenizer"])
+        saved = grown_to(self.saved(), self.finetune(), tokenizer)
         writer = store.create(f"{self.base.id}-tuned", manifest)
         try:
             save_checkpoint(
@@ -159,10 +168,11 @@ def finetuning(
     try:
         step = base_step(base, step)
         base_weights(base, step)
-        check_adapts(setup, base.manifest["tokenizer"], tuning)
     except OriginError as error:
         raise LabError(str(error)) from error
     check_known(texts, setup, base.manifest, tuning)
+    added = added_by(texts, setup, base.manifest, tuning)
+    check_adapts(setup, base.manifest["tokenizer"], tuning, added)
     return Waiting(
         kind="finetuned",
         recipe=f"{run_id}-tuned",
@@ -173,10 +183,20 @@ def finetuning(
     )
 
 
-def check_adapts(setup: Setup, tokenizer: Mapping[str, Any], tuning: FineTuning) -> int:
+def check_adapts(
+    setup: Setup, tokenizer: Mapping[str, Any], tuning: FineTuning, added: int = 0
+) -> int:
     """How many numbers would learn, without making the model. Raises ConfigError."""
-    size = tokenizer_from_json(tokenizer).vocabulary_size
-    return tuning.apply(outline(setup.model, size), seed=0)
+    size = tokenizer_from_json(tokenizer).vocabulary_size + added
+    return tuning.apply(outline(setup.model, size), seed=0, added=range(added))
+
+
+def added_by(texts: Texts, setup: Setup, manifest: Mapping[str, Any], tuning: FineTuning) -> int:
+    """How many tokens the base gets. Raises ConfigError where they are too many."""
+    if tuning.unknown.way != "extend":
+        return 0
+    pieces = unknown_pieces(texts, setup.data.corpus, manifest)
+    return len(added_characters("".join(pieces), tokenizer_from_json(manifest["tokenizer"])))
 
 
 @dataclass(frozen=True)
@@ -184,7 +204,8 @@ class Cost:
     """What a fine-tuning takes: numbers that learn and all, tokens of the new text, bytes, seconds.
 
     `memory`, `free` and `seconds` are None where nothing is known; `seconds` are those that a
-    training of every weight takes.
+    training of every weight takes. `added` are the tokens that the base gets, and `rows` the rows
+    that its tables grow by for them, of `width` numbers each.
     """
 
     trained: int
@@ -193,20 +214,34 @@ class Cost:
     memory: float | None
     free: float | None
     seconds: float | None
+    added: int = 0
+    rows: int = 0
+    width: int = 0
 
 
 def cost_of(
     costs: Pace, texts: Texts, setup: Setup, manifest: Mapping[str, Any], tuning: FineTuning
 ) -> Cost:
     """What a fine-tuning takes, at once; asked again it may know better. Raises ConfigError."""
-    trained = check_adapts(setup, manifest["tokenizer"], tuning)
-    size = tokenizer_from_json(manifest["tokenizer"]).vocabulary_size
+    added = added_by(texts, setup, manifest, tuning)
+    trained = check_adapts(setup, manifest["tokenizer"], tuning, added)
+    size = tokenizer_from_json(manifest["tokenizer"]).vocabulary_size + added
     whole = costs.estimate(setup, size)
     frozen = whole.parameters - trained if tuning.is_lora else 0
     saved = PER_FROZEN * frozen
     memory = None if whole.memory is None else whole.memory - saved
     tokens = texts.facts(setup).tokens * (1 - setup.data.validation_share)
-    return Cost(trained, whole.parameters, tokens, memory, whole.free, whole.seconds)
+    return Cost(
+        trained,
+        whole.parameters,
+        tokens,
+        memory,
+        whole.free,
+        whole.seconds,
+        added=added,
+        rows=added if setup.model.tied_head else 2 * added,
+        width=setup.model.embedding_dim,
+    )
 
 
 def unknown_pieces(texts: Texts, corpus: str, manifest: Mapping[str, Any]) -> list[str]:
@@ -226,11 +261,15 @@ def check_known(
 ) -> None:
     """Refuse a text with characters that the base does not know, unless they are left out."""
     pieces = unknown_pieces(texts, setup.data.corpus, manifest)
-    if pieces and tuning.finetune.unknown == "refuse":
+    if not pieces:
+        return
+    tuning.unknown.check_replacement(tokenizer_from_json(manifest["tokenizer"]))
+    if tuning.unknown.way == "refuse":
         raise ConfigError(
             "finetune.unknown",
             f"{UnknownTextError(pieces)} Leave them out of the new text (finetune.unknown = "
-            "leave_out), choose another text, or another base.",
+            "leave_out), replace them (replace), give each a token (extend), or choose another "
+            "text.",
         )
 
 

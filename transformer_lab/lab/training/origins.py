@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from filelock import Timeout
 
-from transformer_lab.lab.text.texts import Texts, leaves_out
+from transformer_lab.lab.text.texts import Texts, unknown_of
 from transformer_lab.lab.training.saves import Saved, best_save, newest_save, read_save
 from transformer_lab.lab.training.threads import MEASURED, Kept
 from transformer_lab.lab.training.tuning import to_go_on
@@ -266,8 +266,8 @@ class Offspring:
     def text(self, texts: Texts, setup: Setup, progress: OnProgress) -> Text:
         """The text asked for, in the parent's tokens: the model knows no others."""
         before = self.parent.manifest
-        leave_out = bool(self.finetune()) and leaves_out(before)
-        corpus, encoded, note = texts.in_tokens_of(setup, before, progress, leave_out=leave_out)
+        unknown = unknown_of(before) if self.finetune() else None
+        corpus, encoded, note = texts.in_tokens_of(setup, before, progress, unknown)
         asked_again = before["corpus"].get("asked_for", setup.data.corpus) == setup.data.corpus
         if not note and asked_again and corpus.sha256 != before["corpus"]["sha256"]:
             note = f"{corpus.title} has changed since {self.parent.id} learned from it."

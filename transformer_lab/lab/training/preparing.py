@@ -15,7 +15,7 @@ from transformer_lab.lab.training.prompts import with_prompt
 from transformer_lab.lab.training.recorded import Made
 from transformer_lab.lab.training.saves import Saves
 from transformer_lab.lab.training.threads import RunThreads
-from transformer_lab.lab.training.tuning import BOTH, OldText, apply_tuning, old_text
+from transformer_lab.lab.training.tuning import BOTH, OldText, apply_tuning, grown_to, old_text
 from transformer_lab.model import GPT, build_model
 from transformer_lab.model.weights import count_parameters
 from transformer_lab.recipes import Setup
@@ -49,14 +49,16 @@ class PreparedRun(EndingRun):
             self.stream = MetricStream(past)
             corpus, encoded, note = self.origin.text(self._texts, self.setup, self._say)
             self._say("making the model")
-            vocabulary_size = encoded.tokenizer.vocabulary_size
-            model = build_model(self.setup.model, vocabulary_size, self.setup.train.seed)
+            tokenizer, about = encoded.tokenizer, self.origin.finetune()
+            seed = self.setup.train.seed
+            model = build_model(self.setup.model, tokenizer.vocabulary_size, seed)
             if saved:
+                saved = grown_to(saved, about, tokenizer)
                 check_fit(model, saved)
                 model.load_state_dict(dict(saved.weights))
                 self.update(step=saved.progress.step)
             self.parameters = count_parameters(model)
-            self.trained = apply_tuning(model, self.origin.finetune(), saved, self.setup.train.seed)
+            self.trained = apply_tuning(model, about, saved, tokenizer, seed)
             self.made = Made(corpus, encoded, model.to(self.device.device), saved)
             self._old = self._old_text(encoded)
             losses = [p.validation_loss for p in past if p.validation_loss is not None]

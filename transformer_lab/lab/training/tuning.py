@@ -10,6 +10,7 @@ import torch
 from transformer_lab.lab.text.texts import Texts
 from transformer_lab.lab.training.saves import Saved
 from transformer_lab.model import GPT
+from transformer_lab.model.growth import grown
 from transformer_lab.model.lora import load_factors
 from transformer_lab.recipes import Setup
 from transformer_lab.runs.checkpoint import BASE, CheckpointError, load_checkpoint
@@ -17,6 +18,7 @@ from transformer_lab.runs.events import BothLossesEvent
 from transformer_lab.settings import ConfigError, from_mapping
 from transformer_lab.text import DataConfig
 from transformer_lab.text.split import OnProgress
+from transformer_lab.text.tokenizers import CharacterTokenizer, Tokenizer, tokenizer_from_json
 from transformer_lab.training.batches import Batches
 from transformer_lab.training.evaluate import evaluate
 from transformer_lab.training.finetune import FineTuning, fine_tuning_from
@@ -37,8 +39,10 @@ def to_go_on(saved: Saved, run_folder: Path, about: About) -> Saved:
     A training that is no fine-tuning goes on with every weight. Raises CheckpointError.
     """
     tuning = tuning_of(about)
-    if tuning is None or not tuning.is_lora:
+    if tuning is None:
         return replace(saved, adapter={}, remembered={} if saved.adapter else saved.remembered)
+    if not tuning.is_lora:
+        return saved
     if not saved.adapter and saved.progress.step:
         raise CheckpointError(
             f"{run_folder.name} has weights, but not the adapter that training goes on with: "
@@ -48,15 +52,29 @@ def to_go_on(saved: Saved, run_folder: Path, about: About) -> Saved:
     return replace(saved, weights=weights)
 
 
-def apply_tuning(model: GPT, about: About, saved: Saved | None, seed: int) -> int:
+def grown_to(saved: Saved, about: About, tokenizer: Tokenizer) -> Saved:
+    """A base with a row for every token of a vocabulary to which characters were added."""
+    stored = tokenizer.to_json()
+    if not about or not about.get("added") or saved.tokenizer == stored:
+        return saved
+    before = tokenizer_from_json(saved.tokenizer)
+    assert isinstance(before, CharacterTokenizer)
+    kept = tokenizer.encode("".join(before.characters))
+    weights = grown(saved.weights, kept.tolist(), tokenizer.vocabulary_size)
+    return replace(saved, weights=weights, tokenizer=stored)
+
+
+def apply_tuning(
+    model: GPT, about: About, saved: Saved | None, tokenizer: Tokenizer, seed: int
+) -> int:
     """Freeze what is not to be trained; returns how many numbers are.
 
     `model` has the base's weights. Raises ConfigError.
     """
     tuning = tuning_of(about)
-    if tuning is None:
+    if tuning is None or about is None:
         return 0
-    trained = tuning.apply(model, seed)
+    trained = tuning.apply(model, seed, tokenizer.encode(about.get("added", "")).tolist())
     if saved and saved.adapter:
         try:
             load_factors(model, saved.adapter)

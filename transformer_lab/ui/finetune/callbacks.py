@@ -79,15 +79,24 @@ def _register_choices(app: Dash, lab: Lab) -> None:
         return form.written(ASKED["train.learning_rate"], wanted)
 
     @app.callback(
-        output={"hidden": Output(ANY_FIELD, "hidden")}, inputs={"method": Input(METHOD, "value")}
+        output={"hidden": Output(ANY_FIELD, "hidden")},
+        inputs={
+            "method": Input(METHOD, "value"),
+            "matrices": Input(ids.finetune_setting("lora", "matrices"), "value"),
+            "unknown": Input(ids.finetune_setting("finetune", "unknown"), "value"),
+        },
     )
-    def needed(method: Scalar) -> dict[str, list[bool]]:
-        """Only the settings that the method has."""
+    def needed(method: Scalar, matrices: Scalar, unknown: Scalar) -> dict[str, list[bool]]:
+        """Only the settings that count."""
         names = [item["id"]["name"] for item in ctx.outputs_grouping["hidden"]]
+        alone = {
+            "finetune.frozen_layers": method == "frozen",
+            "finetune.replacement": unknown == "replace",
+            "lora.single": matrices == "single",
+        }
         return {
             "hidden": [
-                (name.startswith("lora.") and method != "lora")
-                or (name == "finetune.frozen_layers" and method != "frozen")
+                (name.startswith("lora.") and method != "lora") or not alone.get(name, True)
                 for name in names
             ]
         }
@@ -178,7 +187,7 @@ def _unknown(lab: Lab, form: dict[str, Any]) -> str:
         pieces = unknown_pieces(lab.texts, setup.data.corpus, run.manifest)
     except (ConfigError, LabError, RunNotFoundError):
         return ""
-    return parts.unknown_words(pieces, leave_out=tuning.finetune.unknown == "leave_out")
+    return parts.unknown_words(pieces, tuning.unknown)
 
 
 def _register_commands(app: Dash, lab: Lab) -> None:

@@ -29,9 +29,11 @@ ASKED: dict[str, Setting] = {
         "lora.alpha",
         "lora.dropout",
         "lora.matrices",
+        "lora.single",
         "lora.variant",
         "finetune.frozen_layers",
         "finetune.unknown",
+        "finetune.replacement",
         "train.learning_rate",
         "train.steps",
         "train.batch_size",
@@ -79,7 +81,7 @@ def _asked(lab: Lab) -> list[Component]:
     }
     for key, control in controls.items():
         control.id = {"type": "finetune-field", "name": key}
-    main = ("finetune.method", "lora.rank", "lora.alpha", "lora.matrices")
+    main = ("finetune.method", "lora.rank", "lora.alpha", "lora.matrices", "lora.single")
     return [
         html.H2("Fine-tune"),
         html.P(

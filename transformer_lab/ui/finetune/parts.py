@@ -10,6 +10,7 @@ from transformer_lab.runs.checkpoint import CheckpointError
 from transformer_lab.runs.events import BothLossesEvent, event_value
 from transformer_lab.runs.run import Run, RunNotFoundError
 from transformer_lab.text.tokenizers import name_of
+from transformer_lab.text.unknown import Unknown
 from transformer_lab.ui import words
 from transformer_lab.ui.charts import finetune as charts
 from transformer_lab.ui.charts.training import blank
@@ -18,18 +19,29 @@ NO_RUN = "Nothing has been fine-tuned yet: choose a base and a text, and press S
 NOT_SAVED = "The change can be looked at once the run has been saved: at its end, or on Stop."
 
 
-def unknown_words(pieces: list[str], *, leave_out: bool) -> str:
+def unknown_words(pieces: list[str], unknown: Unknown) -> str:
     """Which characters of the new text the base does not know, and what becomes of them."""
     if not pieces:
         return ""
     named = ", ".join(name_of(piece) for piece in pieces[:8])
     more = f" and {len(pieces) - 8} more" if len(pieces) > 8 else ""
-    then = (
-        "they are left out of the text."
-        if leave_out
-        else "choose Leave them out under More, another text, or another base."
+    then = {
+        "refuse": "say under More what is to become of them, or choose another text.",
+        "leave_out": "they are left out of the text.",
+        "replace": f"{name_of(unknown.instead or ' ')} takes the place of each.",
+        "extend": f"each gets a token of its own, {len(pieces):,} in all.",
+    }
+    return f"The base does not know {named}{more}: {then[unknown.way]}"
+
+
+def added_words(cost: Cost) -> str:
+    """What it costs that the embedding grows."""
+    numbers = cost.rows * cost.width
+    where = "embedding and head together" if cost.rows > cost.added else "the embedding"
+    return (
+        f"{cost.added:,} new tokens: {cost.rows:,} rows more in {where}, {numbers:,} numbers or "
+        f"{words.size(4 * numbers)}, which learn; the rows that are there begin as in the base"
     )
-    return f"The base does not know {named}{more}: {then}"
 
 
 def cost_lines(cost: Cost) -> list[html.Div]:
@@ -41,6 +53,8 @@ def cost_lines(cost: Cost) -> list[html.Div]:
     time = "time is being measured"
     if cost.seconds is not None:
         time = f"about {words.duration(cost.seconds)}"
+    if cost.added:
+        facts.append(added_words(cost))
     ratio = cost.trained / max(cost.tokens, 1)
     lines = [
         html.Div(
