@@ -147,8 +147,14 @@ def _generate(command: Command) -> None:
 
 
 def _data(command: Command) -> None:
-    command.add_argument("what", choices=("list", "fetch", "add", "show", "tokenize"))
-    command.add_argument("text", nargs="?", help="a text's name, or the path of a file")
+    command.add_argument("what", choices=("list", "fetch", "add", "show", "tokenize", "model"))
+    command.add_argument(
+        "text",
+        nargs="?",
+        help="a text's name, or the path of a file; for `model` one of the Hugging Face Hub, which "
+        "is downloaded and imported",
+    )
+    command.add_argument("--sha256", default="", help="that a file of the model must have")
     command.add_argument("--name", help="what to call the text that is added")
     command.add_argument("--encoding", help="of the file that is added, when it is not UTF-8")
     command.add_argument("--into", type=Path, help="folder for texts that are fetched (the home's)")
@@ -209,7 +215,12 @@ COMMANDS: dict[str, tuple[str, str, str, Callable[[Command], None]]] = {
         _audit,
     ),
     "generate": ("generate", "generate", "Let a trained model write.", _generate),
-    "data": ("data", "data", "List, fetch, add, show or tokenize texts.", _data),
+    "data": (
+        "data",
+        "data",
+        "List, fetch, add, show or tokenize texts; download a model.",
+        _data,
+    ),
     "runs": ("runs", "runs", "List all runs.", _runs),
     "doctor": (
         "doctor",

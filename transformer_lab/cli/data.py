@@ -2,12 +2,17 @@
 
 import argparse
 import json
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from transformer_lab.cli.common import FAILED, home_folder
+from transformer_lab.cli.hub import fetch_model
 from transformer_lab.cli.output import mention, say
+from transformer_lab.exchange import ImportRefusedError
+from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.text.study import verify
 from transformer_lab.lab.text.texts import Texts
 from transformer_lab.settings import ConfigError, from_mapping
@@ -23,6 +28,8 @@ def data(arguments: argparse.Namespace) -> int:
         return _fetch(arguments)
     if arguments.what != "list" and arguments.text is None:
         raise ConfigError("text", f"Say which text: transformer-lab data {arguments.what} NAME.")
+    if arguments.what == "model":
+        return _model(arguments)
     texts = Texts(home_folder(arguments))
     try:
         answers = {
@@ -60,6 +67,26 @@ def _fetch(arguments: argparse.Namespace) -> int:
     ]
     _print(facts, arguments)
     return FAILED if any(row["missing"] for row in facts) else 0
+
+
+def _model(arguments: argparse.Namespace) -> int:
+    """Download a model, and import it as a run."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / arguments.text.rpartition("/")[2]
+        sums = fetch_model(arguments.text, folder, arguments.sha256)
+        shutil.rmtree(folder / ".cache", ignore_errors=True)
+        lab = Lab(home_folder(arguments))
+        try:
+            run_id = lab.runs.bring_in_path(folder)
+        except ImportRefusedError as error:
+            mention(f"transformer-lab: {error}", to=sys.stderr)
+            return FAILED
+        finally:
+            lab.close()
+    for file, sha256 in sums.items():
+        mention(f"{sha256}  {file}", to=sys.stderr)
+    _print([{"run": run_id}], arguments)
+    return 0
 
 
 def _add_text(texts: Texts, arguments: argparse.Namespace) -> list[dict[str, Any]]:

@@ -1,14 +1,17 @@
 """A GPT-2 from elsewhere as a run: a Hugging Face folder, or a .zip of one.
 
-Nothing in it is believed, and nothing of it is run: only config.json, model.safetensors and the
-files of the vocabulary are read. The shapes and sizes that the weights declare are compared with
-those of the model before anything large is unpacked, and every number is looked at after that. The
-run has no steps: it was trained elsewhere, on a text of which nothing is known here.
+Nothing in it is believed, and nothing of it is run: only config.json, the files of the vocabulary
+and model.safetensors (or the parts that its index names) are read. The shapes and sizes that the
+weights declare are compared with those of the model before anything large is unpacked, and every
+number is looked at after that. The run has no steps: it was trained elsewhere, on a text of which
+nothing is known here.
 """
 
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import torch
@@ -42,15 +45,28 @@ from transformer_lab.settings import shown
 from transformer_lab.text import DataConfig
 
 TOKENIZER, VOCAB, MERGES = "tokenizer.json", "vocab.json", "merges.txt"
-READ = (CONFIG, WEIGHTS, TOKENIZER, VOCAB, MERGES)
+INDEX = f"{WEIGHTS}.index.json"  # which of its parts each tensor is in
+PART = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 UNKNOWN_TEXT = "unknown"  # what a base from elsewhere learned from, in the place of a text's name
 BATCH_TOKENS, BATCH = 4096, 64  # of a fine-tuning that begins with it, at most
 
 
+class _Read(frozenset[str]):
+    """The names of the files that are read: those, and every part of the weights."""
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or bool(PART.fullmatch(str(name)))
+
+
+READ = _Read((CONFIG, WEIGHTS, INDEX, TOKENIZER, VOCAB, MERGES))
+
+
 def take_model(source: Source, staging: Path, new_id: str, order: int) -> None:
     """Make the run of a model in the folder NEW of `staging`. Raises ImportRefusedError."""
-    model = _checked(source)
-    model.make_run(staging / NEW, source.file(WEIGHTS, staging), new_id, order)
+    files = _weight_files(source)
+    model = _checked(source, files)
+    weights = [source.file(name, staging) for name in files]
+    model.make_run(staging / NEW, weights, new_id, order)
 
 
 class _Arriving:
@@ -60,7 +76,7 @@ class _Arriving:
         self.config, self.vocabulary = config, vocabulary
         self.names = names  # of the weights, by ours
 
-    def make_run(self, folder: Path, weights: Path, new_id: str, order: int) -> None:
+    def make_run(self, folder: Path, weights: Sequence[Path], new_id: str, order: int) -> None:
         """Fill the folder of the run."""
         tokenizer = self.vocabulary.tokenizer.to_json()
         kind = str(tokenizer["kind"])
@@ -92,25 +108,30 @@ class _Arriving:
         finally:
             writer.close()
 
-    def _weights(self, path: Path) -> dict[str, Tensor]:
+    def _weights(self, paths: Sequence[Path]) -> dict[str, Tensor]:
         """Its weights under our names, in 32 bits. Raises ImportRefusedError."""
         found = {}
-        try:
-            with safetensors.safe_open(path, framework="pt") as file:
-                for ours, theirs in self.names.items():
-                    tensor = file.get_tensor(theirs).float()
-                    if not torch.isfinite(tensor).all():
-                        raise ImportRefusedError(
-                            f"{WEIGHTS} holds numbers that are not finite: {theirs}."
-                        )
-                    found[ours] = tensor.T if is_transposed(ours) else tensor
-        except safetensors.SafetensorError as error:
-            raise ImportRefusedError(f"{WEIGHTS} is damaged: {error}.") from error
+        for path in paths:
+            try:
+                with safetensors.safe_open(path, framework="pt") as file:
+                    declared = set(file.keys())
+                    for ours, theirs in self.names.items():
+                        if theirs in declared:
+                            tensor = _finite(file.get_tensor(theirs).float(), path.name, theirs)
+                            found[ours] = tensor.T if is_transposed(ours) else tensor
+            except safetensors.SafetensorError as error:
+                raise ImportRefusedError(f"{path.name} is damaged: {error}.") from error
         rows = torch.tensor(self.vocabulary.rows)
         for name in ("embedding.weight", "head.weight"):
             if name in found:
                 found[name] = found[name][rows]
         return found
+
+
+def _finite(tensor: Tensor, file: str, name: str) -> Tensor:
+    if not torch.isfinite(tensor).all():
+        raise ImportRefusedError(f"{file} holds numbers that are not finite: {name}.")
+    return tensor
 
 
 def _left_out(names: Sequence[str]) -> str:
@@ -119,13 +140,13 @@ def _left_out(names: Sequence[str]) -> str:
     return f"Tokens that no text becomes were left out of its vocabulary: {named}{more}."
 
 
-def _checked(source: Source) -> _Arriving:
+def _checked(source: Source, files: Sequence[str]) -> _Arriving:
     """Everything that can be known before the weights are read. Raises ImportRefusedError."""
-    if CONFIG not in source.names:
-        raise ImportRefusedError(f"There is no {CONFIG}: this is no Hugging Face folder.")
     about = parsed(source.read(CONFIG), CONFIG)
     config = model_config(about)
-    _check_form(source)
+    if not files:
+        check_no_pickle(source)
+        raise ImportRefusedError(f"{WEIGHTS} is missing: the folder has no weights to read.")
     vocabulary = _vocabulary(source)
     size = about.get("vocab_size", 50_257)
     largest = max(vocabulary.rows) + 1
@@ -134,21 +155,43 @@ def _checked(source: Source) -> _Arriving:
             f"{CONFIG} says that there are {shown(size)} tokens, and the vocabulary needs "
             f"{largest:,}: they do not belong together."
         )
-    names = declared_names(config, size, *source.header(WEIGHTS), source.limits)
+    names = declared_names(config, size, *_header(source, files), source.limits)
     return _Arriving(config, vocabulary, names)
 
 
-def _check_form(source: Source) -> None:
-    """Weights must be there, in one file that cannot run code."""
-    if WEIGHTS in source.names:
-        return
-    check_no_pickle(source)
-    if f"{WEIGHTS}.index.json" in source.others:
-        raise ImportRefusedError(
-            "Its weights are in several files: save them as one, with "
-            'model.save_pretrained(folder, max_shard_size="8GB").'
-        )
-    raise ImportRefusedError(f"{WEIGHTS} is missing: the folder has no weights to read.")
+def _weight_files(source: Source) -> list[str]:
+    """The file of the weights, or the parts that their index names; none where there are none.
+
+    Raises ImportRefusedError.
+    """
+    if CONFIG not in source.names:
+        raise ImportRefusedError(f"There is no {CONFIG}: this is no Hugging Face folder.")
+    if WEIGHTS in source.names or INDEX not in source.names:
+        return [WEIGHTS] * (WEIGHTS in source.names)
+    places = parsed(source.read(INDEX), INDEX).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise ImportRefusedError(f"{INDEX} does not say which files the weights are in.")
+    files = sorted({str(name) for name in places.values()})
+    for name in files:
+        if not PART.fullmatch(name) or name not in source.names:
+            raise ImportRefusedError(
+                f"{INDEX} names {shown(name)}, which is not there: bring all parts of the weights."
+            )
+    return files
+
+
+def _header(source: Source, files: Sequence[str]) -> tuple[dict[str, Any], int]:
+    """What all files of weights say they hold, and how many bytes follow."""
+    found: dict[str, Any] = {}
+    length = 0
+    for name in files:
+        declared, left = source.header(name)
+        declared.pop("__metadata__", None)
+        if twice := found.keys() & declared.keys():
+            raise ImportRefusedError(f"{shown(min(twice))} stands in two parts of the weights.")
+        found |= declared
+        length += left
+    return found, length
 
 
 def _vocabulary(source: Source) -> Vocabulary:

@@ -283,7 +283,32 @@ def test_weights_in_parts_and_no_weights_say_so(folder, tmp_path):
     (folder / "model.safetensors").unlink()
     refused(folder, tmp_path, "model.safetensors is missing")
     (folder / "model.safetensors.index.json").write_text("{}")
-    refused(folder, tmp_path, "several files")
+    refused(folder, tmp_path, "does not say which files")
+
+
+def test_weights_in_parts_compute_the_same_and_a_missing_part_is_named(theirs, folder, tmp_path):
+    (folder / "model.safetensors").unlink()
+    theirs[0].save_pretrained(folder, max_shard_size="20KB")
+    index = folder / "model.safetensors.index.json"
+    parts = sorted(folder.glob("model-*.safetensors"))
+    assert index.exists()
+    assert len(parts) > 2
+    bring_in_folder(folder, tmp_path / "runs", "came-2")
+    bring_in(zipped(folder), tmp_path / "runs", "came-3")
+    whole = tmp_path / "whole"
+    bring_in_folder(theirs[1], whole, "came-1")
+    (expected, *_), *found = (
+        load_checkpoint(place / "checkpoints" / "step-00000000")
+        for place in (whole / "came-1", tmp_path / "runs/came-2", tmp_path / "runs/came-3")
+    )
+    for weights, *_ in found:
+        assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    shutil.copy(parts[0], parts[1])
+    other = tmp_path / "other"
+    other.mkdir()
+    refused(folder, other, "stands in two parts|is missing")
+    parts[1].unlink()
+    refused(folder, other, f"names '{parts[1].name}', which is not there")
 
 
 @pytest.mark.parametrize(
