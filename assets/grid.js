@@ -24,7 +24,8 @@ window.dashAgGridComponentFunctions = {
   window.dashAgGridComponentFunctions.RunName = ({ value, data }) => {
     const h = window.React.createElement;
     const color = colors[data.id];
-    return h("span", null, color && h("span", { className: "chip", style: { background: color } }), value);
+    const held = data.holds && h("span", { className: "quiet" }, ` (${data.holds})`);
+    return h("span", null, color && h("span", { className: "chip", style: { background: color } }), value, held);
   };
   window.dash_clientside = window.dash_clientside || {};
   window.dash_clientside.runs = {

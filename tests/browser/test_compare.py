@@ -56,3 +56,31 @@ def test_three_lanes_race_from_press_to_verdict_and_are_guessed_first(tab: Page,
     assert len([run for run in lab.runs.all() if run.race == "own-1.1"]) == 3
     tab.set_viewport_size({"width": 390, "height": 844})
     tab.wait_for_function("document.documentElement.scrollWidth === 390")  # charts follow
+    tab.set_viewport_size({"width": 1366, "height": 768})
+    opens_as_one_row_in_runs(tab)
+
+
+def opens_as_one_row_in_runs(tab: Page):
+    """Its lanes are one row, which opens as a whole, leaves as one picture, and unfolds."""
+    tab.get_by_role("tab", name="Runs").click()
+    row = tab.locator("#runs .ag-center-cols-container [row-id='comparison:own-1']")
+    expect(row).to_contain_text("own-1 (3 runs)")
+    row.locator(".ag-selection-checkbox").click()
+    expect(tab.locator("#race-facts")).to_contain_text("3 lanes · 1 seed · 3 runs")
+    expect(tab.locator("#race-curves .legend .traces")).to_have_count(3)
+    expect(tab.locator("#overlay-card")).to_be_hidden()
+    for form in ("SVG", "PNG"):
+        with tab.expect_download() as saved:
+            tab.locator("#race-away").get_by_role("button", name=form).click()
+        assert saved.value.suggested_filename == f"own-1.{form.lower()}"
+        found = saved.value.path().read_bytes()
+        if form == "PNG":
+            assert found.startswith(b"\x89PNG")
+        else:
+            assert found.count(b'class="main-svg"') >= 4  # every chart is on it
+            assert b"has the lowest validation loss" in found
+    rows = tab.locator("#runs .ag-center-cols-container .ag-row")
+    lanes = rows.filter(has_text="own-1-1")
+    tab.get_by_label("Fold comparisons").click()
+    expect(row).to_have_count(0)
+    expect(lanes).to_have_count(3)

@@ -5,10 +5,17 @@ import json
 import pytest
 
 from transformer_lab.experiments.questions import load_questions
+from transformer_lab.lab.experiments import comparisons
+from transformer_lab.lab.training import estimate
 from transformer_lab.recipes import Setup
-from transformer_lab.ui.compare.own import SLUG
+from transformer_lab.ui.compare.own import NOTHING, SLUG
 from transformer_lab.ui.results.poll import RESTING, SLOW
 from waiting import until
+
+FORM = {
+    "recipe": "quick_start", "setting": "model.layers", "values": "1, 2", "second": NOTHING,
+    "second-values": "", "budget": "steps", "amount": "60", "seeds": "3", "preset": "quick",
+}  # fmt: skip
 
 
 def poll(page, changed="compare-tick.n_intervals"):
@@ -53,6 +60,37 @@ def test_what_is_wrong_with_a_question_made_by_hand_is_said_at_its_control(tab):
     poll(tab, "compare-values.value")
     assert tab.text("compare-values-problem") == ""
     assert tab.get("compare-start", "disabled") is False
+
+
+def test_what_cannot_be_raced_is_said_at_the_control_it_comes_from(tab, monkeypatch):
+    choose(tab, SLUG)
+
+    def problems(**typed):
+        for name, value in (FORM | typed).items():
+            tab.values[f"compare-{name}", "value"] = value
+        poll(tab, "compare-values.value")
+        assert tab.get("compare-start", "disabled") is bool(typed)
+        places = ("values", "second-values", "amount", "recipe")
+        said = {place: tab.text(f"compare-{place}-problem") for place in places}
+        return {place: words for place, words in said.items() if words}
+
+    assert problems() == {}
+    grid = {"values": "1 2 3 4 5", "second": "model.heads", "second-values": "1 2 4 8 16"}
+    (said,) = problems(**grid).items()
+    assert said == ("values", "These are 25 lanes: choose 2 to 24, by fewer values.")
+    (said,) = problems(values="2, 2").items()
+    assert said == ("values", "2 stands there twice: give each value once.")
+    (said,) = problems(budget="tokens", amount="63").items()
+    assert said[0] == "amount"
+    assert "need at least" in said[1]
+    monkeypatch.setattr(comparisons.Comparisons, "_paces", lambda *_: {"1": 0.1, "2": 2.5})
+    (said,) = problems(budget="seconds", amount="2").items()
+    assert said[0] == "amount"
+    assert "One step of “2” takes about 2.5 s here: choose 3 seconds or more" in said[1]
+    monkeypatch.setattr(estimate, "memory_free", lambda: 1e6)
+    (said,) = problems(values="1, 3").items()
+    assert said[0] == "recipe"
+    assert "0.0 GB are free" in said[1]
 
 
 SMALL = {

@@ -1,15 +1,24 @@
 """The Runs tab, without a browser."""
 
+import contextlib
+import csv
+import io
 from typing import get_args
 
 import pytest
 
+from transformer_lab.experiments.comparison import comparison_from
+from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.training.queue import Kind, Waiting
 from transformer_lab.recipes import Setup, setup_from
 from transformer_lab.ui.runs.grid import columns, height
 from transformer_lab.ui.runs.queue import waiting_line
 
 GRID = "runs"
+SMALL = (
+    "data.corpus", "model.layers", "model.heads", "model.embedding_dim", "model.sequence_length",
+    "train.batch_size", "train.evaluation_batches", "train.threads",
+)  # fmt: skip
 
 
 def listed(page):
@@ -288,7 +297,7 @@ def test_lanes_of_a_comparison_are_one_row_that_opens_and_goes_as_a_whole(page, 
         until(lambda: not lab.trainings.busy())
     lab.runs.refresh()
     (line,) = listed(page)["add"]
-    assert (line["id"], line["name"]) == ("comparison:own-1", "own-1 (4 runs)")
+    assert (line["id"], line["name"], line["holds"]) == ("comparison:own-1", "own-1", "4 runs")
     assert (line["state"], line["step"], line["steps"], line["race"]) == (
         "finished", 160, 160, "a, b"
     )  # fmt: skip
@@ -296,10 +305,16 @@ def test_lanes_of_a_comparison_are_one_row_that_opens_and_goes_as_a_whole(page, 
     choose(page, line["id"])
     picked = page.get("runs-picked", "data")
     assert sorted(picked) == sorted(run.id for run in lab.runs.all())
+    assert page.get("run-delete", "title") == "Delete the comparison own-1 (4 runs)"
+    _open_as_one(page)
     rename = {"rowId": line["id"], "colId": "name", "value": "mine"}
     page.values[GRID, "cellValueChanged"] = [rename]
     page.react("runs.cellValueChanged")
-    assert "keeps its name" in page.get("runs-message", "children")
+    assert page.get("runs-message", "children") == ""
+    (line,) = listed(page)["update"]
+    assert (line["name"], line["holds"]) == ("mine", "4 runs")
+    _taken_away(page, "mine")
+    assert {run.id for run in lab.runs.all()} == {run.name for run in lab.runs.all()}
     page.values[GRID, "cellValueChanged"] = [rename | {"colId": "pinned", "value": True}]
     page.react("runs.cellValueChanged")
     lab.runs.refresh()
@@ -309,6 +324,65 @@ def test_lanes_of_a_comparison_are_one_row_that_opens_and_goes_as_a_whole(page, 
     assert len(changes["add"]) == 4
     assert changes["remove"] == [{"id": "comparison:own-1"}]
     press(page, "run-delete", "run-deleted.data")
+    assert page.text("runs-message").strip() == "Deleted the comparison mine (4 runs)."
     assert not lab.runs.all()
     press(page, "run-undo", "run-deleted.data")
     assert len(lab.runs.all()) == 4
+
+
+def _open_as_one(page):
+    """The card of a comparison that is chosen, though no result of it was kept."""
+    page.fire("race-seen.data", "runs-comparison.data")
+    assert page.get("race-card", "hidden") is False
+    assert page.text("race-facts").startswith("2 lanes · 2 seeds · 4 runs")
+    assert "After 40 steps of the same batches" in page.text("race-verdict")
+    figure = page.get("race-curves", "figure")
+    assert {line["name"] for line in figure["data"] if line.get("name")} == {"a", "b"}
+    assert "1." in page.text("race-tables")
+    assert page.fire("race-seen.data", "runs-known.data") == {}  # nothing new
+    page.fire("overlay.figure", "runs-picked.data")
+    assert page.get("overlay-card", "hidden") is True
+
+
+def _taken_away(page, title):
+    """Its one CSV, and what its one picture is made from."""
+    page.fire("race-seen.data", "runs-known.data")
+    assert page.text("race-title").startswith(title)
+    answer = page.client.get("/download-comparison/own-1.csv")
+    rows = list(csv.DictReader(io.StringIO(answer.get_data(as_text=True))))
+    assert {(row["lane"], row["seed"]) for row in rows} == {
+        ("a", "1"), ("a", "2"), ("b", "1"), ("b", "2")}  # fmt: skip
+    assert {row["step"] for row in rows} == {"20", "40"}
+    away = page.get("race-away", "children")
+    addresses = [part["props"]["data-charts"] for part in away if "data-charts" in str(part)]
+    assert len(addresses) == 2  # SVG and PNG
+    drawn = page.client.get(f"/{addresses[0]}").get_json()
+    assert drawn["title"] == title
+    assert "the lowest validation loss" in drawn["said"]
+    assert len(drawn["figures"]) == 4
+    assert all(figure["layout"]["height"] > 100 for figure in drawn["figures"])
+    assert page.client.get("/comparison-charts/none-1.json").status_code == 404
+    assert page.client.get("/download-comparison/none-1.csv").status_code == 404
+
+
+def test_what_a_comparison_measured_goes_and_comes_back_with_its_runs(page, lab, until):
+    tiny = setup_from(page.get("plan", "data")["setup"]).values()
+    base = {key: tiny[key] for key in SMALL}
+    vary = {"train.learning_rate": [0.001, 0.01]}
+    asked = lab.comparisons.start(
+        comparison_from({"base": base, "vary": vary, "compare": {"steps": 5, "seeds": 1}})
+    )
+    assert asked.job.wait(60)
+    losses = [cell.losses for cell in asked.outcome.cells]
+    lab.runs.refresh()
+    (line,) = listed(page)["add"]
+    choose(page, line["id"])
+    press(page, "run-delete", "run-deleted.data")
+    assert lab.comparisons.find("own-1") is None
+    with contextlib.closing(Lab(lab.home)) as again:
+        assert again.comparisons.newest() is None
+    assert page.client.get("/download-comparison/own-1.csv").status_code == 404
+    press(page, "run-undo", "run-deleted.data")
+    assert [cell.losses for cell in lab.comparisons.find("own-1").outcome.cells] == losses
+    with contextlib.closing(Lab(lab.home)) as again:
+        assert [cell.losses for cell in again.comparisons.newest().outcome.cells] == losses

@@ -13,15 +13,8 @@ import torch
 from transformer_lab.cli import main
 from transformer_lab.experiments.comparing import compare, whole_seeds
 from transformer_lab.experiments.comparison import comparison_from
-from transformer_lab.experiments.comparison_result import (
-    Cell,
-    Outcome,
-    answer,
-    ending,
-    rows,
-    tables,
-    verdict,
-)
+from transformer_lab.experiments.comparison_result import Cell, Outcome
+from transformer_lab.experiments.comparison_words import answer, ending, rows, tables, verdict
 from transformer_lab.experiments.questions import find_question, load_questions, ready
 from transformer_lab.experiments.transformers import Seen
 from transformer_lab.lab.lab import Lab, LabError

@@ -1,10 +1,12 @@
 """The range test of the learning rate: its rates, its end, its suggestion, its run."""
 
+import json
 import math
 
 import pytest
 import torch
 
+from transformer_lab.cli import main
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.model import ModelConfig, build_model
 from transformer_lab.recipes import Setup
@@ -27,6 +29,8 @@ SETUP = Setup().with_values(
     {"data.corpus": "python_docs", "train.batch_size": 4, "train.threads": 1}
     | {f"model.{name}": value for name, value in TINY.items()}
 )
+
+CHANGED = ("data.corpus", "train.batch_size", "train.threads", *(f"model.{name}" for name in TINY))
 
 
 def trial(**changes):
@@ -97,3 +101,19 @@ def test_settings_that_cannot_be_tried_are_refused_in_a_sentence(lab):
     with pytest.raises(ConfigError, match="a longer text"):
         lab.range_tests.start(SETUP.with_values({"data.corpus": short.id}))
     assert lab.range_tests.newest is None
+
+
+def test_the_command_prints_every_step_and_the_suggestion(tmp_path, capsys):
+    changes = {key: value for key, value in SETUP.values().items() if key in CHANGED}
+    line = ["find-rate", "--home", str(tmp_path), "--json"]
+    line += [f"--set={key}={value}" for key, value in changes.items()]
+    assert main(line) == 0
+    *steps, summary = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [one["step"] for one in steps] == list(range(1, len(steps) + 1))
+    assert [one["rate"] for one in steps] == pytest.approx([rate_at(one["step"]) for one in steps])
+    points = [RangePoint(rate=o["rate"], loss=o["loss"], smoothed=o["smoothed"]) for o in steps]
+    found = suggestion(points)
+    assert (summary["state"], summary["rate"], summary["reason"]) == (
+        "done", found.rate, found.sentence)  # fmt: skip
+    assert main([*line, "--set=model.heads=3"]) == 2
+    assert "does not divide" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from transformer_lab.model import ModelConfig, build_model
 from transformer_lab.model.architectures import ARCHITECTURES
 from transformer_lab.model.feedforward import FEEDFORWARDS
 from transformer_lab.runs.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from transformer_lab.settings import settings_of
 from transformer_lab.training import LiveSettings, NonFiniteLossError, TrainConfig, train
 from transformer_lab.training.batches import Batches
 from transformer_lab.training.optimizers import OPTIMIZERS, orthogonalized, stacked_matrices
@@ -210,3 +211,23 @@ def test_a_failed_save_leaves_nothing_behind(tmp_path, monkeypatch):
 def test_the_first_steps_can_simply_be_taken():
     taken = list(itertools.islice(training(TrainConfig(steps=100, batch_size=4)), 3))
     assert [metrics.step for metrics in taken] == [1, 2, 3]
+
+
+VARIANTS = [
+    *({one.name: name} for one in settings_of(ModelConfig) for name in one.choices or ()),
+    {"heads": 4, "key_value_heads": 2},
+    {"heads": 4, "key_value_heads": 1},
+    {"residual": False},
+    {"logit_softcap": 10.0},
+    {"smear": 2},
+]
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_every_variant_learns_a_small_text(variant):
+    shape = replace(TINY, **{"layers": 2, "dropout": 0.0, "window": 5} | variant)
+    config = TrainConfig(steps=40, batch_size=8, learning_rate=0.02)
+    model = build_model(shape, 32, seed=1)
+    losses = [metrics.train_loss for metrics in training(config, model)]
+    assert losses[0] == pytest.approx(math.log(32), rel=0.05)
+    assert sum(losses[-5:]) / 5 < losses[0] - 0.8

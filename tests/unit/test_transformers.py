@@ -22,7 +22,6 @@ from transformer_lab.lab.lab import Lab
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.corpora import corpus_folders
 from transformer_lab.training import NonFiniteLossError
-from transformer_lab.ui.runs.folding import comparison_of
 from waiting import PATIENCE, until
 
 SMALL = {"training_steps": 10, "width": 16, "seeds": 1}
@@ -155,7 +154,7 @@ def test_the_lab_races_the_same_as_runs_that_stay(lab, everybody):
     runs = {run.lane: run for run in lab.runs.all()}
     assert set(runs) == set(VARIANTS)
     assert {run.race for run in runs.values()} == {f"{NAME}-1.1"}
-    assert {comparison_of(run) for run in runs.values()} == {f"{NAME}-1"}  # one row in Runs
+    assert {run.comparison for run in runs.values()} == {f"{NAME}-1"}  # one row in Runs
     assert free_name(NAME, {f"{NAME}-1", f"{NAME}-9", "other-30"}) == f"{NAME}-10"
     assert {run.state for run in runs.values()} == {"finished"}
     # Sums round by the number of threads, which is a lane's here and a test's there.

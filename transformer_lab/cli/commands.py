@@ -117,6 +117,16 @@ def _compare(command: Command) -> None:
     _json(command)
 
 
+def _find_rate(command: Command) -> None:
+    command.add_argument("--recipe", default="quick_start", help="name or .toml file (%(default)s)")
+    command.add_argument("--corpus", help="name or .txt file, instead of the recipe's")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. model.layers=2"
+    )
+    command.set_defaults(steps=None)
+    _json(command)
+
+
 def _export(command: Command) -> None:
     command.add_argument("name", metavar="RUN", help="a run's name, or latest")
     command.add_argument(
@@ -195,6 +205,12 @@ COMMANDS: dict[str, tuple[str, str, str, Callable[[Command], None]]] = {
         "compare",
         "Train models that differ in one thing, and say which differences are clear.",
         _compare,
+    ),
+    "find-rate": (
+        "rates",
+        "find_rate",
+        "Try growing learning rates in a short training, and suggest one.",
+        _find_rate,
     ),
     "export": (
         "exchange",

@@ -8,7 +8,7 @@ import threading
 from transformer_lab.cli.common import FAILED, INTERRUPTED, home_folder
 from transformer_lab.cli.output import mention
 from transformer_lab.cli.train import signals
-from transformer_lab.experiments.comparison_result import rows, summary, tables
+from transformer_lab.experiments.comparison_words import rows, summary, tables
 from transformer_lab.experiments.questions import find_question
 from transformer_lab.lab.experiments.comparisons import Asked
 from transformer_lab.lab.lab import Lab, LabError

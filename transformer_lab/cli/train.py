@@ -37,7 +37,7 @@ FIRST_NOTES = "Trained on this computer when the lab was set up."
 def train(arguments: argparse.Namespace) -> int:
     """Train in this terminal; a page on the same home shows it live."""
     recipe = find_recipe(arguments.recipe)
-    setup = recipe.setup.with_values(_changes(arguments))
+    setup = recipe.setup.with_values(changes_of(arguments))
     return _run(arguments, lambda lab: lab.trainings.start(setup, recipe.slug))
 
 
@@ -48,7 +48,7 @@ def first_model(arguments: argparse.Namespace) -> int:
         mention("There are runs already; no first model is needed.")
         return 0
     recipe = find_recipe(arguments.recipe)
-    setup = recipe.setup.with_values(FIRST_MODEL | _changes(arguments))
+    setup = recipe.setup.with_values(FIRST_MODEL | changes_of(arguments))
     code = _run(arguments, lambda lab: lab.trainings.start(setup, recipe.slug))
     for summary in RunStore(home).list():
         RunStore(home).open(summary.id).describe(title="First model", notes=FIRST_NOTES)
@@ -70,7 +70,7 @@ def extend(arguments: argparse.Namespace) -> int:
 
 def finetune(arguments: argparse.Namespace) -> int:
     """Let a trained model learn from another text, as a new run."""
-    changes = _changes(arguments)
+    changes = changes_of(arguments)
     own = {key: changes.pop(key) for key in list(changes) if key.partition(".")[0] in GROUPS}
     tuning = FineTuning().with_values(own)
     step = None if arguments.moment is None else _whole_number("--moment", arguments.moment)
@@ -101,7 +101,8 @@ def _run(arguments: argparse.Namespace, begin: Callable[[Lab], None]) -> int:
         lab.close()
 
 
-def _changes(arguments: argparse.Namespace) -> dict[str, str]:
+def changes_of(arguments: argparse.Namespace) -> dict[str, str]:
+    """The settings that are given on the line, by key. Raises ConfigError."""
     changes: dict[str, str] = {}
     for item in arguments.set:
         key, equals, value = item.partition("=")

@@ -147,10 +147,11 @@ class Manifest(Record):
 class AboutRecord(Record):
     """about.json."""
 
-    OPTIONAL = frozenset({"title", "notes", "pinned"})
+    OPTIONAL = frozenset({"title", "notes", "pinned", "race_title"})
     title: Text = ""
     notes: Text = ""
     pinned: bool = False
+    race_title: Text = ""
 
 
 class Meta(Record):

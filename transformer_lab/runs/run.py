@@ -2,7 +2,7 @@
 
     runs/quick-start-3/
         run.json          what it was started with: settings, corpus, environment; never changed
-        about.json        what may change: its title, notes, and whether it is pinned
+        about.json        what may change: its titles, notes, and whether it is pinned
         metrics.sqlite    tables steps, samples, events (the last `state` event is its state)
         lock              held by the process that trains it
         checkpoints/step-00000800/   weights, the optimizer's memory, tokenizer, progress, sums
@@ -73,11 +73,15 @@ LONGEST_TITLE, LONGEST_NOTES = 80, 10_000
 
 @dataclass(frozen=True)
 class About:
-    """What may be changed of a run at any time: a title of the learner's, notes, and a pin."""
+    """What may be changed of a run at any time: a title of the learner's, notes, and a pin.
+
+    `race_title` is what the learner calls the comparison it is a lane of.
+    """
 
     title: str = ""
     notes: str = ""
     pinned: bool = False
+    race_title: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,19 +158,23 @@ class Run:
 
     @property
     def about(self) -> About:
-        """Its title, notes and pin; empty where they cannot be read."""
+        """What may be changed of it; empty where they cannot be read."""
         try:
             stored = parsed((self.folder / ABOUT).read_bytes(), ABOUT)
         except (OSError, RecordError):
             return About()
         known = mended(AboutRecord, stored, ABOUT)
-        return About(known.title, known.notes, known.pinned)
+        return About(known.title, known.notes, known.pinned, known.race_title)
 
     def describe(self, **changes: Any) -> About:
-        """Change title, notes or pin. Raises OSError."""
+        """Change titles, notes or pin. Raises OSError."""
         about = replace(self.about, **changes)
-        title = printable(" ".join(about.title.split()))
-        about = replace(about, title=title[:LONGEST_TITLE], notes=about.notes[:LONGEST_NOTES])
+        about = replace(
+            about,
+            title=_title(about.title),
+            notes=about.notes[:LONGEST_NOTES],
+            race_title=_title(about.race_title),
+        )
         write_json(self.folder / ABOUT, asdict(about))
         return about
 
@@ -480,6 +488,11 @@ def _smoothed(database: sqlite3.Connection, point: StepMetrics, window: int) -> 
         (point.step - window, point.step),
     ).fetchone()
     return replace(point, train_loss=mean)
+
+
+def _title(words: str) -> str:
+    """A title as it is kept: one printable line, not too long."""
+    return printable(" ".join(words.split()))[:LONGEST_TITLE]
 
 
 def _inside(folder: Path) -> list[Path]:

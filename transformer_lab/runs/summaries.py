@@ -17,15 +17,17 @@ class RunSummary:
 
     Losses are in nats per token, `seconds` is the time spent training, `spark` the course of its
     loss in at most 32 numbers. `parent` names the run it goes on from, `base` the one it was
-    fine-tuned from, `race` the race it took part in as `lane`, `audit` what the newest leak audit
-    found. `elsewhere` says that another process is training it now, `order` how many runs came
-    before it. A run that cannot be read as a whole is `damaged`, with the reason.
+    fine-tuned from, `race` the race it took part in as `lane`, `race_title` what the learner calls
+    that comparison, `audit` what the newest leak audit found. `elsewhere` says that another process
+    is training it now, `order` how many runs came before it. A run that cannot be read as a whole
+    is `damaged`, with the reason.
     """
 
     id: str
     title: str
     notes: str
     pinned: bool
+    race_title: str = ""
     recipe: str = ""
     corpus: str = ""
     parent: str = ""
@@ -51,6 +53,12 @@ class RunSummary:
     def name(self) -> str:
         """What to call it: the learner's title, or its id."""
         return self.title or self.id
+
+    @property
+    def comparison(self) -> str:
+        """The comparison it is a lane of; its race is called deeper-1.2, deeper-1 being that."""
+        name, dot, seed = self.race.rpartition(".")
+        return name if dot and seed.isdecimal() else ""
 
 
 class Summaries:
@@ -95,6 +103,7 @@ def _line(run: Run, state: State, reason: str) -> RunSummary:
         title=about.title,
         notes=about.notes,
         pinned=about.pinned,
+        race_title=about.race_title,
         created=max(run.stamp),
         state=state,
         reason=reason,

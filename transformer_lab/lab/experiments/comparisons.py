@@ -1,21 +1,20 @@
 """Comparisons under way: their lanes race on the worker, and what was measured is kept on disk."""
 
 import contextlib
-import json
-import logging
 import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from transformer_lab.experiments.comparing import compare, whole_seeds
-from transformer_lab.experiments.comparison import Comparison, comparison_from
+from transformer_lab.experiments.comparison import Comparison
 from transformer_lab.experiments.comparison_result import Cell, Outcome
 from transformer_lab.experiments.experiment import Partial
 from transformer_lab.experiments.transformers import Seen
+from transformer_lab.lab.experiments.kept import Kept
+from transformer_lab.lab.experiments.raced import outcome_of_runs
 from transformer_lab.lab.experiments.transformer_race import (
     LOOK_SECONDS,
     free_name,
@@ -29,14 +28,8 @@ from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.pace import Pace
 from transformer_lab.lab.training.trainings import Trainings
 from transformer_lab.recipes import Setup
-from transformer_lab.runs.comparison import ComparisonRecord
-from transformer_lab.runs.record import RecordError, checked
 from transformer_lab.settings import ConfigError
 
-log = logging.getLogger(__name__)
-FORMAT = 1
-FOLDER = "comparisons"
-LARGEST = 20_000_000  # bytes of a file that is read
 PATIENCE = 60.0  # seconds in which the pace of all lanes must be measured
 
 
@@ -102,12 +95,11 @@ class Comparisons:
     def __init__(self, jobs: Jobs, trainings: Trainings, costs: Pace, home: Path) -> None:
         self._jobs, self._trainings, self._costs = jobs, trainings, costs
         self._texts = trainings.texts
-        self._folder = home / FOLDER
         self._lock = threading.Lock()
         self._asked: dict[str, Asked] = {}
-        for path in sorted(self._folder.glob("*.json"), key=_changed):
-            with contextlib.suppress(RecordError, ConfigError, OSError, ValueError):
-                self._asked[path.stem] = _read(path)
+        self._kept = Kept(home)
+        for name, outcome in self._kept.all():
+            self._asked[name] = _stored(name, outcome)
 
     def start(self, comparison: Comparison) -> Asked:
         """Race its lanes. Raises ConfigError, and LabError while another one is under way."""
@@ -132,6 +124,7 @@ class Comparisons:
         asked.job = self._jobs.start(f"Comparison {asked.key}", measuring)
         self._asked.pop(asked.key, None)
         self._asked[asked.key] = asked  # the one started last is the last of them
+        self._kept.write(asked.key, Outcome(comparison=asked.comparison, cells=list(kept)))
         return asked
 
     def _measured(self, asked: Asked, kept: Sequence[Cell]) -> Iterator[Partial[Outcome]]:
@@ -198,10 +191,10 @@ class Comparisons:
                 yield partial
                 if (whole := len(whole_seeds(partial.result))) != seeds:
                     seeds = whole
-                    self._write(asked.key, partial.result)
+                    self._kept.write(asked.key, partial.result)
         finally:
             if asked.latest:
-                self._write(asked.key, asked.latest.result)
+                self._kept.write(asked.key, asked.latest.result)
 
     def _at_hand(self, setups: Mapping[str, Setup]) -> dict[str, Setup]:
         """The same, each with a text that can be used now: all of a race read the same one."""
@@ -261,18 +254,39 @@ class Comparisons:
         return next((one for one in found if one.busy), found[-1] if found else None)
 
     def delete(self, name: str) -> None:
-        """Forget what was measured; its runs are deleted by themselves. Raises LabError."""
+        """Put away what was measured; its runs are deleted by themselves. Raises LabError."""
         if self._busy(name):
             raise LabError(f"{name} is being compared: stop it first.")
         with self._lock:
             self._asked.pop(name, None)
-        with contextlib.suppress(OSError):
-            (self._folder / f"{name}.json").unlink(missing_ok=True)
+            self._kept.delete(name)
+
+    def restore(self, name: str) -> None:
+        """Bring back what was measured in one that was deleted, if there was anything."""
+        with self._lock:
+            outcome = self._kept.restore(name)
+            if outcome is not None and name not in self._asked:
+                self._asked[name] = _stored(name, outcome)
+
+    def measured(self, name: str) -> Outcome | None:
+        """What was measured in a comparison; where that was not kept, what its runs tell.
+
+        So it is of the races of PCN Experiments. None where there is nothing.
+        """
+        asked = self.find(name)
+        if asked and asked.outcome:
+            return asked.outcome
+        runs = [run for run in self._trainings.runs() if name and run.comparison == name]
+        return outcome_of_runs(name, runs, self._trainings.store)
 
     # --- before it starts ---------------------------------------------------------------------
 
     def check(self, comparison: Comparison) -> None:
         """What can be known at once to be wrong. Raises ConfigError."""
+        if not comparison.paced:
+            paces = self._paces(comparison)
+            if len(paces) == len(comparison.lanes):
+                comparison.with_paces(paces)  # is there time for a step of each lane?
         cost = self.cost(comparison)
         if cost.memory is not None and cost.free is not None and cost.memory > cost.free:
             raise ConfigError(
@@ -299,53 +313,17 @@ class Comparisons:
         most = max(need - own for need, own in zip(needed, kept, strict=True))
         return Cost(seconds=whole, memory=sum(kept) + most, free=found[0].free)
 
-    # --- on disk ------------------------------------------------------------------------------
-
     def _free_name(self, slug: str) -> str:
         slug = re.sub(r"[^A-Za-z0-9_]+", "-", slug).strip("-") or "comparison"
-        races = {run.race.rpartition(".")[0] for run in self._trainings.runs()}
-        taken = races | set(self._asked)
+        races = {run.comparison for run in self._trainings.runs()}
+        taken = races | set(self._asked) | self._kept.names()
         return free_name(slug, taken)
 
-    def _write(self, name: str, outcome: Outcome) -> None:
-        one = outcome.comparison
-        content: dict[str, Any] = {
-            "format": FORMAT,
-            "slug": one.slug,
-            "quick": one.quick,
-            "content": one.content,
-            "cells": [asdict(cell) for cell in outcome.cells],
-        }
-        try:
-            self._folder.mkdir(exist_ok=True)
-            staged = self._folder / f".{name}.part"
-            staged.write_text(json.dumps(content, default=str), encoding="utf-8")
-            staged.replace(self._folder / f"{name}.json")
-        except OSError as error:
-            log.warning("comparison %s could not be written: %s", name, error)
 
-
-def _changed(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def _read(path: Path) -> Asked:
-    """A comparison from disk. Raises RecordError, ConfigError, OSError and ValueError."""
-    if path.stat().st_size > LARGEST:
-        raise RecordError(f"{path.name} is too large.")
-    record = checked(ComparisonRecord, json.loads(path.read_text(encoding="utf-8")), path.name)
-    comparison = comparison_from(record.content, record.slug, quick=record.quick)
-    cells = [Cell(**cell.plain()) for cell in record.cells]
-    for cell in cells:
-        lengths = {len(cell.steps), len(cell.losses), len(cell.seconds)}
-        if cell.variant not in comparison.lanes or len(lengths) != 1:
-            raise RecordError(f"{path.name} has a cell that is no lane of it.")
-    asked = Asked(path.stem, comparison)
+def _stored(name: str, outcome: Outcome) -> Asked:
+    """One from before the lab was opened."""
+    asked = Asked(name, outcome.comparison)
     asked.stored = True
-    asked.latest = Partial(
-        progress=1.0, words="", result=Outcome(comparison=comparison, cells=cells)
-    )
+    if outcome.cells:  # else the lab was ended before anything was measured
+        asked.latest = Partial(progress=1.0, words="", result=outcome)
     return asked

@@ -15,6 +15,7 @@ from transformer_lab.ui import ids
 from transformer_lab.ui.compare import parts, rates, scaling
 from transformer_lab.ui.compare.layout import TOOLS, layout
 from transformer_lab.ui.compare.own import SLUG, Form, asked_for
+from transformer_lab.ui.compare.pictures import serve_pictures
 from transformer_lab.ui.results import parts as results
 from transformer_lab.ui.results import poll as polls
 from transformer_lab.ui.results.parts import Guesses
@@ -51,6 +52,7 @@ def register(app: Dash, lab: Lab) -> None:
     _register_poll(app, lab)
     rates.register(app, lab)
     scaling.register(app, lab)
+    serve_pictures(app.server, lab)
     app.clientside_callback(
         ClientsideFunction("pcn", "guessable"),
         Output(PAGE.guess, "disabled"),
@@ -254,8 +256,8 @@ def _register_poll(app: Dash, lab: Lab) -> None:
         """What changed since the last poll, and nothing else."""
         if tab != TITLE:
             return polls.rest(seen)
-        view = _view(lab, _known(slug), Form(**values), guesses)
         chosen: Axis = next((one for one in AXES if one == axis), "steps")
+        view = _view(lab, _known(slug), Form(**values), guesses, chosen)
         return polls.answer(
             parts.guess_key(view.comparison) if view.comparison else "",
             parts.parts(view),
@@ -270,27 +272,30 @@ def _register_poll(app: Dash, lab: Lab) -> None:
         )
 
 
-def _view(lab: Lab, slug: str, form: Form, guesses: Guesses | None) -> parts.Shown:
+def _view(lab: Lab, slug: str, form: Form, guesses: Guesses | None, axis: Axis) -> parts.Shown:
     """All that is said of the question that is chosen."""
     wanted, problems = _wanted(slug, form)
     asked = _asked(lab, slug, wanted)
     comparison = asked.comparison if asked else wanted
+    cost, found = _cost(lab, asked, wanted)
+    problems |= found
     return parts.Shown(
         comparison=comparison,
         asked=asked,
         guess=parts.guess_of(guesses, comparison) if comparison else None,
         problems=problems,
         form=form,
-        cost=_cost(lab, asked, wanted),
+        cost=cost,
+        axis=axis,
     )
 
 
-def _cost(lab: Lab, asked: Asked | None, wanted: Comparison | None) -> str:
-    """What a start would take, where nothing is being compared."""
+def _cost(lab: Lab, asked: Asked | None, wanted: Comparison | None) -> tuple[str, dict[str, str]]:
+    """What a start would take, where nothing is being compared; or why there can be none."""
     if wanted is None or (asked and asked.busy):
-        return ""
+        return "", {}
     try:
         lab.comparisons.check(wanted)
-        return parts.cost(lab.comparisons.cost(wanted), wanted)
+        return parts.cost(lab.comparisons.cost(wanted), wanted), {}
     except ConfigError as error:
-        return str(error)
+        return "", {error.field: str(error)}

@@ -7,7 +7,8 @@ import dash_bootstrap_components as dbc
 from dash import dcc, html
 from dash.development.base_component import Component
 
-from transformer_lab.experiments.comparison import MOST_LANES, MOST_SEEDS, Comparison
+from transformer_lab.experiments.comparison import MOST_SEEDS, Comparison
+from transformer_lab.experiments.comparison_lanes import MOST_LANES
 from transformer_lab.experiments.comparison_result import AXES
 from transformer_lab.experiments.questions import load_questions
 from transformer_lab.lab.lab import Lab
@@ -109,14 +110,21 @@ def _tool(tool: str, title: str) -> html.Li:
     )
 
 
-def _select(label: str, control: str, options: Mapping[str, str], value: Scalar) -> html.Div:
+def _select(
+    label: str, control: str, options: Mapping[str, str], value: Scalar, *below: Component
+) -> html.Div:
     listed = [{"value": key, "label": words} for key, words in options.items()]
-    return _field(label, dbc.Select(id=control, options=listed, value=value, size="sm"))
+    return _field(label, dbc.Select(id=control, options=listed, value=value, size="sm"), *below)
 
 
 def _typed(label: str, control: str, value: Scalar, problem: str) -> html.Div:
     box = dbc.Input(id=control, value=value, type="text", autocomplete="off", size="sm")
-    return _field(label, box, html.Div(id=problem, className="field-error", role="alert"))
+    return _field(label, box, _problem(problem))
+
+
+def _problem(name: str) -> html.Div:
+    """Where it is said what is wrong at a control."""
+    return html.Div(id=name, className="field-error", role="alert")
 
 
 def _field(label: str, control: Component, *below: Component) -> html.Div:
@@ -164,10 +172,11 @@ def _own(form: Form) -> list[Component]:
     recipes = {slug: recipe.title for slug, recipe in load_recipes().items()}
     groups = {"data": "Text", "model": "Model", "train": "Training"}
     two, problem = form.second_values, ids.COMPARE_SECOND_PROBLEM
+    problems = ids.COMPARE_RECIPE_PROBLEM
     varied = {key: f"{groups[one.group]}: {one.label}" for key, one in VARIED.items()}
     also = {NOTHING: "nothing else", **varied}
     return [
-        _select("Base recipe", ids.COMPARE_RECIPE, recipes, form.recipe),
+        _select("Base recipe", ids.COMPARE_RECIPE, recipes, form.recipe, _problem(problems)),
         html.Div(
             [
                 _select("Vary", ids.COMPARE_SETTING, varied, form.setting),

@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from transformer_lab.experiments.comparison import OWN, Comparison, comparison_from
+from transformer_lab.experiments.comparison import Comparison, comparison_from
+from transformer_lab.experiments.comparison_lanes import OWN
 from transformer_lab.experiments.questions import find_question
 from transformer_lab.recipes import SETTINGS
 from transformer_lab.settings import ConfigError, Setting, checked, exact, plain

@@ -7,13 +7,8 @@ from dash import Output, html
 from dash.development.base_component import Component
 
 from transformer_lab.experiments.comparison import Comparison
-from transformer_lab.experiments.comparison_result import (
-    Outcome,
-    answer,
-    ending,
-    tables,
-    verdict,
-)
+from transformer_lab.experiments.comparison_result import Axis, Outcome
+from transformer_lab.experiments.comparison_words import answer, ending, tables, verdict
 from transformer_lab.experiments.experiment import Question
 from transformer_lab.lab.experiments.comparisons import Asked, Cost
 from transformer_lab.ui import ids, polling, words
@@ -46,6 +41,7 @@ class Shown:
     problems: dict[str, str]
     form: Form
     cost: str
+    axis: Axis
 
     @property
     def outcome(self) -> Outcome | None:
@@ -137,11 +133,21 @@ def _problem(view: Shown, *keys: Scalar) -> str:
     return next((words for words in found if words), "") if own else ""
 
 
+def _base_problem(view: Shown) -> str:
+    """What is wrong with the lanes and has no control of its own: mostly that they cannot fit."""
+    return _problem(view, *(key for key in view.problems if key not in _with_control(view.form)))
+
+
 def _elsewhere(view: Shown) -> str:
-    """What is wrong with the question and has no control of its own."""
-    form = view.form
-    named = {form.setting, form.second, "vary", *(f"compare.{kind}" for kind in BUDGETS)}
-    return " ".join(words for key, words in view.problems.items() if key not in named)
+    """What is wrong with a question that has no controls, or only that of its seeds."""
+    own = view.comparison is None or view.comparison.slug == SLUG
+    known = {"compare.seeds"} if own else view.problems.keys()
+    return " ".join(words for key, words in view.problems.items() if key in known)
+
+
+def _with_control(form: Form) -> list[Scalar]:
+    budgets = (f"compare.{kind}" for kind in BUDGETS)
+    return [form.setting, form.second, "vary", "compare.seeds", *budgets]
 
 
 # What a poll may change, besides charts and badges.
@@ -157,6 +163,7 @@ PARTS = {
     "cost": Output(PAGE.cost, "children"),
     "values_help": Output(ids.COMPARE_VALUES_HELP, "children"),
     "values_problem": Output(ids.COMPARE_VALUES_PROBLEM, "children"),
+    "recipe_problem": Output(ids.COMPARE_RECIPE_PROBLEM, "children"),
     "second_problem": Output(ids.COMPARE_SECOND_PROBLEM, "children"),
     "amount_problem": Output(ids.COMPARE_AMOUNT_PROBLEM, "children"),
     "result_hidden": Output(PAGE.result, "hidden"),
@@ -194,6 +201,7 @@ def _of_form(view: Shown) -> dict[str, str]:
     return {
         "values_help": _values_help(form),
         "values_problem": _problem(view, form.setting, "vary"),
+        "recipe_problem": _base_problem(view),
         "second_problem": _problem(view, form.second),
         "amount_problem": _problem(view, "compare.steps", "compare.tokens", "compare.seconds"),
     }
@@ -208,7 +216,7 @@ def _of_outcome(view: Shown) -> dict[str, Any]:
         "hint": _hint(view),
         "verdict": _verdict(outcome) if outcome else "",
         "tables": results.tables(tables(outcome)) if outcome else [],
-        "away": results.away("download-comparison", asked.key) if asked and seen else "",
+        "away": results.comparison_away(asked.key, view.axis) if asked and seen else "",
     }
 
 

@@ -106,28 +106,38 @@ def commands(page: ResultIds, buttons: list[html.Button]) -> list[Component]:
     ]
 
 
-def results(page: ResultIds, places: int, above: list[Component] | None = None) -> html.Section:
-    """Verdict, `places` for charts, and tables; `above` the charts there may be controls."""
-    verdict = html.Div(
+def verdict_card(verdict: str, away: str, above: list[Component] | None = None) -> html.Div:
+    """What the numbers say, and below it how to take them away."""
+    return html.Div(
         [
-            html.P(id=page.verdict, className="verdict"),
-            html.Span(id=page.away, className="quiet"),
+            *(above or []),
+            html.P(id=verdict, className="verdict"),
+            html.Span(id=away, className="quiet"),
         ],
         className="card verdict-card",
         role="status",
     )
+
+
+def tables(name: str) -> html.Div:
+    """Room for tables under one another."""
+    return html.Div(id=name, className="experiment-tables")
+
+
+def results(page: ResultIds, places: int, above: list[Component] | None = None) -> html.Section:
+    """Verdict, `places` for charts, and tables; `above` the charts there may be controls."""
     return html.Section(
         [
             html.Div(id=page.hint, className="card runs-hint", hidden=True),
             html.Div(
                 [
-                    verdict,
+                    verdict_card(page.verdict, page.away),
                     *(above or []),
                     html.Div(
                         [_place(page, str(place)) for place in range(places)],
                         className="experiment-plots",
                     ),
-                    html.Div(id=page.tables, className="experiment-tables"),
+                    tables(page.tables),
                 ],
                 id=page.result,
                 className="column experiment-result",

@@ -19,6 +19,7 @@ HIDDEN = (
     "It is measured, but hidden until you have guessed: an answer you had to commit to is "
     "remembered better than one you were shown."
 )
+CHARTS = "comparison-charts"  # where the charts of a comparison are read from
 Guesses = Mapping[str, Any]  # by what was asked: the option, or UNGUESSED; as a browser kept it
 
 
@@ -162,3 +163,22 @@ def _cell(words: str) -> html.Td:
 def away(address: str, name: str) -> html.A:
     """All numbers as a file."""
     return html.A("All numbers as CSV", href=f"{address}/{name}.csv", download=f"{name}.csv")
+
+
+def comparison_away(name: str, axis: str = "steps") -> list[Component | str]:
+    """A comparison as files: all numbers, and all its charts on one picture."""
+
+    def picture(form: str) -> html.Button:
+        return html.Button(
+            form,
+            className="link save-sheet",
+            title=f"Save all charts with the verdict as one picture ({form})",
+            **{
+                "data-charts": f"{CHARTS}/{name}.json?axis={axis}",
+                "data-form": form.lower(),
+                "data-name": name,
+            },
+        )
+
+    csv = away("download-comparison", name)
+    return [csv, " · All charts as one picture: ", picture("SVG"), " ", picture("PNG")]

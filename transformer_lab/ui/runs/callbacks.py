@@ -7,7 +7,7 @@ from dash import ClientsideFunction, Dash, Input, Output
 
 from transformer_lab.lab.lab import Lab
 from transformer_lab.ui import ids
-from transformer_lab.ui.runs import actions, comparison, editing, listing, opened, queue
+from transformer_lab.ui.runs import actions, comparison, editing, listing, opened, queue, race
 from transformer_lab.ui.runs.layout import TITLE, layout
 
 __all__ = ["TITLE", "layout", "register"]
@@ -15,7 +15,7 @@ __all__ = ["TITLE", "layout", "register"]
 
 def register(app: Dash, lab: Lab) -> None:
     """The callbacks of this tab."""
-    for part in (listing, editing, opened, actions, comparison, queue):
+    for part in (listing, editing, opened, race, actions, comparison, queue):
         part.register(app, lab)
     app.clientside_callback(
         ClientsideFunction("lab", "only_on_runs"),

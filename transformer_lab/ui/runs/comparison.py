@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dash import ClientsideFunction, Dash, Input, Output, html, no_update
+from dash import ClientsideFunction, Dash, Input, Output, State, html, no_update
 
 from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import SETTINGS, setup_from
@@ -39,6 +39,7 @@ def register(app: Dash, lab: Lab) -> None:
             "shown": Input(ids.OVERLAY_SHOWN, "value"),
             "smooth": Input(ids.OVERLAY_SMOOTH, "value"),
         },
+        state={"comparison": State(ids.RUNS_COMPARISON, "data")},
         prevent_initial_call=True,
     )
     def compared(
@@ -47,9 +48,10 @@ def register(app: Dash, lab: Lab) -> None:
         axis: str,
         shown: str,
         smooth: str,
+        comparison: str | None,
     ) -> dict[str, object]:
         """Several runs were chosen, or another way to draw them."""
-        if len(chosen or []) < 2:
+        if len(chosen or []) < 2 or comparison:  # which has a card of its own
             unchanged = {"figure": no_update, "differences": no_update}
             return unchanged | {"hidden": True, "colors": {}}
         summaries = [run for run in lab.runs.all() if run.id in (chosen or [])][:MOST_COMPARED]

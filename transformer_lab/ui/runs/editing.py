@@ -57,10 +57,11 @@ def _describe(lab: Lab, change: Mapping[str, object]) -> None:
     field, value = change.get("colId"), change.get("value")
     run_id = str(change.get("rowId"))
     if run_id.startswith(folding.PREFIX):
-        if field != "pinned":
-            raise LabError("A comparison keeps its name: unfold comparisons to rename its runs.")
-        for lane in folding.unfolded([run_id], lab.runs.all()):
-            lab.runs.describe(lane, pinned=bool(value))
+        name = run_id.removeprefix(folding.PREFIX)
+        title = "" if value == name else str(value or "")
+        changes = {"pinned": bool(value)} if field == "pinned" else {"race_title": title}
+        for lane in folding.lanes_of(name, lab.runs.all()) if field in ("name", "pinned") else []:
+            lab.runs.describe(lane.id, **changes)
     elif field == "name":
         lab.runs.describe(run_id, title="" if value == run_id else str(value or ""))
     elif field == "pinned":
@@ -104,18 +105,24 @@ def _register_deletion(app: Dash, lab: Lab) -> None:
             unchanged = {"deleted": no_update, "undo_hidden": True}
             return shown | unchanged | {"message": _imported(imported)}
         undoing = ctx.triggered_id == ids.RUN_UNDO
+        before = lab.runs.all()
         done, problem = _move(lab, (deleted if undoing else chosen) or [], back=undoing)
-        what = "Brought back" if undoing else "Deleted"
+        what, runs = ("Brought back", lab.runs.all()) if undoing else ("Deleted", before)
+        words = ", ".join(folding.named(done, runs))
         return shown | {
-            "message": f"{what} {', '.join(done)}. {problem} " if done else f"{problem} ",
+            "message": f"{what} {words}. {problem} " if done else f"{problem} ",
             "deleted": [] if undoing else done,
             "undo_hidden": undoing or not done,
         }
 
 
 def _move(lab: Lab, run_ids: Sequence[str], *, back: bool) -> tuple[list[str], str]:
-    """Delete runs or bring them back; which were, and why the others were not."""
+    """Delete runs or bring them back; which were, and why the others were not.
+
+    What a comparison measured goes with the last of its runs, and comes back with the first.
+    """
     done: list[str] = []
+    before = _comparisons(lab, run_ids)
     problem = ""
     for run_id in run_ids:
         try:
@@ -123,7 +130,26 @@ def _move(lab: Lab, run_ids: Sequence[str], *, back: bool) -> tuple[list[str], s
             done.append(run_id)
         except (LabError, RunNotFoundError) as error:
             problem = str(error)
-    return done, problem
+    return done, _move_results(lab, before, done, back=back) or problem
+
+
+def _move_results(lab: Lab, before: set[str], run_ids: Sequence[str], *, back: bool) -> str:
+    """The same for what comparisons measured; why one could not be deleted."""
+    if back:
+        for name in _comparisons(lab, run_ids):
+            lab.comparisons.restore(name)
+        return ""
+    try:
+        for name in before - {run.comparison for run in lab.runs.all()}:
+            lab.comparisons.delete(name)
+    except LabError as error:
+        return str(error)
+    return ""
+
+
+def _comparisons(lab: Lab, run_ids: Sequence[str]) -> set[str]:
+    """Those that some runs are lanes of."""
+    return {run.comparison for run in lab.runs.all() if run.id in run_ids and run.comparison}
 
 
 def _imported(answer: Mapping[str, object]) -> html.Span:

@@ -19,6 +19,7 @@ def row(run: RunSummary) -> dict[str, object]:
         "id": run.id,
         "pinned": run.pinned,
         "name": run.name,
+        "holds": "",
         "state": run.state,
         "spark": [round(loss, 3) for loss in run.spark],
         "best": run.best_loss,

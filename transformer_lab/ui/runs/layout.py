@@ -9,6 +9,7 @@ from transformer_lab.lab.training.queue import MOST_AT_ONCE
 from transformer_lab.ui import ids
 from transformer_lab.ui.charts.comparison import AXES
 from transformer_lab.ui.charts.training import GRAPH
+from transformer_lab.ui.runs import race
 from transformer_lab.ui.runs.grid import grid, toolbar
 
 TITLE = "Runs"
@@ -26,16 +27,18 @@ def layout(lab: Lab) -> html.Div:
             dcc.Store(id=ids.RUNS_PICKED, data=[]),
             dcc.Store(id=ids.RUN_IMPORTED),
             dcc.Store(id=ids.RUNS_COLORS, data={}),
+            dcc.Store(id=ids.RUNS_COMPARISON, data=""),
             html.Section([toolbar(), grid()], className="column runs-list", **_named("Runs")),
             html.Section(_queue(lab), className="card queue-card", **_named("Queue")),
             html.Section(
                 [
                     html.Div(
-                        "Choose a run to open it, several to compare them.",
+                        "Choose a run or a comparison to open it, several runs to compare them.",
                         id=ids.RUNS_HINT,
                         className="quiet runs-hint",
                     ),
                     html.Div(_detail(), id=ids.RUNS_DETAIL, className="run-detail", hidden=True),
+                    race.card(),
                     html.Div(_comparison(), id=ids.OVERLAY_CARD, className="card", hidden=True),
                 ],
                 className="column runs-open",

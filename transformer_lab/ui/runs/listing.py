@@ -94,6 +94,7 @@ def _register_choice(app: Dash, lab: Lab) -> None:
     @app.callback(
         output={
             "picked": Output(ids.RUNS_PICKED, "data"),
+            "comparison": Output(ids.RUNS_COMPARISON, "data"),
             "delete_disabled": Output(ids.RUN_DELETE, "disabled"),
             "delete_title": Output(ids.RUN_DELETE, "title"),
             "hint_hidden": Output(ids.RUNS_HINT, "hidden"),
@@ -102,11 +103,14 @@ def _register_choice(app: Dash, lab: Lab) -> None:
     )
     def picked(rows: list[dict[str, object]] | None) -> dict[str, object]:
         """Which runs are chosen in the list."""
-        chosen = folding.unfolded([str(line["id"]) for line in rows or []], lab.runs.all())
+        lines = [str(line["id"]) for line in rows or []]
+        runs = lab.runs.all()
+        chosen = folding.unfolded(lines, runs)
         return {
             "picked": chosen,
+            "comparison": folding.chosen_comparison(lines),
             "delete_disabled": not chosen,
-            "delete_title": f"Delete {', '.join(chosen)}"
+            "delete_title": f"Delete {', '.join(folding.named(chosen, runs))}"
             if chosen
             else "Choose runs in the list first",
             "hint_hidden": bool(chosen),

@@ -12,7 +12,7 @@ from flask import Flask, Response, abort, jsonify, request, send_file
 from transformer_lab.exchange import ExportRefusedError, ImportRefusedError
 from transformer_lab.exchange.forms import ARCHIVE, FORMS, Writer, file_name
 from transformer_lab.experiments.catalogue import EXPERIMENTS
-from transformer_lab.experiments.comparison_result import rows as comparison_rows
+from transformer_lab.experiments.comparison_words import rows as comparison_rows
 from transformer_lab.experiments.report import csv_text
 from transformer_lab.lab.lab import Lab
 from transformer_lab.runs.run import DamagedRunError, Run, RunNotFoundError
@@ -124,11 +124,11 @@ def _serve_experiments(server: Flask, lab: Lab) -> None:
 def _serve_comparisons(server: Flask, lab: Lab) -> None:
     @server.get("/download-comparison/<name>.csv")
     def download_comparison(name: str) -> Response:
-        asked = lab.comparisons.find(name)
-        if asked is None or asked.outcome is None:
+        outcome = lab.comparisons.measured(name)
+        if outcome is None or not outcome.cells:
             abort(404, "Nothing of this comparison has been measured.")
         return send_file(
-            io.BytesIO(csv_text(comparison_rows(asked.outcome)).encode()),
+            io.BytesIO(csv_text(comparison_rows(outcome)).encode()),
             mimetype="text/csv",
             as_attachment=True,
             download_name=f"{name}.csv",
