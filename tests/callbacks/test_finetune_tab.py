@@ -92,6 +92,60 @@ def test_only_the_settings_of_the_method_are_shown_and_a_wrong_value_is_told_the
     assert page.get({"type": "finetune-field", "name": "lora.rank"}, "hidden") is True
 
 
+def cost(page):
+    page.fire("finetune-cost.children", f"{spelled('lora', 'rank')}.value")
+    return page.text("finetune-cost")
+
+
+def problem(page, group, name):
+    return page.get({"type": "finetune-problem", "group": group, "name": name}, "children")
+
+
+def test_a_rank_of_1_works_and_one_above_the_width_or_an_unknown_matrix_is_a_sentence(lived):
+    page = opened(lived[1]())
+    page.values["finetune-text", "value"] = "python_docs"
+    rank = spelled("lora", "rank")
+    page.values[rank, "value"] = "1"
+    assert "numbers learn" in cost(page)
+    assert problem(page, "lora", "rank") == ""
+    page.values[rank, "value"] = "1000"
+    cost(page)
+    assert "choose at most" in problem(page, "lora", "rank")
+    page.values[rank, "value"] = "1"
+    page.values[spelled("lora", "matrices"), "value"] = "single"
+    page.values[spelled("lora", "single"), "value"] = "query, nose"
+    cost(page)
+    assert "'nose', which the base has not" in problem(page, "lora", "single")
+
+
+def test_what_becomes_of_unknown_characters_and_what_it_costs_is_said_beforehand(lived):
+    lab, open_page = lived
+    page = opened(open_page())
+    entry = lab.texts.add(("a new text of \u0416\u0419. " * 200).encode(), "strange", "a test")
+    page.values["finetune-text", "value"] = entry.id
+    way = spelled("finetune", "unknown")
+    cost(page)
+    assert "'\u0416'" in page.text("finetune-unknown")
+    page.values[way, "value"] = "extend"
+    assert "2 new tokens" in cost(page)
+    assert "2 in all" in page.text("finetune-unknown")
+    page.values[way, "value"] = "replace"
+    page.values[spelled("finetune", "replacement"), "value"] = "\u0416"
+    press(page, "finetune-start", "finetune-message.children")
+    assert "does not know '\u0416' either" in page.text("finetune-message")
+    field = json.dumps({"name": ["ALL"], "type": "finetune-field"}, separators=(",", ":"))
+    page.fire(f"{field}.hidden", f"{way}.value")
+    assert page.get({"type": "finetune-field", "name": "finetune.replacement"}, "hidden") is False
+    assert page.get({"type": "finetune-field", "name": "lora.single"}, "hidden") is True
+
+
+def test_a_base_deleted_meanwhile_is_a_sentence(lived):
+    page = opened(lived[1]())
+    page.values["finetune-base", "value"] = "gone-1"
+    press(page, "finetune-start", "finetune-message.children")
+    assert page.text("finetune-message") == "There is no run 'gone-1'."
+
+
 def test_polls_rest_while_another_tab_is_open(lived):
     page = opened(lived[1]())
     until(lambda: poll(page) and page.get("finetune-tick", "interval") == SLOW)

@@ -67,9 +67,9 @@ def initial() -> dict[str, Any]:
     }
 
 
-def _asked(lab: Lab) -> list[Component]:
+def _controls() -> dict[str, html.Div]:
+    """The control of each setting, by its name."""
     values = initial()
-    texts = [{"value": key, "label": words} for key, words in lab.texts.titles().items()]
     controls = {
         key: form.control(
             setting,
@@ -81,6 +81,12 @@ def _asked(lab: Lab) -> list[Component]:
     }
     for key, control in controls.items():
         control.id = {"type": "finetune-field", "name": key}
+    return controls
+
+
+def _asked(lab: Lab) -> list[Component]:
+    texts = [{"value": key, "label": words} for key, words in lab.texts.titles().items()]
+    controls = _controls()
     main = ("finetune.method", "lora.rank", "lora.alpha", "lora.matrices", "lora.single")
     return [
         html.H2("Fine-tune"),
@@ -119,6 +125,12 @@ def _asked(lab: Lab) -> list[Component]:
         ),
         html.Div(id=ids.FINETUNE_COST, className="preflight", role="status"),
         html.Div(id=ids.FINETUNE_MESSAGE, className="message", role="alert"),
+        *_buttons(),
+    ]
+
+
+def _buttons() -> list[Component]:
+    return [
         html.Button(
             "Start fine-tuning",
             id=ids.FINETUNE_START,
