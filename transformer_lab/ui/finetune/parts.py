@@ -39,8 +39,8 @@ def added_words(cost: Cost) -> str:
     numbers = cost.rows * cost.width
     where = "embedding and head together" if cost.rows > cost.added else "the embedding"
     return (
-        f"{cost.added:,} new tokens: {cost.rows:,} rows more in {where}, {numbers:,} numbers or "
-        f"{words.size(4 * numbers)}, which learn; the rows that are there begin as in the base"
+        f"{cost.added:,} new tokens: {cost.rows:,} rows more in {where}, {numbers:,} numbers "
+        f"({4 * numbers:,} bytes), which learn; the rows that are there begin as in the base"
     )
 
 
