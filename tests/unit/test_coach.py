@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 import torch
 
-from transformer_lab.lab.training.coach import RULES, advise
+from transformer_lab.lab.training.coach import RULES, advise, too_little_text
 from transformer_lab.lab.training.evidence import RECENT, Record, thinned
 from transformer_lab.model import ModelConfig, build_model, parameter_breakdown
 from transformer_lab.recipes import SETTINGS, Setup
@@ -35,13 +35,15 @@ CASES = {  # what differs from GOOD, and the length of the text in tokens
     "by heart": ({"steps": 200}, 600),
     "flat": ({"steps": 240, "learning_rate": 0.3, "batch_size": 16}, 60_000),
     "one by one": ({"batch_size": 1}, 60_000),
+    "many kinds": ({"batch_size": 2, "steps": 50, "evaluation_batches": 1}, 9_000),
 }
+TOKENS = {"many kinds": "gpt2"}  # of the cases that are not cut into characters
 
 
 @cache
-def text() -> tuple[torch.Tensor, int]:
+def text(kind: str) -> tuple[torch.Tensor, int]:
     corpus = load_corpus("python_docs", [])
-    tokenizer = TOKENIZERS["characters"].learn(corpus.text, 0)
+    tokenizer = TOKENIZERS[kind].learn(corpus.text, 0)
     tokens = torch.from_numpy(tokenizer.encode(corpus.text[:80_000])).long()
     return tokens, tokenizer.vocabulary_size
 
@@ -51,7 +53,8 @@ def trained(case: str) -> Record:
     """The record of a run, as if it had as many steps ahead as it has behind."""
     changes, length = CASES[case]
     config = replace(GOOD, **changes)
-    tokens, vocabulary = text()
+    kind = TOKENS.get(case, "characters")
+    tokens, vocabulary = text(kind)
     model = build_model(MODEL, vocabulary, seed=1)
     batches = Batches(tokens[:length], config.batch_size, MODEL.sequence_length, 1)
     judged = Batches(tokens[-10_000:], 16, MODEL.sequence_length, 0)
@@ -66,7 +69,11 @@ def trained(case: str) -> Record:
         course=points,
         recent=points[-RECENT:],
         evaluated=[p for p in points if p.validation_loss is not None],
-        setup=Setup(model=MODEL, train=replace(config, steps=2 * config.steps), data=DataConfig()),
+        setup=Setup(
+            model=MODEL,
+            train=replace(config, steps=2 * config.steps),
+            data=DataConfig(tokenizer=kind),
+        ),
         vocabulary_size=vocabulary,
         parameters=sum(dict(parameter_breakdown(MODEL, vocabulary)).values()),
         training_tokens=length,
@@ -144,6 +151,17 @@ def test_more_parameters_than_text_that_was_read_often_is_too_little_text():
     assert not any(a.kind == "too_little_text" for rule in RULES if (a := rule(trained("good"))))
 
 
+def test_a_validation_text_that_was_harder_from_the_start_is_no_lack_of_text():
+    before = at(trained("by heart"), 40)
+    apart = 0.6  # as if the validation text had been this much harder all along
+    harder = [
+        replace(p, validation_loss=p.validation_loss - before.gap(p) + apart)
+        for p in before.evaluated
+    ]
+    assert too_little_text(before)
+    assert too_little_text(replace(before, evaluated=harder)) is None
+
+
 def test_batches_of_one_short_sequence_are_noisy():
     assert said("one by one") == "noisy"
     assert said("good") != "noisy"
@@ -162,6 +180,32 @@ def test_a_pace_that_collapsed_is_laid_on_other_programs_only_where_they_compute
     assert advise(replace(slow, others=0.0)).kind != "slowed"
     steady = with_pace(trained("good"), 1.0, since=80)
     assert advise(replace(steady, others=1.6)).kind != "slowed"
+
+
+def test_memory_that_ran_out_or_is_nearly_used_up_is_told():
+    good, gigabyte = trained("good"), 1e9
+    scarce = advise(replace(good, free=0.2 * gigabyte, whole=16 * gigabyte))
+    assert scarce.kind == "memory"
+    assert scarce.settings == {"train.batch_size": 8}
+    assert "0.2 GB of 16.0 GB are left" in scarce.evidence
+    assert said("good", free=4 * gigabyte, whole=16 * gigabyte) != "memory"
+    assert said("good", free=None, whole=16 * gigabyte) != "memory"  # on a GPU it does not matter
+    before_the_first_step = replace(
+        good, course=[], recent=[], evaluated=[], under_way=False, ran_out="It was not enough."
+    )
+    assert advise(before_the_first_step).settings == {"model.sequence_length": 8}
+    assert said("good", under_way=True, ran_out="Memory ran out after step 9.") == "memory"
+
+
+def test_a_vocabulary_larger_than_the_text_or_words_without_tokens_do_not_fit():
+    vast = advise(trained("many kinds"))
+    assert vast.kind == "tokenizer_mismatch"
+    assert vast.settings == {"data.tokenizer": "characters"}
+    assert "50,256 different tokens" in vast.evidence
+    assert said("many kinds", training_tokens=200_000) != "tokenizer_mismatch"
+    assert said("good", training_tokens=50) != "tokenizer_mismatch"  # characters are what occurs
+    assert said("good", unknown_share=0.2) == "tokenizer_mismatch"
+    assert said("good", unknown_share=0.01) != "tokenizer_mismatch"
 
 
 def test_gibberish_is_normal_while_the_loss_is_high():

@@ -102,6 +102,11 @@ def memory_free() -> int:
     return psutil.virtual_memory().available
 
 
+def memory_whole() -> int:
+    """Bytes of memory that this computer has."""
+    return psutil.virtual_memory().total
+
+
 def environment(folder: Path) -> dict[str, Any]:
     """What a run is made with, for its record and for `doctor`; sizes in bytes."""
     return {

@@ -10,16 +10,28 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-from transformer_lab.lab.training.evidence import NEAR, RECENT, Advice, Record, mean, validation
-from transformer_lab.recipes import SETTINGS
+from transformer_lab.lab.training.coach_computer import gpu_unused, memory, slowed
+from transformer_lab.lab.training.evidence import (
+    NEAR,
+    RECENT,
+    SOON,
+    Advice,
+    Record,
+    mean,
+    validation,
+    within,
+)
 
-SOON = 40  # steps before which nothing is said of how a run learns
+FEW = 64  # tokens of a batch that is small; the noise of larger ones has other causes
+UNKNOWN = 0.05  # share of a text without tokens of its own from which it is said
+LARGE_VOCABULARIES = ("bpe", "gpt2", "words")  # may be larger than what a text needs
+ONCE = 1.0  # tokens of text for each of the vocabulary, below which that is too large
 READABLE = 2.0  # validation loss per character from which words can be read
 
 
 def too_high(record: Record) -> Advice | None:
     """The loss is no number any more, or has risen and stays up."""
-    rate = _within("train.learning_rate", record.peak / 3)
+    rate = within("train.learning_rate", record.peak / 3)
     if record.broken:
         return Advice(
             kind="too_high",
@@ -59,7 +71,7 @@ def too_low(record: Record) -> Advice | None:
     stuck = fall <= 0 and record.loss < 0.97 * record.guess  # it has learned, and then no more
     if end < 0.8 * record.guess or wobbles or stuck or record.norm < 0.02:
         return None
-    rate = _within("train.learning_rate", record.peak * 10)
+    rate = within("train.learning_rate", record.peak * 10)
     return Advice(
         kind="too_low",
         title="It hardly learns: the learning rate is too low.",
@@ -94,40 +106,6 @@ def overfitting(record: Record) -> Advice | None:
     )
 
 
-def gpu_unused(record: Record) -> Advice | None:
-    """It computes on the CPU although there is a GPU, and has a minute or more to go."""
-    if not (record.under_way and record.gpu and record.on_cpu and (record.remaining or 0) >= 60):
-        return None
-    return Advice(
-        kind="gpu_unused",
-        title="It computes on the CPU although there is a GPU.",
-        evidence=f"Device is {record.setup.train.device}; about {record.remaining:.0f} s are left.",
-        label="Set Device to auto",
-        settings={"train.device": "auto"},
-    )
-
-
-def slowed(record: Record) -> Advice | None:
-    """The pace has collapsed, and other programs use the CPU."""
-    if not record.under_way or record.step < SOON or record.others < 0.5:
-        return None
-    before = [p.tokens_per_second for p in record.course if 3 < p.step <= record.step - NEAR]
-    now = [point.tokens_per_second for point in record.recent[-NEAR:]]
-    if len(before) < NEAR or len(now) < NEAR:
-        return None
-    usual, pace = statistics.median(before), statistics.median(now)
-    if pace > 0.5 * usual or statistics.quantiles(now, n=10)[-1] > 0.8 * usual:
-        return None
-    return Advice(
-        kind="slowed",
-        title="Other programs slow it down.",
-        evidence=f"{pace:,.0f} tokens/s over the last {NEAR} steps, {usual:,.0f} before; other "
-        f"programs use {record.others:.1f} CPU cores now.",
-        label="Pause until they are done",
-        press="pause",
-    )
-
-
 def plateau(record: Record) -> Advice | None:
     """Neither loss falls any more, although the learning rate is still near its peak."""
     hot, steps = record.hot(), record.setup.train.steps
@@ -141,7 +119,7 @@ def plateau(record: Record) -> Advice | None:
     gain = mean(middle) - mean(last)
     if error > 0.02 or gain + error > 0.02 or not _evaluations_stand(record, last[0].step):
         return None
-    rate = _within("train.learning_rate", record.peak / 3)
+    rate = within("train.learning_rate", record.peak / 3)
     return Advice(
         kind="plateau",
         title="The loss no longer falls at this learning rate.",
@@ -159,9 +137,11 @@ def too_little_text(record: Record) -> Advice | None:
     read = record.step * train.batch_size * record.setup.model.sequence_length
     if not record.evaluated or not tokens or record.step < SOON:
         return None
-    gap = validation(record.evaluated[-1]) - record.loss
+    first, gap = record.gap(record.evaluated[0]), record.gap(record.evaluated[-1])
     enough = max(0.2, record.unsure)
-    if read < 4 * tokens or record.parameters < tokens or gap < enough:
+    # A validation text can just be harder: the gap must have come with the learning of this one.
+    by_heart = gap >= enough and gap - first >= enough and record.loss < 0.7 * record.guess
+    if read < 4 * tokens or record.parameters < tokens or not by_heart:
         return None
     label, settings = _smaller(record)
     return Advice(
@@ -175,14 +155,39 @@ def too_little_text(record: Record) -> Advice | None:
     )
 
 
+def tokenizer_mismatch(record: Record) -> Advice | None:
+    """Words of the text have no token, or there are more different tokens than the text has."""
+    kind, size, tokens = record.setup.data.tokenizer, record.vocabulary_size, record.training_tokens
+    if record.step < SOON:
+        return None
+    if record.unknown_share >= UNKNOWN:
+        return Advice(
+            kind="tokenizer_mismatch",
+            title="The tokenizer does not fit: many words of this text have no token.",
+            evidence=f"{record.unknown_share:.1%} of the validation text stand for unknown words; "
+            f"the vocabulary has {size:,}.",
+            label="Set Tokenizer to bpe",
+            settings={"data.tokenizer": "bpe"},
+        )
+    if kind not in LARGE_VOCABULARIES or not tokens or tokens >= ONCE * size:
+        return None
+    return Advice(
+        kind="tokenizer_mismatch",
+        title="The tokenizer does not fit: its vocabulary is larger than the text.",
+        evidence=f"{size:,} different tokens, and the whole text to learn from has {tokens:,}.",
+        label="Set Tokenizer to characters",
+        settings={"data.tokenizer": "characters"},
+    )
+
+
 def noisy(record: Record) -> Advice | None:
     """Batches are so small that the loss of one says little of the next."""
     train = record.setup.train
     tokens = train.batch_size * record.setup.model.sequence_length
     learns = len(record.recent) == RECENT and record.loss < 0.9 * record.guess
-    if record.step < SOON or not learns or record.noise < 0.4 or tokens > 256:
+    if record.step < SOON or not learns or record.noise < 0.4 or tokens > FEW:
         return None
-    batch = int(_within("train.batch_size", train.batch_size * 8))
+    batch = int(within("train.batch_size", train.batch_size * 8))
     return Advice(
         kind="noisy",
         title="The batches are small, and so the loss is noisy.",
@@ -211,11 +216,13 @@ def gibberish(record: Record) -> Advice | None:
 
 
 RULES: tuple[Callable[[Record], Advice | None], ...] = (
+    memory,
     too_high,
     too_low,
     overfitting,
     gpu_unused,
     slowed,
+    tokenizer_mismatch,
     plateau,
     too_little_text,
     noisy,
@@ -225,9 +232,8 @@ RULES: tuple[Callable[[Record], Advice | None], ...] = (
 
 def advise(record: Record) -> Advice | None:
     """The most serious thing that is true of a run; None when all is well, or it is too early."""
-    if not record.recent:
-        return None
-    return next((advice for rule in RULES if (advice := rule(record))), None)
+    rules = RULES if record.recent else (memory,)  # which may run out before the first step
+    return next((advice for rule in rules if (advice := rule(record))), None)
 
 
 def _evaluations_stand(record: Record, since: int) -> bool:
@@ -235,14 +241,6 @@ def _evaluations_stand(record: Record, since: int) -> bool:
     before = [validation(p) for p in record.evaluated if p.step < since]
     later = [validation(p) for p in record.evaluated if p.step >= since]
     return bool(before and later) and min(later) > min(before) - 0.02
-
-
-def _within(key: str, value: float) -> float:
-    """A value of two digits, within the bounds of its setting."""
-    low, high = SETTINGS[key].low, SETTINGS[key].high
-    assert low is not None
-    assert high is not None
-    return min(max(float(f"{value:.2g}"), low), high)
 
 
 def _smaller(record: Record) -> tuple[str, dict[str, Any]]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from transformer_lab.lab.device import has_gpu, used_by_others
+from transformer_lab.lab.device import has_gpu, memory_free, memory_whole, used_by_others
 from transformer_lab.lab.training.evidence import MOST, RECENT, Record, thinned
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.states import ENDED
@@ -41,10 +41,12 @@ def stored_course(folder: Path, first: int, last: int) -> Course:
     return course, recent, evaluated
 
 
-def record(view: View, course: Course, training_tokens: int) -> Record | None:
+def record(
+    view: View, course: Course, training_tokens: int, unknown_share: float = 0.0
+) -> Record | None:
     """What the rules look at; None while there is nothing."""
     spread, recent, evaluated = course
-    if view.setup is None or not recent:
+    if view.setup is None or not (recent or _ran_out(view)):
         return None
     peak = view.peaks[-1].value if view.peaks else view.setup.train.learning_rate
     return Record(
@@ -62,4 +64,14 @@ def record(view: View, course: Course, training_tokens: int) -> Record | None:
         gpu=has_gpu(),
         others=used_by_others(),
         remaining=view.remaining,
+        free=memory_free() if view.here and view.device == "CPU" else None,
+        whole=memory_whole(),
+        ran_out=_ran_out(view),
+        unknown_share=unknown_share,
     )
+
+
+def _ran_out(view: View) -> str:
+    """What a run says of memory that did not do; empty when it did."""
+    said = view.reason if view.state == "failed" else view.note
+    return said if "enough memory" in said or "Memory ran out" in said else ""

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from transformer_lab.recipes import Setup
+from transformer_lab.recipes import SETTINGS, Setup
 from transformer_lab.training import StepMetrics
 
 NEAR = 20  # steps whose mean is the loss of now
 MOST = 1000  # steps of a course that a record holds
 RECENT = 50  # the newest steps, all of them
+SOON = 40  # steps before which nothing is said of how a run learns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,9 @@ class Record:
     `course` are steps evenly spread over the run, `recent` its newest, `evaluated` those with a
     validation loss. `peak` is the learning rate that the schedule takes its shares of. `others` are
     CPU cores that other programs use, `remaining` the seconds left. `broken` is true when the run
-    ended because its loss was no number.
+    ended because its loss was no number. `free` are the bytes of memory that are left of `whole`,
+    None where that does not matter; `ran_out` says in the run's own words that they did not do.
+    `unknown_share` is the part of the validation text that the tokenizer does not know.
     """
 
     course: Sequence[StepMetrics]
@@ -42,6 +45,10 @@ class Record:
     gpu: bool = False
     others: float = 0.0
     remaining: float | None = None
+    free: float | None = None
+    whole: float = 0.0
+    ran_out: str = ""
+    unknown_share: float = 0.0
 
     @property
     def step(self) -> int:
@@ -88,6 +95,11 @@ class Record:
         """The learning rate of the newest step, in words."""
         return f"{self.recent[-1].learning_rate:.2g}"
 
+    def gap(self, evaluated: StepMetrics) -> float:
+        """How far the validation loss of a step lies above the train loss of that time."""
+        until = [point for point in self.course if point.step <= evaluated.step]
+        return validation(evaluated) - mean(until[-NEAR:] or self.course[:1])
+
     def lowest(self, before: float) -> tuple[float, int]:
         """The lowest mean of NEAR points of the course up to step `before`, and its last step."""
         points = [point for point in self.course if point.step <= before]
@@ -127,6 +139,14 @@ def thinned(points: Sequence[StepMetrics]) -> Sequence[StepMetrics]:
 def mean(points: Sequence[StepMetrics]) -> float:
     """The mean of their train losses."""
     return statistics.fmean(point.train_loss for point in points)
+
+
+def within(key: str, value: float) -> float:
+    """A value of two digits, within the bounds of its setting."""
+    low, high = SETTINGS[key].low, SETTINGS[key].high
+    assert low is not None
+    assert high is not None
+    return min(max(float(f"{value:.2g}"), low), high)
 
 
 def validation(point: StepMetrics) -> float:

@@ -112,7 +112,7 @@ class Runs:
         """What the coach says of a run; None when all is well or it is too early to tell."""
         step = looked_at(view)
         asked = view.run_id, view.attempt, view.state, step, view.peaks
-        if not step or view.state == "damaged":
+        if not (step or view.state == "failed") or view.state == "damaged":
             return None
         if self._advice[0] != asked:
             try:
@@ -128,7 +128,8 @@ class Runs:
             course = live_course(live, first, step)
         else:
             course = stored_course(run.folder, first, step)
-        seen = record(view, course, run.manifest["corpus"]["training_tokens"])
+        corpus = run.manifest["corpus"]
+        seen = record(view, course, corpus["training_tokens"], corpus["unknown_share"])
         return advise(seen) if seen else None
 
     def describe(self, run_id: str, **changes: Any) -> None:
