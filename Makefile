@@ -13,7 +13,7 @@ TEXTS := $(VENV)/.texts
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-slow test-oldest bench pcn-report leak-table lint format clean browser
+.PHONY: help run test test-slow test-oldest bench pcn-report leak-table expected lint format clean browser
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ pcn-report: $(INSTALLED) ## Run the experiments with predictive coding; writes d
 
 leak-table: $(INSTALLED) ## Count the planted leaks that the leak audit catches, and the honest models it accuses
 	$(VENV_PYTHON) tests/unit/leaks.py
+
+expected: $(INSTALLED) ## Train the recipes with several seeds, for "is this normal?" on the page; hours
+	$(VENV_PYTHON) docs/make_expected.py
 
 lint: $(INSTALLED_DEV) ## Check format, style and types
 	$(VENV_PYTHON) -m ruff format --check .

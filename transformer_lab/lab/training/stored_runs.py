@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from transformer_lab.exchange import ImportRefusedError, bring_in, bring_in_folder
+from transformer_lab.experiments.expected import Band
 from transformer_lab.lab.home import writing_problem
 from transformer_lab.lab.training.coach import advise
 from transformer_lab.lab.training.coached import live_course, looked_at, record, stored_course
 from transformer_lab.lab.training.continuing import LabError
 from transformer_lab.lab.training.evidence import Advice
+from transformer_lab.lab.training.expecting import expected
 from transformer_lab.lab.training.milestones import Milestone, around, reached
 from transformer_lab.lab.training.sampling import Sampling
 from transformer_lab.lab.training.trainings import Trainings
@@ -19,7 +21,7 @@ from transformer_lab.lab.training.views import View, live_view, stored_view
 from transformer_lab.runs.run import DamagedRunError, Run, RunNotFoundError
 from transformer_lab.runs.store import RunBusyError
 from transformer_lab.runs.summaries import RunSummary
-from transformer_lab.settings import shown
+from transformer_lab.settings import ConfigError, shown
 from transformer_lab.training import StepMetrics
 
 
@@ -31,6 +33,7 @@ class Runs:
         self._sampling = sampling
         self.store = trainings.store
         self._advice: tuple[object, Advice | None] = (None, None)  # of the run last asked for
+        self._expected: tuple[object, Band | None] = (None, None)  # of that, too
 
     def all(self) -> list[RunSummary]:
         """All runs, newest first; what is said of one may be a second old."""
@@ -131,6 +134,18 @@ class Runs:
         corpus = run.manifest["corpus"]
         seen = record(view, course, corpus["training_tokens"], corpus["unknown_share"])
         return advise(seen) if seen else None
+
+    def expected(self, view: View) -> Band | None:
+        """What earlier runs with its settings lead to expect of a run; None where none is known."""
+        others = self.all()
+        asked = view.run_id, view.attempt, tuple(other.id for other in others)
+        if self._expected[0] != asked:
+            try:
+                found = expected(self.store, self.store.open(view.run_id), others)
+            except (RunNotFoundError, DamagedRunError, ConfigError):
+                found = None
+            self._expected = asked, found
+        return self._expected[1]
 
     def describe(self, run_id: str, **changes: Any) -> None:
         """Change a run's title, notes or pin. Raises LabError and RunNotFoundError."""

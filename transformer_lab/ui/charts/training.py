@@ -9,13 +9,14 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import plotly.graph_objects as go
 
 TRAIN = "#2a8bd0"
 VALIDATION = "#d9730d"
 QUIET = "#8a9099"
+BAND = "rgba(217, 115, 13, 0.18)"  # of earlier runs: that of validation, faintly
 GRAPH = {"displaylogo": False, "displayModeBar": False, "responsive": True}  # of every dcc.Graph
 MOST_POINTS = 260  # of one line, when a whole figure is drawn
 
@@ -42,6 +43,19 @@ class Curve:
     validation_steps: list[int]
     validation: list[float]
     rates: list[float]
+
+
+class Expected(Protocol):
+    """Where the validation losses of earlier runs lay, at some steps."""
+
+    @property
+    def steps(self) -> Sequence[int]: ...
+    @property
+    def low(self) -> Sequence[float]: ...
+    @property
+    def high(self) -> Sequence[float]: ...
+    @property
+    def runs(self) -> int: ...
 
 
 def significant(value: float, digits: int = 4) -> float:
@@ -91,10 +105,12 @@ def loss_figure(
     *,
     characters: bool = True,
     seams: Sequence[tuple[int, str]] = (),
+    band: Expected | None = None,
 ) -> go.Figure:
     """Both losses, with that of knowing nothing and, where tokens are characters, guides.
 
-    `seams` are steps at which the run left a parent, and what to call that.
+    `seams` are steps at which the run left a parent, and what to call that; `band` is where the
+    validation losses of earlier runs lay.
     """
     figure = figure_with_title("Loss, nats per token", run)
     _line(figure, curve.steps, curve.train, "train", TRAIN)
@@ -108,6 +124,8 @@ def loss_figure(
     )
     smoothed = {"color": TRAIN, "width": 2.4}  # the browser fills it, for whoever wants it
     figure.add_scatter(x=[], y=[], name="smoothed", mode="lines", line=smoothed, showlegend=False)
+    if band:  # after the lines, which are counted
+        _area(figure, band)
     if characters:
         for loss, label in MILESTONES.items():
             _guide(figure, loss, label, "dot")
@@ -139,6 +157,22 @@ def _line(
 ) -> None:
     style = {"color": color, "dash": dash, "width": 1.6}
     figure.add_scatter(x=x, y=y, name=name, mode="lines", line=style)
+
+
+def _area(figure: go.Figure, band: Expected) -> None:
+    """The band of earlier runs, as an area behind the lines."""
+    steps, low, high = ([*side] for side in (band.steps, band.low, band.high))
+    figure.add_scatter(
+        x=steps + steps[::-1],
+        y=[significant(loss) for loss in low + high[::-1]],
+        name=f"{band.runs} earlier runs",
+        fill="toself",
+        fillcolor=BAND,
+        line_width=0,
+        mode="lines",
+        hoverinfo="skip",
+        zorder=-1,
+    )
 
 
 def perplexity_figure(curve: Curve, run: str) -> go.Figure:

@@ -140,7 +140,7 @@ def _parts(
         if sample
         else "The model writes here while it learns.",
         "sample_step": live.written_at(sample) if sample else "",
-        "panel": live.panel(view, form_plan),
+        "panel": live.panel(view, form_plan, lab.runs.expected(view) if view.step else None),
         "memory": live.memory(),
         "breakdown": [
             html.Div([html.Dt(part), html.Dd(f"{count:,}")], className="row-pair")

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from dash import html, no_update
 from dash.development.base_component import Component
 
+from transformer_lab.experiments.expected import Band
 from transformer_lab.lab.device import memory_free, memory_used
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.training.states import BUSY, STEPPING
@@ -111,7 +112,12 @@ def _whole(
     phases = list(train.phases(seam))
     figures = [
         charts.loss_figure(
-            curve, zoom, vocabulary_size, characters=characters, seams=words.seams(view.seams)
+            curve,
+            zoom,
+            vocabulary_size,
+            characters=characters,
+            seams=words.seams(view.seams),
+            band=lab.runs.expected(view) if drawn else None,
         ),
         charts.perplexity_figure(curve, zoom),
         charts.rate_figure(curve, zoom, phases, train.learning_rate, peaks),
@@ -161,8 +167,11 @@ def state_line(view: View) -> list[Component | None]:
     ]
 
 
-def panel(view: View, plan: FormPlan | None) -> list[Component]:
-    """Device, model, text and milestones of what is shown, or of what the form would make."""
+def panel(view: View, plan: FormPlan | None, band: Band | None) -> list[Component]:
+    """Device, model, text and milestones of what is shown, or of what the form would make.
+
+    `band` is what earlier runs lead to expect of it.
+    """
     shows_run = view.setup is not None and view.parameters > 0
     setup = view.setup if shows_run else planned(plan)
     corpus = view.corpus if shows_run else (plan["corpus"] if plan else "")
@@ -183,6 +192,9 @@ def panel(view: View, plan: FormPlan | None) -> list[Component]:
     if view.bits_per_byte is not None:
         nats, bits = f"{view.validation_loss:.3f}", f"{view.bits_per_byte:.3f}"
         rows.append(_row("Validation", f"{nats} nats per token, {bits} bits per byte"))
+    if band and view.evaluations and view.validation_loss is not None:
+        said = band.verdict(view.evaluations[-1].step, view.validation_loss)
+        rows.append(_row("Is this normal?", said))
     if setup.data.tokenizer == "characters":
         rows.append(_row("Milestones", _milestones(view.validation_loss)))
     return rows
