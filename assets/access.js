@@ -1,5 +1,5 @@
 // What a keyboard and a screen reader need and the components do not give: tabs with roles, ids and arrow keys,
-// controls joined with their help and error, named sliders, help on focus and tap, and a focus that is not lost.
+// controls joined with their help and error, named sliders, help on focus and tap. (The focus is minded in focus.js.)
 (() => {
   let count = 0;
   const idOf = (element) => (element.id ||= `described-${(count += 1)}`);
@@ -86,36 +86,11 @@
     if (pointerType === "touch") show(helped(document.elementFromPoint(clientX, clientY)));
   });
 
-  // Focus: a button that is switched off while it has the focus gives it to the next one that is not.
-  let at = null;
-  let lost = null; // the element that had the focus, until something has it again
-  document.addEventListener("focusin", ({ target }) => {
-    at = target;
-    lost = null;
-  });
-  document.addEventListener("focusout", () => setTimeout(lookForFocus));
-  document.addEventListener("pointerdown", () => (at = lost = null));
-  const usable = (element) => element.isConnected && !element.disabled && element.getClientRects().length > 0;
-  const lookForFocus = () => {
-    if (document.activeElement !== document.body || !document.hasFocus()) return;
-    if (at && !usable(at)) [lost, at] = [at, null];
-    if (!lost) return;
-    const again = lost.isConnected ? lost : lost.id && document.getElementById(lost.id);
-    const named = again && document.getElementById(again.dataset.next);
-    if (named && !usable(again)) return usable(named) && named.focus({ preventScroll: true }); // or it comes later
-    const group = again && again.closest(".actions, .card, .column, .tab-pane");
-    const others = group ? [...group.querySelectorAll("button, select, input, a[href]")].filter(usable) : [];
-    const after = others.filter((one) => again.compareDocumentPosition(one) & Node.DOCUMENT_POSITION_FOLLOWING);
-    const next = again && usable(again) ? again : after[0] || others.at(-1);
-    if (next) next.focus({ preventScroll: true });
-  };
-
   let due = false;
   const arrange = () => {
     due = false;
     arrangeTabs();
     describe();
-    lookForFocus();
     document.dispatchEvent(new Event("arranged"));
   };
   const soon = () => {

@@ -86,6 +86,25 @@
       acting--;
     }
   };
+  // A panel is made of new elements even when what it is to show is what it shows: what has the focus in it, or is just
+  // being pressed, would be gone. So what is the same is taken out of the answer.
+  const shows = (id, children) => {
+    if (!document.getElementById(id)) return false;
+    const shown = window.dash_component_api.getLayout(id.startsWith("{") ? JSON.parse(id) : id);
+    return shown && JSON.stringify(shown.props.children) === JSON.stringify(children);
+  };
+  const fresh = (text) => {
+    if (!text.includes('"children"')) return text;
+    const said = JSON.parse(text);
+    let same = 0;
+    for (const [id, props] of Object.entries(said.response || {})) {
+      if (typeof props?.children !== "object" || !props.children || !shows(id, props.children)) continue;
+      delete props.children;
+      same++;
+    }
+    return same ? JSON.stringify(said) : text;
+  };
+
   const answer = async (address, options) => {
     const size = new Blob([options.body]).size;
     const poll = /"changedPropIds":\[[^\]]*\.n_intervals"/.test(options.body);
@@ -103,7 +122,7 @@
       if (came.ok) {
         rest = SOON;
         if (kind === told || told === "poll") tell(kind, "");
-        return new Response(came.status === 204 ? null : text, came);
+        return new Response(came.status === 204 ? null : fresh(text), came);
       }
       tell(kind, reason(text, came.status, path));
     } catch {
@@ -201,6 +220,7 @@
   };
   window.dash_clientside = window.dash_clientside || {};
   window.dash_clientside.lab = {
+    acting: () => acting,
     only_on_runs: (tab) => (tab === "Runs" ? 2000 : 3600000), // milliseconds between two looks at the list
     read_as: (clicks, encoding, source) => {
       if (source === "upload" && unread) targets.upload(unread, encoding);

@@ -218,8 +218,9 @@
     say("look-tabs", { active_tab: tab });
     let tries = 100;
     const follow = () => {
-      if (block.offsetParent && tries--) return void setTimeout(follow, 20);
-      document.querySelector("#look-tabs [role=tab][aria-selected=true], #look-tabs .nav-link.active")?.focus();
+      const active = document.querySelector("#look-tabs > .nav-item > .nav-link.active");
+      if (active?.textContent !== tab && tries--) return void setTimeout(follow, 20);
+      active?.focus();
     };
     follow();
   });

@@ -14,6 +14,14 @@
     return !(read && done);
   };
   let reached = null; // the goal of an address to which the slider has been moved
+  // Keys pressed on the slider after another model was chosen and before its checkpoints are known are meant for those.
+  let meant = [];
+  const MOVES = { Home: -Infinity, End: Infinity, ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageUp: 10, PageDown: -10 };
+  const moved = (last) => (meant || []).reduce((place, key) => Math.max(0, Math.min(last, place + MOVES[key])), last);
+  document.addEventListener("change", ({ target }) => target.id === "writer" && (meant = []));
+  document.addEventListener("keydown", ({ target, key }) => {
+    if (meant && key in MOVES && target.closest?.("#moment")) meant.push(key);
+  }, true);
   window.dash_clientside = window.dash_clientside || {};
   window.dash_clientside.moments = {
     // Whoever looks at the newest weights goes on looking at the newest; others stay where they are.
@@ -21,13 +29,16 @@
     lived: (life, goal, max, value, at) => {
       const steps = (life && life.steps) || [];
       const last = Math.max(steps.length - 1, 0);
+      const first = moved(last); // where the slider of another model begins
+      if (life && life.asked === document.getElementById("writer")?.value) meant = null;
       if (goal && goal !== reached && steps.length && (!goal.run || goal.run === life.run)) {
         reached = goal;
         const place = steps.indexOf(goal.step);
         return [last, place < 0 ? last : place];
       }
       const same = at && life && at.run === life.run;
-      if (!same || at.step === null) return [last, last];
+      if (!same) return [last, first];
+      if (at.step === null) return [last, last];
       const place = steps.indexOf(at.step);
       return [last, place < 0 ? Math.min(value, last) : place];
     },

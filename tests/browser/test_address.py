@@ -4,7 +4,7 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from waiting import until
+from steady import still
 
 RATE = "label:has(.field-label:text-is('Learning Rate')) input"
 PROMPT = "label:has(.field-label:text-is('Prompt')) textarea"
@@ -19,13 +19,6 @@ def is_open(page: Page, title: str) -> None:
     expect(found).to_have_attribute("aria-selected", "true")
 
 
-def at_first_checkpoint(page: Page) -> bool:
-    """Press Home on the slider; the press is lost where the slider is just being drawn anew."""
-    page.locator("#moment [role=slider]").press("Home")
-    page.wait_for_timeout(500)
-    return "moment=" in page.url
-
-
 def test_an_address_opens_the_same_view_elsewhere_after_a_reload_and_by_back(
     context, page: Page, model: str
 ):
@@ -38,7 +31,7 @@ def test_an_address_opens_the_same_view_elsewhere_after_a_reload_and_by_back(
     page.locator(PROMPT).fill("Once & again = 50%")
     page.locator("#writer").select_option(model)
     expect(page.locator("#moment-label")).to_contain_text(f"{model}, newest")
-    until(lambda: at_first_checkpoint(page))
+    still(page.locator("#moment [role=slider]")).press("Home")
     expect(page).to_have_url(re.compile(rf"model={model}&moment=\d+"))
     expect(page).to_have_url(re.compile("Once"))
     tab(page, "Look inside")

@@ -7,6 +7,7 @@ import pytest
 import torch
 from playwright.sync_api import Page, expect
 
+from steady import still
 from transformer_lab.generation import SampleConfig, entropy, shaped
 from transformer_lab.inspection.distribution import Top
 from transformer_lab.lab.lab import Lab
@@ -92,8 +93,7 @@ def test_tokens_are_looked_into_by_mouse_and_by_keyboard_and_branched_from(page:
 
 def test_the_slider_goes_back_in_the_life_of_the_model_and_plays_it(page: Page, lab: Lab):
     trained(page, lab)
-    slider = page.locator("#moment-bar [role=slider]").first
-    slider.focus()
+    still(page.locator("#moment-bar [role=slider]")).focus()
     page.keyboard.press("Home")
     expect(page.locator("#moment-label")).to_contain_text("after step 0")
     written(page)

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from chromium import TOURED
+from steady import still
 
 SHARE = re.compile(r"([\d.]+)\u00a0%")
 
@@ -90,12 +91,12 @@ def test_everything_is_reached_by_keyboard_alone(look: Page):
     look.keyboard.press("ArrowDown")
     expect(look.locator("#head-chart .gtitle")).to_contain_text("Layer 2")
     look.get_by_role("tab", name="Overview").click()
-    look.locator(".flow-attention").last.focus()  # of the first layer
+    still(look.locator(".flow-attention").last).focus()  # of the first layer
     look.keyboard.press("Enter")
     expect(look.locator("#head-chart .gtitle")).to_contain_text("Layer 1")
     expect(look.get_by_role("tab", name="Attention")).to_be_focused()
     look.get_by_role("tab", name="Overview").click()
-    look.locator(".flow-feedforward").first.focus()
+    still(look.locator(".flow-feedforward")).focus()
     look.keyboard.press("Enter")
     expect(look.locator("#block-code pre").first).to_contain_text("class FeedForward")
     look.get_by_role("tab", name="Cause").focus()

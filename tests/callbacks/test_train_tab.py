@@ -161,7 +161,9 @@ def test_charts_are_as_wide_as_the_training_is_long_from_the_start(page):
     page.set({"train.steps": "77"})
     page.tick()
     for chart in CHARTS:
-        assert page.get(chart, "figure")["layout"]["xaxis"]["range"] == [0, 77]
+        axis = page.get(chart, "figure")["layout"]["xaxis"]
+        assert axis["range"] == [0, 77]
+        assert axis["showticklabels"]  # before the first step, too
 
 
 def finished_run(lab, steps):

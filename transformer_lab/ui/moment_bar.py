@@ -15,8 +15,9 @@ PLAY_MILLISECONDS = 700
 
 
 class Life(TypedDict, total=False):
-    """The run that is meant, the steps of its moments, and why there are none."""
+    """What was asked for, the run that is meant, and the steps of its moments, if it has any."""
 
+    asked: str
     run: str
     steps: list[int]
     problem: str
@@ -130,11 +131,12 @@ def _register_choice(app: Dash, lab: Lab) -> None:
         """
         if hidden:
             raise PreventUpdate
+        asked = str(name or NEWEST)
         try:
-            run = lab.models.writer_named(str(name or NEWEST))
-            fresh: Life = {"run": run, "steps": lab.models.moments(run)}
+            run = lab.models.writer_named(asked)
+            fresh: Life = {"asked": asked, "run": run, "steps": lab.models.moments(run)}
         except LabError as error:
-            fresh = {"run": "", "steps": [], "problem": str(error)}
+            fresh = {"asked": asked, "run": "", "steps": [], "problem": str(error)}
         if fresh == known:
             raise PreventUpdate
         set_props(ids.MOMENT_STEPS, {"data": fresh})

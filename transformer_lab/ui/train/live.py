@@ -124,7 +124,7 @@ def _whole(
     ]
     last = max([phase.last for phase in phases] + curve.steps[-1:], default=1)
     for figure in figures:  # from the start as wide as the training will be long
-        figure.update_xaxes(range=[0, last], autorange=False)
+        figure.update_xaxes(range=[0, last], autorange=False, showticklabels=setup is not None)
     outputs = [part for figure in figures for part in (figure, no_update)]
     return outputs, {"curve": key, "n": n, "shown": len(curve.steps)}
 
