@@ -47,7 +47,13 @@ def test_the_leak_microscope_is_guessed_run_looked_at_and_taken_along(tab: Page,
     with tab.expect_download() as saved:
         tab.locator("#experiment-away a").click()
     rows = list(csv.DictReader(io.StringIO(saved.value.path().read_text())))
-    assert {row["network"] for row in rows} == {"untrained", "trained", "shuffled"}
+    assert {row["network"] for row in rows} == {
+        "untrained",
+        "trained",
+        "shuffled",
+        "discriminative",
+        "discriminative_shuffled",
+    }
     tab.reload()
     tab.get_by_role("tab", name="PCN Experiments").click()
     expect(tab.locator(SHOWN)).to_have_count(4)
@@ -59,7 +65,7 @@ def test_the_leak_microscope_is_guessed_run_looked_at_and_taken_along(tab: Page,
 def test_equations_are_rendered_and_the_code_is_shown_without_another_host(tab: Page):
     tab.locator("summary", has_text="The equations").click()
     equations = tab.locator("#experiment-equations")
-    expect(equations.locator("mjx-container")).to_have_count(4)
+    expect(equations.locator("mjx-container")).to_have_count(5)
     expect(equations.locator("mjx-merror, .mjx-error")).to_have_count(0)
     tab.locator("#experiment-leak-box summary").click()
     expect(tab.locator("#experiment-leak")).to_contain_text("def infer_label(")
@@ -122,7 +128,28 @@ def test_transformers_race_as_runs_and_their_time_is_told_before(tab: Page, lab:
         "bit for bit, in 1 of 1 seeds"
     )
     lab.runs.refresh()
-    assert {run.lane for run in lab.runs.all() if run.race} >= {"standard", "pc_ffn", "matched"}
+    assert {run.lane for run in lab.runs.all() if run.race} >= {
+        "standard",
+        "pc_ffn",
+        "pc_ffn_as_large",
+    }
+
+
+def test_deep_networks_are_guessed_run_and_judged_against_their_controls(tab: Page):
+    tab.locator(".experiment-entry", has_text="Deep networks").click()
+    expect(tab.locator("#experiment-title")).to_have_text("Deep networks")
+    small = {"Layers": "4", "Width": "8", "Inference Steps": "3", "Epochs": "1", "Seeds": "1"}
+    for label, value in small.items():
+        control(tab, label).fill(value)
+    tab.locator("#experiment-options label").first.click()
+    expect(tab.locator("#experiment-guess")).to_be_enabled()
+    tab.locator("#experiment-guess").click()
+    tab.locator("#experiment-start").click()
+    expect(tab.locator("#experiment-state")).to_contain_text("done")
+    expect(tab.locator(SHOWN)).to_have_count(3)
+    expect(tab.locator("#experiment-guessed")).to_contain_text("You guessed")
+    expect(tab.locator("#experiment-verdict")).to_contain_text("cannot tell with 1 of at least")
+    expect(tab.locator("#experiment-tables")).to_contain_text("muPC, state PC, shuffled labels")
 
 
 def test_on_a_telephone_nothing_reaches_beyond_the_page(tab: Page):

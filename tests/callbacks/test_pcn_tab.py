@@ -23,7 +23,13 @@ TINY = {
     },
     "race": {"steps": "2", "epochs": "1", "seeds": "1", "width": "8"},
     "gradients": {"steps": "3", "epochs": "0", "seeds": "1", "width": "8"},
-    "language_model": {"steps": "1", "sequences": "2", "longest": "8", "training_steps": "1"},
+    "language_model": {
+        "steps": "1",
+        "sequences": "2",
+        "longest": "8",
+        "training_steps": "1",
+        "seeds": "1",
+    },
     "transformers": {
         "pc_learning": False,
         "steps": "1",
@@ -32,6 +38,9 @@ TINY = {
         "width": "16",
     },
     "latents": {"steps": "2", "epochs": "1", "seeds": "1", "learning_steps": "1"},
+    "depth": {"layers": "3", "width": "8", "steps": "2", "epochs": "1", "seeds": "1"},
+    "width": {"steps": "4", "layers": "4", "widest": "32", "seeds": "1"},
+    "alignment": {"steps": "4", "seeds": "1"},
 }
 MOST_BYTES = 300_000
 CHARTS = [{"type": "experiment-chart", "place": str(place)} for place in range(MOST_PLOTS)]
@@ -168,9 +177,9 @@ def test_the_leak_microscope_is_run_to_its_end_and_shows_everything(tab, lab):
     result = lab.trials.find("leak").latest.result
     assert titles(tab) == [plot.title for plot in result.plots()]
     assert tab.text("experiment-verdict") == EXPERIMENTS["leak"].verdict(result)
-    (table,) = EXPERIMENTS["leak"].tables(result)
-    assert tab.text("experiment-tables") == table.title + "".join(
-        [*table.columns, *(cell for row in table.rows for cell in row)]
+    assert tab.text("experiment-tables") == "".join(
+        table.title + "".join([*table.columns, *(cell for row in table.rows for cell in row)])
+        for table in EXPERIMENTS["leak"].tables(result)
     )
     assert "100 % · done" in tab.text("experiment-state")
     assert tab.get("experiment-start", "disabled") is False
@@ -289,6 +298,23 @@ def test_stop_keeps_what_was_computed(tab, lab, until):
     assert "stopped; what was measured stays" in tab.text("experiment-state")
     assert "stopped at" in tab.text({"type": "experiment-badge", "experiment": "race"})
     assert tab.get("experiment-start", "disabled") is False
+
+
+def test_more_seeds_are_added_to_those_that_are_there(tab, lab):
+    start(tab, "alignment", seeds="1")
+    finish(tab, lab, "alignment")
+    first = lab.trials.find("alignment").latest.result.found
+    fill(tab, "alignment", {"seeds": "3"})
+    poll(tab)
+    assert "keeps the 1 seeds that are measured, and adds 2" in tab.text("experiment-cost")
+    press(tab, "experiment-start", "experiment-message.children")
+    finish(tab, lab, "alignment")
+    found = lab.trials.find("alignment").latest.result.found
+    assert found[: len(first)] == first
+    assert {one.seed for one in found} == {0, 1, 2}
+    fill(tab, "alignment", {"steps": "5"})
+    poll(tab)
+    assert "keeps" not in tab.text("experiment-cost")
 
 
 def test_a_third_one_at_once_is_told_to_wait(tab, lab):

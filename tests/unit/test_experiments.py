@@ -19,6 +19,7 @@ from sklearn.datasets import load_digits
 
 from transformer_lab.experiments import evaluator, leak_microscope, report, statistics
 from transformer_lab.experiments.catalogue import EXPERIMENTS
+from transformer_lab.experiments.depth_result import DepthSettings
 from transformer_lab.experiments.discriminative import build as build_discriminative
 from transformer_lab.experiments.evaluator import infer_label, leak_source
 from transformer_lab.experiments.experiment import source_of
@@ -33,6 +34,7 @@ from transformer_lab.experiments.leak_result import (
     NETWORKS,
     NOISE,
     RANDOM,
+    TRIED,
     TRUE,
     LeakSettings,
 )
@@ -46,7 +48,9 @@ from transformer_lab.experiments.pictures import (
     one_hot,
 )
 from transformer_lab.experiments.race_result import RaceSettings
+from transformer_lab.experiments.target_alignment import AlignmentSettings
 from transformer_lab.experiments.transformer_variants import TransformerSettings
+from transformer_lab.experiments.wide_networks import WidthSettings
 from transformer_lab.pcn import classify
 from transformer_lab.settings import ConfigError, checked, settings_of
 
@@ -54,9 +58,14 @@ QUICK = {
     "leak": LeakSettings(seeds=1, epochs=1, training_pictures=500, test_pictures=200),
     "race": RaceSettings(seeds=1, epochs=6, steps=5),
     "gradients": GradientSettings(seeds=1, steps=60, epochs=1),
-    "language_model": LanguageModelLeakSettings(steps=20, training_steps=40, precision=10.0),
+    "language_model": LanguageModelLeakSettings(
+        seeds=1, steps=20, training_steps=40, precision=10.0
+    ),
     "transformers": TransformerSettings(seeds=1, training_steps=10, width=16, pc_learning=False),
     "latents": LatentSettings(seeds=1, epochs=1),
+    "depth": DepthSettings(seeds=1, layers=6, width=16, epochs=1, steps=8),
+    "width": WidthSettings(seeds=1, steps=40, layers=6, widest=128),
+    "alignment": AlignmentSettings(seeds=1, steps=100),
 }
 DOCS = Path(__file__).parents[2] / "docs"
 by_key = pytest.mark.parametrize("key", EXPERIMENTS)
@@ -189,11 +198,14 @@ def test_the_same_settings_give_the_same_result_and_leave_torchs_generator_alone
         ),
         "race": RaceSettings(seeds=1, epochs=1, steps=2),
         "gradients": GradientSettings(seeds=1, steps=5, epochs=0),
-        "language_model": LanguageModelLeakSettings(steps=2, training_steps=2, longest=16),
+        "language_model": LanguageModelLeakSettings(seeds=1, steps=2, training_steps=2, longest=16),
         "transformers": TransformerSettings(
             seeds=1, training_steps=10, width=16, pc_learning=False
         ),
         "latents": LatentSettings(seeds=1, epochs=1, steps=5, learning_steps=5),
+        "depth": DepthSettings(seeds=1, layers=3, width=8, epochs=1, steps=2),
+        "width": WidthSettings(seeds=1, steps=4, layers=4, widest=32),
+        "alignment": AlignmentSettings(seeds=1, steps=4),
     }[key]
     before = torch.get_rng_state()
     one, other = ([*EXPERIMENTS[key].run(short, ())][-1].result for _ in range(2))
@@ -202,6 +214,29 @@ def test_the_same_settings_give_the_same_result_and_leave_torchs_generator_alone
         row.pop("seconds", None)  # the one thing that may differ
     assert measured == again
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("key", ["leak", "gradients", "width", "alignment", "latents"])
+def test_more_seeds_add_to_what_is_there_and_give_what_all_at_once_would(key):
+    short = {
+        "leak": LeakSettings(
+            epochs=1, steps=3, learning_steps=3, training_pictures=60, test_pictures=40
+        ),
+        "gradients": GradientSettings(steps=3, epochs=0, width=8),
+        "width": WidthSettings(steps=4, layers=4, widest=32),
+        "alignment": AlignmentSettings(steps=4),
+        "latents": LatentSettings(epochs=1, steps=3, learning_steps=3),
+    }[key]
+    one, two = (dataclasses.replace(short, seeds=seeds) for seeds in (1, 2))
+    experiment = EXPERIMENTS[key]
+    *_, first = experiment.run(one, ())
+    *_, added = experiment.run(two, (), first)
+    *_, whole = experiment.run(two, ())
+    assert experiment.rows(added.result) == experiment.rows(whole.result)
+    assert (
+        experiment.rows(first.result)
+        == experiment.rows(added.result)[: len(experiment.rows(first.result))]
+    )
 
 
 # The leak microscope
@@ -217,6 +252,14 @@ def test_the_leaking_evaluation_praises_every_network_on_anything(network, resul
         assert at(result("leak"), network, evaluation) > 90
 
 
+def test_the_honest_evaluation_finds_classes_where_they_can_be_found(result):
+    guess = statistics.chance(200, 10, level=0.9999)
+    assert at(result("leak"), "discriminative", HONEST) > 60
+    assert guess.low <= at(result("leak"), "discriminative_shuffled", HONEST) <= guess.high
+    for network in NETWORKS:  # fair, whatever the probe finds: it is told no label
+        assert at(result("leak"), network, TRIED) < 40
+
+
 @pytest.mark.parametrize("network", ["untrained", "shuffled"])
 def test_the_honest_evaluation_finds_chance_where_there_is_nothing_to_see(network, result):
     guess = statistics.chance(200, 10, level=0.9999)
@@ -226,7 +269,8 @@ def test_the_honest_evaluation_finds_chance_where_there_is_nothing_to_see(networ
 def test_after_no_step_the_leaking_evaluation_is_at_chance_too(result):
     guess = statistics.chance(200, 10, level=0.9999)
     for curve in result("leak").curves:
-        assert guess.low <= curve.accuracy[0] <= guess.high
+        if curve.network in NETWORKS:
+            assert guess.low <= curve.accuracy[0] <= guess.high
 
 
 def test_the_latents_settle_alike_and_only_the_labels_energy_differs(result):
@@ -254,6 +298,8 @@ def test_a_label_that_is_unplugged_does_not_leak():
 
 def test_energies_never_rise_in_any_curve(result):
     for curve in result("leak").curves:
+        if curve.evaluation == TRIED:  # its label's energy is that of the right label
+            continue
         told = curve.evaluation != HONEST
         total = [
             latent + told * label
@@ -338,9 +384,7 @@ def race_holds(found):
 def test_predictive_coding_classifies_about_as_well_as_backpropagation(result):
     race_holds(result("race"))
     assert EXPERIMENTS["race"].answer(result("race")) == 1
-    assert (
-        EXPERIMENTS["race"].verdict(result("race")).startswith("The difference, seed by seed, is")
-    )
+    assert EXPERIMENTS["race"].verdict(result("race")).startswith("Judged by one feed-forward pass")
 
 
 @pytest.mark.parametrize("rule", ["zero_divergence", "fixed_prediction"])
@@ -362,7 +406,7 @@ def test_the_error_reaches_one_layer_a_step_and_then_departs(result):
             assert cosines[:arrival] == [0.0] * arrival
             assert cosines[arrival] == pytest.approx(1, abs=1e-4)
             assert 0.8 < cosines[-1] < 0.999
-    assert EXPERIMENTS["gradients"].answer(found) == 0
+    assert EXPERIMENTS["gradients"].answer(found) == 1  # one seed cannot tell
 
 
 def test_an_error_far_below_rounding_still_has_backpropagations_direction():
@@ -380,8 +424,8 @@ def test_the_energy_of_the_compared_networks_only_falls(result):
 
 
 def test_exact_rules_agree_to_rounding_and_a_light_label_nearly(result):
-    initial, trained = result("gradients").agreements
-    for agreement in (initial, trained):
+    initial, trained, shuffled = result("gradients").agreements
+    for agreement in (initial, trained, shuffled):
         assert set(agreement.exact) == {"zero_divergence", "fixed_prediction"}
         assert max(agreement.exact.values()) < 1e-5
     for line in initial.by_precision:
@@ -404,7 +448,7 @@ def test_what_can_be_read_from_the_latents(result):
     trained, untrained = (found.accuracy(name, "all").mean for name in ("trained", "untrained"))
     assert trained > untrained + 10
     assert untrained > 30
-    assert trained <= found.pixel_accuracy + 2
+    assert trained <= found.accuracy("trained", "pixels").mean + 2
     for network in NETWORKS:
         assert guess.low <= found.accuracy(network, "all_shuffled").mean <= guess.high
     assert guess.low <= found.accuracy("untrained", "readout").mean <= guess.high
@@ -412,7 +456,7 @@ def test_what_can_be_read_from_the_latents(result):
 
 def test_a_trained_network_draws_better_pictures_than_an_untrained_one(result):
     found = result("latents")
-    assert found.missed("trained", "x1").mean < found.mean_missed
+    assert found.missed("trained", "x1").mean < found.missed("trained", "mean").mean
     assert found.missed("trained", "x1").mean < found.missed("untrained", "x1").mean / 2
     drawn = [plot for plot in found.plots() if plot.kind == "image"]
     assert len(drawn[0].pictures) == 5 * drawn[0].columns
@@ -592,8 +636,8 @@ def test_the_presets_show_what_the_reference_measured():
     for network in NETWORKS:
         for evaluation in EVALUATIONS:
             score = at(leak, network, evaluation)
-            if evaluation == HONEST:
-                assert guess.low <= score <= guess.high
+            if evaluation in (HONEST, TRIED):
+                assert guess.low - 2 <= score <= guess.high + 8
             else:
                 assert score > 95
     race_holds(found["race"])

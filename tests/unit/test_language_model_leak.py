@@ -28,7 +28,9 @@ from transformer_lab.settings import ConfigError
 from transformer_lab.text.corpora import CorpusError
 
 TOKENS = torch.tensor([ord(c) % 32 for c in "to be or not to be, that is the question. " * 40])
-SETTINGS = LanguageModelLeakSettings(steps=40, step_size=0.2, precision=10.0, training_steps=80)
+SETTINGS = LanguageModelLeakSettings(
+    seeds=1, steps=40, step_size=0.2, precision=10.0, training_steps=80
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,20 +49,30 @@ def test_only_the_clamped_evaluator_falls_below_what_is_possible(trained):
     assert [proof.passed for proof in result.proofs] == [True] * len(PROOFS)
     assert result.ln_vocabulary == pytest.approx(math.log(32))
     assert result.impossible("honest") == []
-    assert result.impossible("clamped") == list(MODELS)
-    assert "is so with 0 of 2 models, the clamped one with 2" in verdict(result)
+    assert result.impossible("clamped") == [(model, 0) for model in MODELS]
+    assert result.impossible("misled") == []
+    assert "is so with 0 of 2 models, the clamped one with 2, and clamped to other" in verdict(
+        result
+    )
     assert EXPERIMENT.answer(result) in (1, 2)
     for curve in result.curves:
         assert curve.steps == [0, 1, 2, 3, 5, 7, 10, 15, 20, 30, 40]
         means = [loss.mean for loss in curve.losses]
         if curve.evaluator == "honest":
             assert means == pytest.approx([means[0]] * len(means))
-        else:
+        elif curve.evaluator == "clamped":
             assert means[-1] < means[0]
+        elif curve.text == TEXTS[0]:
+            assert means[-1] > result.ln_vocabulary - 0.1
+    driven, twin = result.driven
+    assert (driven.by_inputs, twin.by_targets) == (0, 0)
+    assert driven.by_targets > 0.1 < twin.by_inputs
+    assert not driven.loss.kept
+    assert twin.loss.kept
 
 
 def test_training_helps_on_text_and_not_on_random_tokens(trained):
-    *_, last = language_model_leak(trained, TOKENS, LanguageModelLeakSettings(steps=1))
+    *_, last = language_model_leak(trained, TOKENS, LanguageModelLeakSettings(steps=1, seeds=1))
     start = {
         (curve.model, curve.text): curve.losses[0].mean
         for curve in last.result.curves
@@ -91,4 +103,4 @@ def test_a_damaged_text_is_named_and_a_missing_one_replaced(tmp_path):
 
 def test_the_lines_that_leak_are_shown_from_the_code_that_runs():
     assert inspect.getsource(settled_losses) in leak_source()
-    assert 'targets=scored if curve.evaluator == "clamped" else None' in leak_source()
+    assert '"clamped": scored' in leak_source()

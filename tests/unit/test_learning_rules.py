@@ -1,5 +1,6 @@
 """Predictive coding as a learning rule: local, stable, honest, and near backpropagation."""
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -19,6 +20,7 @@ from transformer_lab.training.learning_rules import (
     energy,
     forward_pass,
     settle,
+    settle_errors,
 )
 from transformer_lab.training.optimizers import OPTIMIZERS
 
@@ -235,3 +237,22 @@ def test_only_backpropagation_is_compiled():
     long = TrainConfig(steps=5000)
     assert compiles(long, torch.device("cuda"))
     assert not compiles(replace(long, learning_rule="pc"), torch.device("cuda"))
+
+
+def test_errors_that_settle_lower_the_same_energy_and_reach_every_block_at_once():
+    config = ModelConfig(
+        layers=3, heads=2, embedding_dim=16, sequence_length=8, dropout=0.0, feedforward="gelu"
+    )
+    model = build_model(config, 12, seed=1).double()
+    inputs, targets = torch.randint(12, (2, 4, 8), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        embedded = model.embed(inputs)
+        begin = forward_pass(model, embedded)
+    states = list(settle_errors(model, embedded, begin, targets, steps=5, step_size=0.01))
+    for before, after in itertools.pairwise(states):
+        assert bool((after.energy <= before.energy).all())
+        torch.testing.assert_close(energy(model, embedded, after.latents, targets), after.energy)
+    learning = energy(model, embedded, states[1].latents, targets).sum()
+    learning.backward()
+    for block in model.blocks:
+        assert any(bool(weight.grad.abs().max() > 1e-6) for weight in block.parameters())

@@ -10,9 +10,11 @@ from transformer_lab.experiments.paired import (
     cannot_tell,
     holm,
     interval,
+    judged,
     paired,
     power,
     visible_effect,
+    worded,
 )
 
 
@@ -96,3 +98,31 @@ def test_a_verdict_that_cannot_tell_says_what_would():
     words = cannot_tell(paired([0.02, -0.01, 0.03]), "nats", 3)
     assert words.startswith("cannot tell: 3 seeds show differences above 0.0")
     assert "seeds would tell" in words
+
+
+def test_a_table_with_an_effect_finds_it_more_often_with_more_seeds_and_errs_no_more():
+    generator = np.random.default_rng(1)
+    found, false = [], []
+    for seeds in (3, 8, 16):
+        hits = wrong = 0
+        for _ in range(400):
+            table = {name: list(generator.normal(0, 1, seeds)) for name in "abcd"}
+            table["effect"] = list(generator.normal(1.3, 1, seeds))
+            verdicts = judged(table)
+            hits += verdicts["effect"].clear
+            wrong += any(verdicts[name].clear for name in "abcd")
+        found.append(hits / 400)
+        false.append(wrong / 400)
+    assert found == sorted(found)
+    assert found[0] < 0.3 < 0.9 < found[-1]
+    assert max(false) < 0.08  # 5 % of tables is what is stated
+
+
+def test_a_clear_verdict_says_by_how_much_and_an_unclear_one_still_shows_its_interval():
+    worse = judged({"one": [-1.8, -1.7, -1.9, -1.8], "none": []})
+    assert set(worse) == {"one"}
+    assert worded(worse["one"], "points", 1, ("worse", "better")) == (
+        "-1.8 (-1.9 to -1.7): worse by 1.7 to 1.9 points"
+    )
+    unclear = judged({"one": [0.02, -0.01, 0.03]})["one"]
+    assert worded(unclear, "nats", 3).startswith("+0.013 (-0.038 to +0.065): cannot tell: 3 seeds")

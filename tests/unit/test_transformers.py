@@ -19,6 +19,7 @@ from transformer_lab.experiments.transformers import EXPERIMENT, run
 from transformer_lab.experiments.transformers_result import Lane, TransformerRace
 from transformer_lab.lab.experiments.transformer_race import NAME, free_name
 from transformer_lab.lab.lab import Lab
+from transformer_lab.model.weights import parameter_breakdown
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.corpora import corpus_folders
 from transformer_lab.training import NonFiniteLossError
@@ -72,11 +73,28 @@ def test_the_control_is_as_large_as_what_it_controls(everybody):
     assert ours > everybody.of(STANDARD)[0].parameters
 
 
+def test_every_variant_stands_beside_itself_without_settling_and_one_as_large():
+    settings = TransformerSettings(**dict.fromkeys(CHOSEN, True))  # at the width of the page
+    setups = settings.setups("python_docs", 0)
+    for name in CHOSEN:
+        large, still, *_ = VARIANTS[name].controls
+        ours, theirs = (
+            sum(parameter_breakdown(setups[one].model, 64).values()) for one in (name, large)
+        )
+        assert theirs == pytest.approx(ours, rel=0.1)  # a feed-forward grows in whole steps
+        values = setups[still].values()
+        assert 0 in (values["model.pc_steps"], values["train.pc_learning_steps"])
+
+
 def test_everyone_has_the_same_batches_and_budget():
     setups = EVERYBODY.setups("python_docs", seed=0)
     common = {name: setup.values() for name, setup in setups.items()}
     for name in common:
         differing = {key for key in common[name] if common[name][key] != common[STANDARD][key]}
+        if VARIANTS[name].as_large:
+            sizes = {"model.layers", "model.feedforward_multiple", "model.feedforward"}
+            assert differing <= sizes
+            continue
         assert differing == set(VARIANTS[name].changes) - {
             key for key, value in VARIANTS[name].changes.items() if common[STANDARD][key] == value
         }
@@ -101,22 +119,22 @@ def lanes(**losses):
 @pytest.mark.parametrize(
     ("ours", "answer", "words"),
     [
-        ([1.8, 1.81, 1.82], 0, "clearly better"),
-        ([2.2, 2.21, 2.22], 2, "clearly worse"),
+        ([1.8, 1.81, 1.82], 0, "better by 0."),
+        ([2.2, 2.21, 2.22], 2, "worse by 0."),
         ([2.01, 2.02, 1.99], 1, "cannot tell: 3 seeds show differences above"),
         ([1.8, 1.81], 1, "cannot tell with 2 of at least 3 seeds"),  # two seeds never suffice
     ],
 )
 def test_the_verdict_follows_from_the_numbers(ours, answer, words):
     control = [2.0, 2.01, 2.015][: len(ours)]
-    found = lanes(standard=control, identity=control, matched=control, pc_ffn=ours)
+    found = lanes(standard=control, pc_ffn_t0=control, pc_ffn_as_large=control, pc_ffn=ours)
     assert EXPERIMENT.answer(found) == answer
     assert words in EXPERIMENT.verdict(found)
 
 
 def test_a_race_whose_check_fails_is_not_believed():
     three = [2.0, 2.1, 2.2]
-    found = lanes(standard=three, identity=[2.0, 2.1, 2.3], matched=three, pc_ffn=three)
+    found = lanes(standard=three, pc_ffn_t0=[2.0, 2.1, 2.3], pc_ffn_as_large=three, pc_ffn=three)
     assert EXPERIMENT.verdict(found).startswith("Do not believe this race")
 
 

@@ -3,12 +3,15 @@
 from typing import Any
 
 from transformer_lab.experiments import (
+    deep_networks,
     gradient_agreement,
     language_model_leak,
     latents,
     leak_microscope,
     pc_against_backprop,
+    target_alignment,
     transformers,
+    wide_networks,
 )
 from transformer_lab.experiments.experiment import Experiment
 
@@ -21,5 +24,8 @@ EXPERIMENTS: dict[str, Experiment[Any, Any]] = {
         language_model_leak.EXPERIMENT,
         transformers.EXPERIMENT,
         latents.EXPERIMENT,
+        deep_networks.EXPERIMENT,
+        wide_networks.EXPERIMENT,
+        target_alignment.EXPERIMENT,
     )
 }

@@ -1,9 +1,11 @@
 """What every experiment offers, so that one page can show them all.
 
 `run(settings, folders)` is a generator. It yields often: how far it is, what it is doing, and the
-result so far, which draws its own plots. Whoever stops in the middle keeps what was measured.
+result so far, which draws its own plots. Whoever stops in the middle keeps what was measured, and
+`run(settings, folders, kept)` with more seeds goes on after the seeds that `kept` has whole.
 """
 
+import copy
 import inspect
 import pkgutil
 import textwrap
@@ -89,6 +91,7 @@ class Result(Protocol):
 
 
 ResultT = TypeVar("ResultT", bound=Result)
+Contra = TypeVar("Contra", bound=Config, contravariant=True)
 SettingsT = TypeVar("SettingsT", bound=Config)
 
 
@@ -127,6 +130,8 @@ class Equation:
 class Experiment(Generic[SettingsT, ResultT]):
     """One experiment and all that is said about it.
 
+    `run` takes the settings, the folders of data and, to add seeds, an earlier moment of a run that
+    differs in nothing else; seeds are measured one after another.
     `answer` gives the index of the option of `prediction` that the result shows to be right, or
     None while it cannot be said; `verdict` one sentence with the numbers; `tables` what a report
     prints; `rows` every number for a CSV file; `source`, where there is one, the code in question.
@@ -138,12 +143,41 @@ class Experiment(Generic[SettingsT, ResultT]):
     prediction: Question
     equations: tuple[Equation, ...]
     settings: type[SettingsT]
-    run: Callable[[SettingsT, Sequence[Path]], Iterator[Partial[ResultT]]]
+    run: "Run[SettingsT, ResultT]"
     answer: Callable[[ResultT], int | None]
     verdict: Callable[[ResultT], str]
     tables: Callable[[ResultT], list[Table]]
     rows: Callable[[ResultT], list[dict[str, Any]]]
     source: Callable[[], str] | None = None
+
+
+class Run(Protocol[Contra, ResultT]):
+    """How an experiment is run."""
+
+    def __call__(
+        self,
+        settings: Contra,
+        folders: Sequence[Path] = ...,
+        kept: "Partial[ResultT] | None" = ...,
+    ) -> Iterator[Partial[ResultT]]:
+        """Moments of the run, the last of them with all that was measured."""
+
+
+def kept_records(kept: Partial[Any] | None, name: str) -> list[Any]:
+    """Copies of the records, a list of the result, of all seeds that are whole in `kept`.
+
+    Every record has a `seed`; only the last one may have been cut short.
+    """
+    if kept is None:
+        return []
+    found = getattr(kept.result, name)
+    last = max((one.seed for one in found), default=-1) - (kept.progress < 1)
+    return copy.deepcopy([one for one in found if one.seed <= last])
+
+
+def seeds_in(records: Sequence[Any]) -> int:
+    """How many seeds there are records of, from the first one on."""
+    return max((one.seed for one in records), default=-1) + 1
 
 
 Tick = tuple[float, str]  # how far, 0 to 1, and what is being done

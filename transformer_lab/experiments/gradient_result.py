@@ -4,12 +4,22 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from transformer_lab.experiments.experiment import Plot, Reference, Table
-from transformer_lab.experiments.statistics import over_seeds, spread
+from transformer_lab.experiments.paired import Judged, judged, worded
+from transformer_lab.experiments.statistics import over_seeds, spread, verdict_table
 from transformer_lab.settings import Config, knob
 
-MOMENTS = {"initial": "at initialization", "trained": "after training"}
+MOMENTS = {
+    "initial": "at initialization",
+    "trained": "after training",
+    "shuffled": "after training on shuffled labels",
+}
 EXACT = {"zero_divergence": "Z-IL", "fixed_prediction": "fixed predictions"}
 PRECISIONS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
+# What is compared, seed by seed, of the mean cosine over all layers at the end of settling.
+TRAINED = "after training, against at initialization"
+LEARNED = "after training, against after training on shuffled labels"
+LABELS = "at initialization, against predictive coding given the labels of other pictures"
+WORDS = ("farther", "nearer")
 FIRST = 8  # steps that are also drawn by themselves
 SHOWN = (0, 1, 2, 5, 20)  # steps the table shows, beside the last
 
@@ -45,6 +55,8 @@ class Agreement:
     `cosines[layer][t]` is the cosine between predictive coding's gradient of that layer and
     backpropagation's, 0 while none has arrived; `energy[t]` the mean over the batch. `exact` gives
     the largest difference of each exact rule from backpropagation, relative to its largest entry.
+    `other_labels` is the control: the cosine when predictive coding was given the labels of other
+    pictures, so as much as comes of the pictures alone.
     """
 
     seed: int
@@ -54,11 +66,12 @@ class Agreement:
     refused: int = 0
     exact: dict[str, float] = field(default_factory=dict)
     by_precision: list[list[float]] = field(default_factory=list)  # [layer][precision], at the end
+    other_labels: list[float] = field(default_factory=list)  # [layer], at the end
 
 
 @dataclass(frozen=True, kw_only=True)
 class GradientResult:
-    """The comparisons so far: for every seed one at initialization and one after training."""
+    """The comparisons so far: for every seed one at each of MOMENTS."""
 
     settings: GradientSettings
     agreements: list[Agreement]
@@ -75,6 +88,35 @@ class GradientResult:
             for one in self.agreements
             if one.moment == moment and len(one.cosines[layer]) > step
         ]
+
+    def nearest(self, moment: str) -> dict[int, float]:
+        """The mean cosine of all layers after all steps, by seed."""
+        end = self.settings.steps
+        return {
+            one.seed: spread(line[end] for line in one.cosines).mean
+            for one in self.agreements
+            if one.moment == moment and all(len(line) > end for line in one.cosines)
+        }
+
+    def compared(self) -> dict[str, Judged]:
+        """What the verdict rests on: differences of the mean cosine, paired by seed."""
+        found = {moment: self.nearest(moment) for moment in MOMENTS}
+        other = {
+            one.seed: spread(one.other_labels).mean
+            for one in self.agreements
+            if one.moment == "initial" and one.other_labels
+        }
+        pairs = {
+            TRAINED: (found["trained"], found["initial"]),
+            LEARNED: (found["trained"], found["shuffled"]),
+            LABELS: (found["initial"], other),
+        }
+        return judged(
+            {
+                name: [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+                for name, (ours, theirs) in pairs.items()
+            }
+        )
 
     def plots(self) -> list[Plot]:
         """Cosines against T, the first steps by themselves; energy; cosines by the precision."""
@@ -172,35 +214,38 @@ def refusals(result: GradientResult) -> str:
 
 
 def answer(result: GradientResult) -> int | None:
-    """Which option of the question is right: none, some of it, or nearly all."""
-    found = result.cosine("initial", 0, 1) if result.layers else []
-    if not found:
+    """Which option of the question is right: nearer, no clear difference, or farther."""
+    found = result.compared().get(TRAINED)
+    if found is None:
         return None
-    mean = spread(found).mean
-    if abs(mean) < 0.01:
-        return 0
-    return 1 if mean < 0.9 else 2
+    if not found.clear:
+        return 1
+    return 0 if found.found.mean > 0 else 2
 
 
 def verdict(result: GradientResult) -> str:
-    """One sentence, from the numbers."""
-    end = result.settings.steps
+    """What the numbers say."""
+    end, compared = result.settings.steps, result.compared()
     means: dict[str, list[float]] = {}
     for moment, words in MOMENTS.items():
         found = [result.cosine(moment, layer, end) for layer in range(result.layers)]
         if found and all(found):
             means[words] = [spread(one).mean for one in found]
-    if not means:
-        return "Not yet enough: no network has settled to the end."
+    if len(compared) < 3:
+        return "Not yet enough: no seed has settled to the end at all three times."
     said = "; ".join(
         f"{words} {', '.join(f'{mean:.3f}' for mean in found)}" for words, found in means.items()
     )
     lowest = min(min(found) for found in means.values())
     kind = "points nearly the same way as" if lowest > 0.9 else "resembles, but is not,"
     first, second = (spread(result.cosine("initial", 0, step)).mean for step in (1, 2))
+    changes = "; ".join(
+        f"{name} {worded(one, 'in cosine', 3, WORDS)}" for name, one in compared.items()
+    )
     return (
         f"After {end} steps predictive coding's gradient {kind} backpropagation's: cosines of "
-        f"layers 1 to {result.layers} {said}. In layer 1 it is {first:.3f} after one step and "
+        f"layers 1 to {result.layers} {said}. Of their mean, seed by seed: {changes}. In layer 1 "
+        f"the cosine is {first:.3f} after one step and "
         f"{second:.3f} after two, for the error moves down one layer a step."
     )
 
@@ -241,6 +286,12 @@ def tables(result: GradientResult) -> list[Table]:
             rows=by_precision(result),
         ),
         Table(
+            title="Control: the same with the labels of other pictures, at initialization",
+            columns=["layer", f"cosine after {result.settings.steps} steps"],
+            rows=_other_labels(result),
+        ),
+        verdict_table(result.compared(), "of cosine", 3, WORDS),
+        Table(
             title="Largest difference of the exact rules from backpropagation, relative",
             columns=["rule", *MOMENTS.values()],
             rows=exact,
@@ -253,6 +304,15 @@ def by_precision(result: GradientResult) -> list[list[str]]:
     return [
         [series.name.removeprefix("layer "), *(f"{cosine:.4f}" for cosine in series.y)]
         for series in precision_lines(result).series
+    ]
+
+
+def _other_labels(result: GradientResult) -> list[list[str]]:
+    """A row for each layer."""
+    found = [one.other_labels for one in result.agreements if one.other_labels]
+    return [
+        [str(layer + 1), f"{spread(one[layer] for one in found).mean:.3f}"]
+        for layer in range(result.layers if found else 0)
     ]
 
 

@@ -2,7 +2,9 @@
 
 A trained model and an untrained one are asked for random tokens and for validation text, by an
 honest evaluator and by one that clamps the targets while latents settle. Nobody can predict random
-tokens better than ln V nats in the mean, so a curve that falls below that line was helped.
+tokens better than ln V nats in the mean, so a curve that falls below that line was helped. Control:
+clamped to other targets than those it is scored by, settling helps nothing. Beside it stands the
+second leak that was published, a model that is called with its targets (`target_driven.py`).
 
 `run` trains a small model of its own; `language_model_leak` takes any model of the lab.
 """
@@ -24,9 +26,12 @@ from transformer_lab.experiments.experiment import (
     Partial,
     Question,
     Tick,
+    kept_records,
     paced,
+    seeds_in,
 )
 from transformer_lab.experiments.language_model_result import (
+    EVALUATOR_WORDS,
     EVALUATORS,
     MODELS,
     TEXTS,
@@ -42,11 +47,12 @@ from transformer_lab.inspection.audit import PROOFS, Proof, audit
 from transformer_lab.inspection.bound import Bound
 from transformer_lab.inspection.clamped import settled_losses
 from transformer_lab.inspection.guessing import some_tokens
+from transformer_lab.inspection.target_driven import Driven, examined
 from transformer_lab.model import GPT, ModelConfig, build_model, model_from_weights
 from transformer_lab.settings import ConfigError
 from transformer_lab.text import DataConfig
 from transformer_lab.text.corpora import Corpus, load_or_stand_in
-from transformer_lab.text.split import encode_corpus
+from transformer_lab.text.split import EncodedCorpus, encode_corpus
 from transformer_lab.training.batches import Batches
 from transformer_lab.training.learning_rules import energy
 
@@ -62,6 +68,7 @@ OWN_MODEL = ModelConfig(
 BATCH = 16
 LEARNING_RATE = 0.005
 TRAINING_SHARE = 0.3  # of the progress
+DRIVEN_STEPS, DRIVEN_SIZE = 50, 0.05  # of the second leak, as its own evaluation was asked
 
 
 @dataclass
@@ -73,6 +80,7 @@ class Found:
     vocabulary_size: int = 1
     curves: list[Curve] = field(default_factory=list)
     proofs: list[Proof] = field(default_factory=list)
+    driven: list[Driven] = field(default_factory=list)
 
     def snapshot(self) -> LanguageModelLeak:
         """A copy that later measurements leave alone."""
@@ -82,18 +90,25 @@ class Found:
             ln_vocabulary=math.log(self.vocabulary_size),
             curves=copy.deepcopy(self.curves),
             proofs=list(self.proofs),
+            driven=list(self.driven),
         )
 
 
 def run(
-    settings: LanguageModelLeakSettings, folders: Sequence[Path] = ()
+    settings: LanguageModelLeakSettings,
+    folders: Sequence[Path] = (),
+    kept: Partial[LanguageModelLeak] | None = None,
 ) -> Iterator[Partial[LanguageModelLeak]]:
     """Train a small model on Tiny Shakespeare, then do what `language_model_leak` does with it.
 
     Where that text is not on this computer, the documentation of Python takes its place.
     """
-    found = Found(settings)
-    return paced(with_own_model(settings, folders, found), found.snapshot)
+    found = Found(settings, curves=kept_records(kept, "curves"))
+    if kept is not None and found.curves:
+        whole = seeds_in(found.curves)
+        found.proofs = list(kept.result.proofs)
+        found.driven = [one for one in kept.result.driven if one.seed < whole]
+    return paced(with_own_models(settings, folders, found), found.snapshot)
 
 
 def language_model_leak(
@@ -102,26 +117,43 @@ def language_model_leak(
     """Measure all curves, then audit the model; yield often what there is.
 
     `model` is one for reading (`model_from_weights`), `validation` the (N,) token ids of text it
-    has not learned from. Raises ConfigError when that is too short.
+    has not learned from; every seed asks it for other random tokens. Raises ConfigError when the
+    text is too short.
     """
     found = Found(settings, corpus)
-    return paced(asked(model, validation, settings, found), found.snapshot)
+
+    def ticks() -> Iterator[Tick]:
+        for seed in range(settings.seeds):
+            for progress, words in asked(model, validation, settings, found, seed):
+                yield (seed + progress) / settings.seeds, words
+
+    return paced(ticks(), found.snapshot)
 
 
-def with_own_model(
+def with_own_models(
     settings: LanguageModelLeakSettings, folders: Sequence[Path], found: Found
 ) -> Iterator[Tick]:
-    """Train the small model, and ask it."""
+    """For each seed, train the small model, and ask it."""
     corpus = text_of(folders)
     found.corpus = corpus.title
     yield 0.0, "turning text into tokens"
     encoded = encode_corpus(corpus, DataConfig())
+    for seed in range(seeds_in(found.curves), settings.seeds):
+        for progress, words in with_own_model(settings, encoded, found, seed):
+            yield (seed + progress) / settings.seeds, f"seed {seed + 1}: {words}"
+
+
+def with_own_model(
+    settings: LanguageModelLeakSettings, encoded: EncodedCorpus, found: Found, seed: int
+) -> Iterator[Tick]:
+    """Train the small model of one seed, and ask it."""
     vocabulary_size = encoded.tokenizer.vocabulary_size
-    model = build_model(OWN_MODEL, vocabulary_size, settings.seed)
-    for step in learned(model, torch.from_numpy(encoded.training), settings):
+    model = build_model(OWN_MODEL, vocabulary_size, 1 + seed)
+    for step in learned(model, torch.from_numpy(encoded.training), settings, 1 + seed):
         yield TRAINING_SHARE * step / settings.training_steps, "a small model is being trained"
     reading = model_from_weights(OWN_MODEL, vocabulary_size, model.state_dict())
-    for progress, words in asked(reading, torch.from_numpy(encoded.validation), settings, found):
+    validation = torch.from_numpy(encoded.validation)
+    for progress, words in asked(reading, validation, settings, found, seed):
         yield TRAINING_SHARE + (1 - TRAINING_SHARE) * progress, words
 
 
@@ -130,12 +162,14 @@ def text_of(folders: Sequence[Path]) -> Corpus:
     return load_or_stand_in("tiny_shakespeare", folders)
 
 
-def learned(model: GPT, text: Tensor, settings: LanguageModelLeakSettings) -> Iterator[int]:
+def learned(
+    model: GPT, text: Tensor, settings: LanguageModelLeakSettings, seed: int = 1
+) -> Iterator[int]:
     """Train a model without dropout by backpropagation and AdamW; yields the number of each step.
 
     The trainer of the lab seeds torch's default generator, which is not ours on a job's thread.
     """
-    batches = Batches(text, BATCH, model.config.sequence_length, settings.seed)
+    batches = Batches(text, BATCH, model.config.sequence_length, seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
     for step in range(1, settings.training_steps + 1):
         optimizer.zero_grad()
@@ -145,38 +179,49 @@ def learned(model: GPT, text: Tensor, settings: LanguageModelLeakSettings) -> It
 
 
 def asked(
-    model: GPT, validation: Tensor, settings: LanguageModelLeakSettings, found: Found
+    model: GPT, validation: Tensor, settings: LanguageModelLeakSettings, found: Found, seed: int
 ) -> Iterator[Tick]:
-    """All curves and proofs there are to measure; adds to `found`."""
+    """All curves and proofs there are to measure of one seed; adds to `found`."""
     found.vocabulary_size = model.vocabulary_size
-    generator = torch.Generator().manual_seed(settings.seed)
+    generator = torch.Generator().manual_seed(1 + seed)
     random = some_tokens(model, settings.sequences, generator, extra=1, longest=settings.longest)
     texts = dict(zip(TEXTS, (random, pieces(validation, random)), strict=True))
-    models = dict(zip(MODELS, (model, untrained(model, settings.seed)), strict=True))
+    others = some_tokens(model, settings.sequences, generator, extra=0, longest=settings.longest)
+    models = dict(zip(MODELS, (model, untrained(model, 1 + seed)), strict=True))
+    found.driven += examined(model.vocabulary_size, seed, steps=DRIVEN_STEPS, step_size=DRIVEN_SIZE)
     kinds = list(itertools.product(TEXTS, MODELS, EVALUATORS))
-    total, done = len(kinds) * len(settings.looks) + len(PROOFS), 0
+    audits = len(PROOFS) if seed == 0 else 0
+    total, done = len(kinds) * len(settings.looks) + audits, 0
     for text, which, evaluator in kinds:
-        curve = Curve(model=which, text=text, evaluator=evaluator)
+        curve = Curve(seed=seed, model=which, text=text, evaluator=evaluator)
         found.curves.append(curve)
-        for _ in measured(curve, models[which], texts[text], settings):
+        for _ in measured(curve, models[which], texts[text], others, settings):
             done += 1
-            yield done / total, f"{which} model, {text}: {evaluator} evaluation"
-    for proof in audit(model, generator, validation):
+            yield done / total, f"{which} model, {text}: {EVALUATOR_WORDS[evaluator]}"
+    for proof in audit(model, generator, validation) if audits else ():
         found.proofs.append(proof)
         done += 1
         yield done / total, "the leak audit of the trained model"
 
 
 def measured(
-    curve: Curve, model: GPT, tokens: Tensor, settings: LanguageModelLeakSettings
+    curve: Curve,
+    model: GPT,
+    tokens: Tensor,
+    others: Tensor,
+    settings: LanguageModelLeakSettings,
 ) -> Iterator[None]:
-    """Let the curve grow by one look after another, on (B, T + 1) tokens."""
+    """Let the curve grow by one look after another, on (B, T + 1) tokens; `others` are (B, T)
+
+    All are scored by the right targets; only the evaluators differ in what is clamped.
+    """
     inputs, scored = tokens[:, :-1], tokens[:, 1:]
+    clamped = {"honest": None, "clamped": scored, "misled": others}
     looks = settled_losses(
         model,
         inputs,
         scored,
-        targets=scored if curve.evaluator == "clamped" else None,
+        targets=clamped[curve.evaluator],
         looks=settings.looks,
         step_size=settings.step_size,
         precision=settings.precision,
@@ -251,6 +296,13 @@ EXPERIMENT = Experiment(
             latex=r"L(T) = \mathrm{CE}(\mathrm{score}(z_L(T; y)), y)",
             function="transformer_lab.inspection.clamped.settled_losses",
             source="arXiv:2506.06332, section 5.3, done to a language model",
+        ),
+        Equation(
+            name="A second leak: a model called with its targets, which drive it",
+            latex=r"z_L \leftarrow z_L + \eta\,W^\top(\mathrm{onehot}(y) - W z_L),"
+            r" \quad \mathrm{logits} = W z_L",
+            function="transformer_lab.inspection.target_driven.TargetDriven.driven",
+            source="github.com/iCog-Labs-Dev/PC-Transformers, eval.py: model(targets, input_ids)",
         ),
     ),
     settings=LanguageModelLeakSettings,

@@ -1,19 +1,32 @@
 """What the language-model leak measured, and how it is shown."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from transformer_lab.experiments.experiment import Plot, Reference, Series, Table
+from transformer_lab.experiments.paired import Judged, judged, worded
+from transformer_lab.experiments.statistics import over_seeds, spread, verdict_table
 from transformer_lab.inspection.audit import PROOFS, Proof
 from transformer_lab.inspection.audit import verdict as verdict_of
 from transformer_lab.inspection.bound import DEVIATIONS, Bound
+from transformer_lab.inspection.target_driven import Driven
 from transformer_lab.settings import Config, knob
 
 LOOKS = (0, 1, 2, 3, 5, 7, 10, 15, 20, 30, 40, 60, 80, 100, 150, 200)  # steps of settling
 MODELS = ("trained", "untrained")
 TEXTS = ("random tokens", "validation text")
-EVALUATORS = ("honest", "clamped")
+EVALUATORS = ("honest", "clamped", "misled")
+EVALUATOR_WORDS = {
+    "honest": "honest",
+    "clamped": "clamped",
+    "misled": "clamped to other targets",
+}
+# What is compared, seed by seed, on random tokens.
+HELPED = "clamped, against honest, a model that never learned"
+BY_TARGETS = "clamped, against clamped to other targets, a model that never learned"
+TRAINED = "clamped, against honest, the trained model"
+WORDS = ("lower", "higher")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +57,9 @@ class LanguageModelLeakSettings(Config):
     training_steps: int = knob(
         200, 1, 5000, "Training Steps", "Of the experiment's own model; not used with another one."
     )
-    seed: int = knob(1, 0, 2**31 - 1, "Seed", "Of the weights, the batches and the random tokens.")
+    seeds: int = knob(
+        3, 1, 20, "Seeds", "Independent repetitions, from weights and batches to random tokens."
+    )
 
     @property
     def looks(self) -> list[int]:
@@ -59,27 +74,28 @@ class Curve:
     `model`, `text` and `evaluator` are one of MODELS, TEXTS and EVALUATORS.
     """
 
+    seed: int
     model: str
     text: str
     evaluator: str
     steps: list[int] = field(default_factory=list)
     losses: list[Bound] = field(default_factory=list)
 
-    @property
-    def name(self) -> str:
-        """As a legend has it."""
-        return f"{self.model}, {self.evaluator}"
-
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageModelLeak:
-    """The curves and the proofs so far; `corpus` is the text, `ln_vocabulary` in nats."""
+    """The curves and the proofs so far; `corpus` is the text, `ln_vocabulary` in nats.
+
+    `proofs` are those of the first seed's trained model; `driven` is the second leak that was
+    published, in a small network of its own.
+    """
 
     settings: LanguageModelLeakSettings
     corpus: str
     ln_vocabulary: float
     curves: list[Curve]
     proofs: list[Proof]
+    driven: list[Driven]
 
     def plots(self) -> list[Plot]:
         """Loss against T, on either text."""
@@ -87,48 +103,88 @@ class LanguageModelLeak:
         return [plot for plot in drawn if plot.series]
 
     def _plot(self, text: str) -> Plot:
-        curves = [curve for curve in self.curves if curve.text == text and curve.steps]
         return Plot(
             title=f"Asked for {text}",
             kind="line",
             x_label="steps of settling, T",
             y_label="nats per token",
             series=[
-                Series(
-                    name=curve.name,
-                    x=[float(steps) for steps in curve.steps],
-                    y=[loss.mean for loss in curve.losses],
-                    low=[loss.mean - DEVIATIONS * loss.error for loss in curve.losses],
-                    high=[loss.mean + DEVIATIONS * loss.error for loss in curve.losses],
-                )
-                for curve in curves
+                series
+                for model in MODELS
+                for evaluator in EVALUATORS
+                for series in self._series(model, text, evaluator)
             ],
             references=[Reference(name="guessing, ln V", y=self.ln_vocabulary)],
-            note=f"Ranges are {DEVIATIONS:g} standard errors." if text == TEXTS[0] else "",
+            note=self._ranges() if text == TEXTS[0] else "",
         )
 
-    def end(self, model: str, text: str, evaluator: str) -> Bound | None:
-        """The loss after all steps; None while it has not been measured."""
-        for curve in self.curves:
-            if (curve.model, curve.text, curve.evaluator) == (model, text, evaluator):
-                done = len(curve.steps) == len(self.settings.looks)
-                return curve.losses[-1] if done else None
-        return None
+    def _ranges(self) -> str:
+        if self.settings.seeds == 1:
+            return f"Ranges are {DEVIATIONS:g} standard errors."
+        return "Ranges go from the lowest to the highest seed."
 
-    def impossible(self, evaluator: str) -> list[str]:
-        """Models whose loss on random tokens is below ln V: impossible without the targets."""
-        ends = {model: self.end(model, "random tokens", evaluator) for model in MODELS}
-        return [model for model, end in ends.items() if end is not None and not end.kept]
+    def _series(self, model: str, text: str, evaluator: str) -> list[Series]:
+        curves = [
+            curve
+            for curve in self.curves
+            if (curve.model, curve.text, curve.evaluator) == (model, text, evaluator)
+        ]
+        name = f"{model}, {EVALUATOR_WORDS[evaluator]}"
+        places = [float(steps) for steps in self.settings.looks]
+        found = over_seeds(name, [[loss.mean for loss in one.losses] for one in curves], places)
+        if self.settings.seeds > 1 or not found:
+            return found
+        errors = [DEVIATIONS * loss.error for loss in curves[0].losses]
+        means = found[0].y
+        return [
+            replace(
+                found[0],
+                low=[mean - error for mean, error in zip(means, errors, strict=True)],
+                high=[mean + error for mean, error in zip(means, errors, strict=True)],
+            )
+        ]
+
+    def ends(self, model: str, text: str, evaluator: str) -> dict[int, Bound]:
+        """The loss after all steps, by seed."""
+        return {
+            curve.seed: curve.losses[-1]
+            for curve in self.curves
+            if (curve.model, curve.text, curve.evaluator) == (model, text, evaluator)
+            and len(curve.steps) == len(self.settings.looks)
+        }
+
+    def impossible(self, evaluator: str) -> list[tuple[str, int]]:
+        """Models and seeds whose loss on random tokens is below ln V, as only targets allow."""
+        return [
+            (model, seed)
+            for model in MODELS
+            for seed, end in self.ends(model, TEXTS[0], evaluator).items()
+            if not end.kept
+        ]
+
+    def compared(self) -> dict[str, Judged]:
+        """What the verdict rests on: differences of the loss on random tokens, paired by seed."""
+        pairs = {
+            HELPED: (("untrained", "clamped"), ("untrained", "honest")),
+            BY_TARGETS: (("untrained", "clamped"), ("untrained", "misled")),
+            TRAINED: (("trained", "clamped"), ("trained", "honest")),
+        }
+        return judged({name: self._differences(*pair) for name, pair in pairs.items()})
+
+    def _differences(self, one: tuple[str, str], other: tuple[str, str]) -> list[float]:
+        ours, theirs = (self.ends(model, TEXTS[0], evaluator) for model, evaluator in (one, other))
+        return [ours[seed].mean - theirs[seed].mean for seed in ours if seed in theirs]
 
 
 def answer(result: LanguageModelLeak) -> int | None:
     """Which option of the question is right: not below ln V, hardly, or far below."""
-    end = result.end("untrained", "random tokens", "clamped")
-    if end is None:
+    ends = result.ends("untrained", TEXTS[0], "clamped")
+    if not ends:
         return None
-    if end.kept:
+    if all(end.kept for end in ends.values()):
         return 0
-    return 1 if end.mean > 0.9 * result.ln_vocabulary else 2
+    mean = spread(end.mean for end in ends.values()).mean
+    return 1 if mean > 0.9 * result.ln_vocabulary else 2
 
 
 def audited(result: LanguageModelLeak) -> bool:
@@ -139,55 +195,101 @@ def audited(result: LanguageModelLeak) -> bool:
 
 
 def verdict(result: LanguageModelLeak) -> str:
-    """One sentence, from the numbers."""
-    clamped = result.end("untrained", "random tokens", "clamped")
-    honest = result.end("trained", "random tokens", "honest")
-    if clamped is None or honest is None or not audited(result):
+    """What the numbers say."""
+    found = result.compared()
+    if len(found) < 3 or not audited(result):
         return "Not yet enough: curves or proofs are missing."
-    counts = [len(result.impossible(evaluator)) for evaluator in EVALUATORS]
+    below = {evaluator: len(result.impossible(evaluator)) for evaluator in EVALUATORS}
+    asked = len(MODELS) * found[HELPED].found.count
+    said = "; ".join(f"{name} {worded(one, 'nats', 3, WORDS)}" for name, one in found.items())
     return (
         f"On random tokens no model can be below ln V = {result.ln_vocabulary:.3f} nats. The "
-        f"honest evaluator is so with {counts[0]} of {len(MODELS)} models, the clamped one with "
-        f"{counts[1]}: it gives the model that never learned {clamped.mean:.3f}, where the trained "
-        f"one honestly has {honest.mean:.3f}. Leak audit of the trained model: "
-        f"{verdict_of(result.proofs).outcome}."
+        f"honest evaluator is so with {below['honest']} of {asked} models, the clamped one with "
+        f"{below['clamped']}, and clamped to other targets with {below['misled']}. Seed by seed: "
+        f"{said}. Leak audit of the trained model: {verdict_of(result.proofs).outcome}."
     )
 
 
 def tables(result: LanguageModelLeak) -> list[Table]:
-    """Losses before and after settling; and what each proof of the audit found."""
+    """Losses before and after settling; comparisons; the audit; and the second leak."""
+    kinds = [(text, model, evaluator) for text in TEXTS for model in MODELS for evaluator in
+             EVALUATORS]  # fmt: skip
     losses = [
-        [
-            curve.text,
-            curve.model,
-            curve.evaluator,
-            f"{curve.losses[0].mean:.3f}",
-            f"{curve.losses[-1].mean:.3f} ± {curve.losses[-1].error:.3f}",
-            f"{math.exp(curve.losses[-1].mean):.1f}",
-        ]
-        for curve in result.curves
-        if curve.losses
+        row for text, model, evaluator in kinds if (row := _losses(result, model, text, evaluator))
     ]
-    proofs = [[proof.title, WORDS[proof.passed], proof.sentence] for proof in result.proofs]
+    proofs = [[proof.title, PASSED[proof.passed], proof.sentence] for proof in result.proofs]
     columns = ["asked for", "model", "evaluator", "nats at T = 0", "nats at the end", "perplexity"]
     title = f"Loss on {result.corpus}; ln V = {result.ln_vocabulary:.3f}"
     return [
         Table(title=title, columns=columns, rows=losses),
+        verdict_table(result.compared(), "nats", 3, WORDS),
         Table(
-            title="Leak audit of the trained model",
+            title="Leak audit of the first seed's trained model",
             columns=["proof", "passed", "found"],
             rows=proofs,
+        ),
+        Table(
+            title="A second leak that was published: the model is called with its targets, and "
+            "they drive it (untrained, random tokens)",
+            columns=[
+                "network",
+                "other inputs change a logit by",
+                "other targets change one by",
+                "nats",
+                "below ln V",
+            ],
+            rows=_driven(result),
         ),
     ]
 
 
-WORDS = {True: "yes", False: "no", None: "cannot tell"}
+def _losses(result: LanguageModelLeak, model: str, text: str, evaluator: str) -> list[str]:
+    curves = [
+        curve
+        for curve in result.curves
+        if (curve.model, curve.text, curve.evaluator) == (model, text, evaluator) and curve.losses
+    ]
+    if not curves:
+        return []
+    first, last = ([curve.losses[place] for curve in curves] for place in (0, -1))
+    end = spread(loss.mean for loss in last).mean
+    shown = f"{end:.3f} ± {last[0].error:.3f}" if len(last) == 1 else _nats(last)
+    return [text, model, EVALUATOR_WORDS[evaluator], _nats(first), shown, f"{math.exp(end):.1f}"]
+
+
+def _nats(losses: list[Bound]) -> str:
+    """Mean and range over seeds."""
+    found = spread(loss.mean for loss in losses)
+    if found.count == 1:
+        return f"{found.mean:.3f}"
+    return f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
+
+
+def _driven(result: LanguageModelLeak) -> list[list[str]]:
+    """A row for the network that is driven by its targets, and one for its twin."""
+    found = []
+    for name in dict.fromkeys(one.asked for one in result.driven):
+        ones = [one for one in result.driven if one.asked == name]
+        found.append(
+            [
+                name,
+                f"{max(one.by_inputs for one in ones):.3g}",
+                f"{max(one.by_targets for one in ones):.3g}",
+                _nats([one.loss for one in ones]),
+                f"{sum(not one.loss.kept for one in ones)} of {len(ones)} seeds",
+            ]
+        )
+    return found
+
+
+PASSED = {True: "yes", False: "no", None: "cannot tell"}
 
 
 def rows(result: LanguageModelLeak) -> list[dict[str, Any]]:
     """Every look of every curve."""
     return [
         {
+            "seed": curve.seed,
             "text": curve.text,
             "model": curve.model,
             "evaluator": curve.evaluator,

@@ -20,11 +20,15 @@ from transformer_lab.experiments.experiment import (
     Partial,
     Question,
     Tick,
+    kept_records,
     paced,
+    seeds_in,
 )
 from transformer_lab.experiments.generative import build, train
 from transformer_lab.experiments.latents_result import (
+    MEAN,
     NETWORKS,
+    PIXELS,
     SHOWN,
     LatentResult,
     LatentSettings,
@@ -40,50 +44,64 @@ from transformer_lab.pcn import GenerativeNetwork
 from transformer_lab.pcn.inference import Settled
 
 
-def run(settings: LatentSettings, folders: Sequence[Path] = ()) -> Iterator[Partial[LatentResult]]:
+def run(
+    settings: LatentSettings,
+    folders: Sequence[Path] = (),
+    kept: Partial[LatentResult] | None = None,
+) -> Iterator[Partial[LatentResult]]:
     """Train, settle without the label, probe; network after network, seed after seed."""
     pictures = digits()
-    looks: list[Look] = []
-    true = one_hot(pictures.training_classes, pictures.classes)
-    pixels = accuracy(probe(pictures.training, true, pictures.test, settings.ridge), pictures)
-    mean = pictures.training.mean(0)
+    looks: list[Look] = kept_records(kept, "looks")
 
     def snapshot() -> LatentResult:
         return LatentResult(
             settings=settings,
             tests=len(pictures.test),
             chance=chance(len(pictures.test), pictures.classes),
-            pixel_accuracy=pixels,
-            mean_missed=(pictures.test - mean).square().mean().item(),
             digits=drawn(pictures.test[:SHOWN], pictures),
             looks=copy.deepcopy(looks),
         )
 
-    yield from paced(work(settings, pictures, looks), snapshot)
+    yield from paced(work(settings, looks), snapshot)
 
 
-def work(settings: LatentSettings, pictures: Pictures, looks: list[Look]) -> Iterator[Tick]:
-    """Everything there is to measure; appends to `looks`."""
-    per_network = 2 * (settings.steps + 1)
-    total = settings.seeds * (3 * per_network + 2 * settings.ticks(len(pictures.training)))
-    done = 0
+def work(settings: LatentSettings, looks: list[Look]) -> Iterator[Tick]:
+    """Everything there is to measure; appends to `looks`. Each seed has other test pictures."""
+    first = seeds_in(looks)
+    for seed in range(first, settings.seeds):
+        pictures = digits(split=seed)
+        total = 6 * (settings.steps + 1) + 2 * settings.ticks(len(pictures.training))
+        for done, words in enumerate(one_seed(settings, pictures, seed, looks), start=1):
+            yield (seed + done / total) / settings.seeds, f"seed {seed + 1}: {words}"
+
+
+def one_seed(
+    settings: LatentSettings, pictures: Pictures, seed: int, looks: list[Look]
+) -> Iterator[str]:
+    """Every network of a seed, trained and then looked into"""
     true = one_hot(pictures.training_classes, pictures.classes)
-    for seed in range(settings.seeds):
-        generator = torch.Generator().manual_seed(4_000 + seed)
-        shuffled = true[torch.randperm(len(true), generator=generator)]
-        for name, words in NETWORKS.items():
-            network = build(pictures.training.shape[1], pictures.classes, settings, seed)
-            look = Look(seed=seed, network=name)
-            looks.append(look)
-            if name != "untrained":
-                label = shuffled if name == "shuffled" else true
-                for halved in train(network, pictures.training, label, settings, generator):
-                    look.refused += halved
-                    done += 1
-                    yield done / total, f"seed {seed + 1}: the network is being {words}"
-            for _ in examine(network, pictures, shuffled, settings, look, generator):
-                done += 1
-                yield done / total, f"seed {seed + 1}, {words}: settling without the label"
+    generator = torch.Generator().manual_seed(4_000 + seed)
+    shuffled = true[torch.randperm(len(true), generator=generator)]
+    without = without_network(pictures, true, settings.ridge)
+    for name, words in NETWORKS.items():
+        network = build(pictures.training.shape[1], pictures.classes, settings, seed)
+        look = Look(seed=seed, network=name)
+        looks.append(look)
+        if name != "untrained":
+            label = shuffled if name == "shuffled" else true
+            for halved in train(network, pictures.training, label, settings, generator):
+                look.refused += halved
+                yield f"the network is being {words}"
+        for _ in examine(network, pictures, shuffled, settings, look, generator):
+            yield f"{words}: settling without the label"
+        look.accuracy[PIXELS], look.missed[MEAN] = without
+
+
+def without_network(pictures: Pictures, label: Tensor, ridge: float) -> tuple[float, float]:
+    """Accuracy of the probe on the pixels; squared error of showing the mean training picture."""
+    says = probe(pictures.training, label, pictures.test, ridge)
+    missed = (pictures.test - pictures.training.mean(0)).square().mean().item()
+    return accuracy(says, pictures), missed
 
 
 def examine(

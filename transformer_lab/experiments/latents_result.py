@@ -5,13 +5,14 @@ from typing import Any
 
 from transformer_lab.experiments.experiment import Picture, Plot, Reference, Table
 from transformer_lab.experiments.generative import GenerativeSettings
-from transformer_lab.experiments.paired import cannot_tell, holm, interval, paired
+from transformer_lab.experiments.paired import Judged, judged, worded
 from transformer_lab.experiments.statistics import (
     Chance,
     Spread,
     bars,
     chance_reference,
     spread,
+    verdict_table,
 )
 from transformer_lab.settings import knob
 
@@ -20,6 +21,7 @@ NETWORKS = {
     "shuffled": "trained on shuffled labels",
     "untrained": "never trained",
 }
+PIXELS, MEAN = "pixels", "mean"  # what can be had without any network
 READ = {
     "x1": "latents next to the image",
     "x2": "middle latents",
@@ -27,8 +29,14 @@ READ = {
     "all": "all latents",
     "all_shuffled": "all latents, probe fitted on shuffled labels",
     "readout": "the network's own readout",
+    PIXELS: "the pixels themselves",
 }
 SEEN = {"x1": "from the latents next to it", "x3": "from the top latents alone"}
+# What is compared, seed by seed.
+LEARNING = "trained, against never trained"
+LABELS = "trained, against trained on shuffled labels"
+OVER_PIXELS = "latents of the trained network, against the pixels themselves"
+WORDS = ("lower", "higher")
 CLOSE = 2.0  # points that count as about equal in the question
 SHOWN = 6  # digits drawn
 
@@ -49,7 +57,9 @@ class Look:
     """What one network of one seed was found to know.
 
     `accuracy` in percent by what was read; `missed` the mean squared error of a pixel when the
-    picture is made from those latents; `pictures` rows of pixels, digit by digit, first seed only.
+    picture is made from those latents; both hold what can be had without a network, too: the same
+    probe on the pixels, and the mean training picture. `pictures` rows of pixels, digit by digit,
+    first seed only.
     """
 
     seed: int
@@ -62,17 +72,11 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True)
 class LatentResult:
-    """The looks so far, and what can be had without any network.
-
-    `pixel_accuracy` is that of the same probe on the pixels themselves, `mean_missed` the error of
-    always showing the mean training picture; `digits` the pictures that are drawn.
-    """
+    """The looks so far; each seed has other test pictures. `digits` are the ones that are drawn."""
 
     settings: LatentSettings
     tests: int
     chance: Chance
-    pixel_accuracy: float
-    mean_missed: float
     digits: list[list[list[float]]]
     looks: list[Look]
 
@@ -83,6 +87,16 @@ class LatentResult:
     def missed(self, network: str, read: str) -> Spread | None:
         """Error of the pictures over seeds, or None when there is none yet."""
         return _over(one.missed.get(read) for one in self.looks if one.network == network)
+
+    def compared(self) -> dict[str, Judged]:
+        """What the verdict rests on: differences of the probe's accuracy, in points, by seed."""
+        return judged(
+            {
+                LEARNING: differences(self, ("trained", "all"), ("untrained", "all")),
+                LABELS: differences(self, ("trained", "all"), ("shuffled", "all")),
+                OVER_PIXELS: differences(self, ("trained", "all"), ("trained", PIXELS)),
+            }
+        )
 
     def plots(self) -> list[Plot]:
         """Bars of what can be read, and the pictures made from the latents."""
@@ -106,15 +120,24 @@ def read_bars(result: LatentResult) -> Plot:
             series
             for network, words in NETWORKS.items()
             for series in bars(
-                words, ((label, result.accuracy(network, read)) for read, label in READ.items())
+                words,
+                (
+                    (label, result.accuracy(network, read))
+                    for read, label in READ.items()
+                    if read != PIXELS
+                ),
             )
         ],
-        references=[
-            chance_reference(result.chance),
-            Reference(name="the same probe on the pixels themselves", y=result.pixel_accuracy),
-        ],
+        references=[chance_reference(result.chance), *_of_pixels(result)],
         note=refusals(result),
     )
+
+
+def _of_pixels(result: LatentResult) -> list[Reference]:
+    """What the same probe finds in the pixels, once that is known."""
+    found = result.accuracy("trained", PIXELS)
+    name = "the same probe on the pixels themselves"
+    return [Reference(name=name, y=found.mean, low=found.low, high=found.high)] if found else []
 
 
 def pictures(result: LatentResult) -> Plot:
@@ -148,50 +171,46 @@ def refusals(result: LatentResult) -> str:
 
 def answer(result: LatentResult) -> int | None:
     """Which option of the question is right: latents, neither, or pixels."""
-    spot = result.accuracy("trained", "all")
-    if spot is None:
+    found = differences(result, ("trained", "all"), ("trained", PIXELS))
+    if not found:
         return None
-    gain = spot.mean - result.pixel_accuracy
+    gain = spread(found).mean
     if abs(gain) <= CLOSE:
         return 1
     return 0 if gain > 0 else 2
 
 
-def differences(result: LatentResult, network: str, other: str) -> list[float]:
-    """How many points more a probe finds in one network's latents than in another's, by seed."""
-    found = {
-        (one.network, one.seed): one.accuracy["all"]
-        for one in result.looks
-        if "all" in one.accuracy
-    }
-    return [
-        accuracy - found[other, seed]
-        for (name, seed), accuracy in found.items()
-        if name == network and (other, seed) in found
-    ]
+def differences(result: LatentResult, one: tuple[str, str], other: tuple[str, str]) -> list[float]:
+    """How many points more are found in one network by one probe than by another, by seed."""
+    ours, theirs = (
+        {
+            look.seed: look.accuracy[read]
+            for look in result.looks
+            if look.network == network and read in look.accuracy
+        }
+        for network, read in (one, other)
+    )
+    return [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
 
 
 def verdict(result: LatentResult) -> str:
-    """One sentence, from the numbers."""
-    trained, shuffled, untrained, top, readout = (
+    """What the numbers say."""
+    trained, shuffled, untrained, pixels, top, readout = (
         result.accuracy(network, read)
         for network, read in (
             ("trained", "all"),
             ("shuffled", "all"),
             ("untrained", "all"),
+            ("trained", PIXELS),
             ("trained", "x3"),
             ("trained", "readout"),
         )
     )
-    if not (trained and shuffled and untrained and top and readout):
+    if not (trained and shuffled and untrained and pixels and top and readout):
         return "Not yet enough: not all three networks have been read."
-    from_learning, from_labels = (
-        paired(differences(result, "trained", other)) for other in ("untrained", "shuffled")
-    )
-    corrected = holm([from_learning.p, from_labels.p])
+    found = result.compared()
     clearer, labels = (
-        gain.clear(p) and gain.mean > 0
-        for gain, p in zip((from_learning, from_labels), corrected, strict=True)
+        found[name].clear and found[name].found.mean > 0 for name in (LEARNING, LABELS)
     )
     learned = (
         "Learning made the latents easier to read, but not clearly because of the labels"
@@ -200,21 +219,12 @@ def verdict(result: LatentResult) -> str:
         if clearer
         else "Whether learning made the latents easier to read cannot be told"
     )
-    doubts = "".join(
-        f" Of {words} we {cannot_tell(gain, 'points', 1)}."
-        for words, gain, p in (
-            ("learning", from_learning, corrected[0]),
-            ("the labels", from_labels, corrected[1]),
-        )
-        if not gain.clear(p)
-    )
+    said = "; ".join(f"{name} {worded(one, 'points', 1, WORDS)}" for name, one in found.items())
     return (
         f"{learned}: a linear probe finds the class in {trained} % of the trained network's, in "
         f"{shuffled} % of one's trained on shuffled labels and in {untrained} % of an untrained "
-        f"one's; in the pixels themselves it finds {result.pixel_accuracy:.1f} %. Seed by seed, "
-        f"learning adds {interval(from_learning, 1)} points, and the labels "
-        f"{interval(from_labels, 1)}.{doubts} The top latents "
-        f"alone give {top} %, and the network's own readout {readout} % (chance "
+        f"one's; in the pixels themselves it finds {pixels} %. Seed by seed: {said}. The top "
+        f"latents alone give {top} %, and the network's own readout {readout} % (chance "
         f"{result.chance.low:.1f} to {result.chance.high:.1f})."
     )
 
@@ -226,12 +236,10 @@ def tables(result: LatentResult) -> list[Table]:
         [label, *(str(result.accuracy(network, key) or "-") for network in names)]
         for key, label in READ.items()
     ]
-    read.append(["the pixels themselves", *[f"{result.pixel_accuracy:.1f}"] * len(names)])
     missed = [
         [label, *(_small(result.missed(network, key)) for network in names)]
-        for key, label in SEEN.items()
+        for key, label in {**SEEN, MEAN: "the mean training picture"}.items()
     ]
-    missed.append(["the mean training picture", *[f"{result.mean_missed:.3f}"] * len(names)])
     return [
         Table(
             title=f"Accuracy in percent after {result.settings.steps} steps without the label, on "
@@ -240,6 +248,7 @@ def tables(result: LatentResult) -> list[Table]:
             columns=["linear probe on", *NETWORKS.values()],
             rows=read,
         ),
+        verdict_table(result.compared(), "points", 1, WORDS),
         Table(
             title="Mean squared error of a pixel (0 to 1), of pictures made",
             columns=["made", *NETWORKS.values()],

@@ -1,33 +1,42 @@
 """Experiment 1: the evaluation of arXiv:2506.06332 beside the honest one.
 
 The controls are always there: random test labels, pictures of noise, a network that never learned,
-and one that learned from shuffled labels. What is still "right" under them was not seen.
+and one that learned from shuffled labels. What is still "right" under them was not seen. And two
+that could prove the honest evaluation blind: a discriminative network, asked by the very same
+function, and a probe that tries each label and keeps the one of least energy.
 """
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from transformer_lab.experiments.evaluator import infer_label, leak_source, score
+from transformer_lab.experiments.discriminative import Learner, batches
+from transformer_lab.experiments.discriminative import build as build_discriminative
+from transformer_lab.experiments.evaluator import infer_label, leak_source, score, try_labels
 from transformer_lab.experiments.experiment import (
     Equation,
     Experiment,
     Partial,
     Question,
     Tick,
+    kept_records,
     paced,
+    seeds_in,
 )
 from transformer_lab.experiments.generative import build, train
 from transformer_lab.experiments.leak_result import (
+    ASKED,
+    DISCRIMINATIVE,
     EVALUATIONS,
     HONEST,
     NETWORKS,
     NOISE,
     RANDOM,
+    TRIED,
     TRUE,
     Curve,
     LeakResult,
@@ -44,75 +53,149 @@ from transformer_lab.experiments.pictures import (
     one_hot,
 )
 from transformer_lab.experiments.statistics import chance
-from transformer_lab.pcn import GenerativeNetwork
+from transformer_lab.pcn import (
+    PCN_LEARNING_RULES,
+    DiscriminativeNetwork,
+    GenerativeNetwork,
+    Network,
+)
+
+# How the discriminative control learns: as in experiment 2, but faster.
+WIDTH, LEARNED_STEPS, LEARNED_STEP_SIZE, LEARNING_RATE = 128, 20, 0.1, 0.005
 
 
-def run(settings: LeakSettings, folders: Sequence[Path] = ()) -> Iterator[Partial[LeakResult]]:
+def run(
+    settings: LeakSettings,
+    folders: Sequence[Path] = (),
+    kept: Partial[LeakResult] | None = None,
+) -> Iterator[Partial[LeakResult]]:
     """Train nothing, then train, then train on shuffled labels; evaluate each in every way.
 
     Raises ConfigError at once when the pictures are not on this computer.
     """
     check_available(settings.pictures, folders)
-    return measure(settings, folders)
+    return measure(settings, folders, kept)
 
 
-def measure(settings: LeakSettings, folders: Sequence[Path]) -> Iterator[Partial[LeakResult]]:
+def measure(
+    settings: LeakSettings, folders: Sequence[Path], kept: Partial[LeakResult] | None
+) -> Iterator[Partial[LeakResult]]:
     """The run itself; nothing is read before it is advanced."""
-    pictures = PICTURES[settings.pictures](
-        folders, settings.training_pictures, settings.test_pictures
-    )
-    found = Found()
+    pictures = pictures_of(settings, folders, 0)
+    curves: list[Curve] = kept_records(kept, "curves")
 
     def snapshot() -> LeakResult:
         return LeakResult(
             settings=settings,
             tests=len(pictures.test),
             chance=chance(len(pictures.test), pictures.classes),
-            curves=copy.deepcopy(found.curves),
-            training_refused=found.training_refused,
+            curves=copy.deepcopy(curves),
         )
 
-    yield from paced(work(settings, pictures, found), snapshot)
+    yield from paced(work(settings, folders, curves), snapshot)
 
 
-@dataclass
-class Found:
-    """What is being measured, growing."""
-
-    curves: list[Curve] = field(default_factory=list)
-    training_refused: int = 0
+def pictures_of(settings: LeakSettings, folders: Sequence[Path], seed: int) -> Pictures:
+    """The pictures of one seed: of the digits, others are put to the test each time."""
+    load = PICTURES[settings.pictures]
+    return load(folders, settings.training_pictures, settings.test_pictures, seed)
 
 
-def work(settings: LeakSettings, pictures: Pictures, found: Found) -> Iterator[Tick]:
-    """Everything there is to measure; adds to `found`."""
-    training_ticks = settings.ticks(len(pictures.training))
-    test_ticks = 3 * settings.steps + settings.long_steps + 4
-    total = settings.seeds * (2 * training_ticks + 3 * test_ticks)
-    done = 0
-    for seed in range(settings.seeds):
-        generator = torch.Generator().manual_seed(1_000 + seed)
-        tests = test_sets(pictures, generator)
-        for name, words in NETWORKS.items():
-            network = build(pictures.training.shape[1], pictures.classes, settings, seed)
-            if name != "untrained":
-                label = training_label(pictures, name, generator)
-                for halved in train(network, pictures.training, label, settings, generator):
-                    found.training_refused += halved
-                    done += 1
-                    yield done / total, f"seed {seed + 1}: the network is being {words}"
-            for evaluation, (images, label) in tests.items():
-                says = f"seed {seed + 1}, {words}: {EVALUATIONS[evaluation]}"
-                curve = Curve(seed=seed, network=name, evaluation=evaluation)
-                found.curves.append(curve)
-                for _ in evaluate(network, images, label, settings, curve, generator):
-                    done += 1
-                    yield done / total, says
+def work(settings: LeakSettings, folders: Sequence[Path], curves: list[Curve]) -> Iterator[Tick]:
+    """Everything there is to measure; adds to `curves`."""
+    first = seeds_in(curves)
+    for seed in range(first, settings.seeds):
+        pictures = pictures_of(settings, folders, seed)
+        total = ticks(settings, len(pictures.training))
+        for done, says in enumerate(one_seed(settings, pictures, seed, curves), start=1):
+            yield (seed + done / total) / settings.seeds, f"seed {seed + 1}: {says}"
+
+
+def ticks(settings: LeakSettings, pictures: int) -> int:
+    """How often `one_seed` yields."""
+    generative_tests = 4 * settings.steps + settings.long_steps + 5
+    discriminative_tests = 5 * (settings.steps + 1)
+    return (
+        2 * settings.ticks(pictures)
+        + len(NETWORKS) * generative_tests
+        + len(DISCRIMINATIVE) * (settings.epochs * batches(pictures) + discriminative_tests)
+    )
+
+
+def one_seed(
+    settings: LeakSettings, pictures: Pictures, seed: int, curves: list[Curve]
+) -> Iterator[str]:
+    """Every network of a seed, trained and then asked in every way; adds to `curves`"""
+    generator = torch.Generator().manual_seed(1_000 + seed)
+    tests = test_sets(pictures, generator)
+    for name, words in ASKED.items():
+        network = new_network(name, pictures, settings, seed)
+        refused = 0
+        for halved in trained(name, network, pictures, settings, generator):
+            refused += halved
+            yield f"the network is being {words}"
+        for evaluation, (images, label) in tests.items():
+            curve = Curve(seed=seed, network=name, evaluation=evaluation, training_refused=refused)
+            curves.append(curve)
+            refused = 0  # it is counted once
+            for _ in evaluate(network, images, label, settings, curve, generator):
+                yield f"{words}; {EVALUATIONS[evaluation]}"
+
+
+def new_network(name: str, pictures: Pictures, settings: LeakSettings, seed: int) -> Network:
+    """A network of the paper's kind; or the discriminative one, which reads pictures upwards."""
+    pixels = pictures.training.shape[1]
+    if name not in DISCRIMINATIVE:
+        return build(pixels, pictures.classes, settings, seed)
+    return build_discriminative(pixels, WIDTH, pictures.classes, settings.precision, seed)
+
+
+def trained(
+    name: str,
+    network: Network,
+    pictures: Pictures,
+    settings: LeakSettings,
+    generator: torch.Generator,
+) -> Iterator[int]:
+    """Train in place, by predictive coding, unless it never learns; yields refused steps"""
+    if name == "untrained":
+        return
+    label = training_label(pictures, name, generator)
+    if isinstance(network, GenerativeNetwork):
+        yield from train(network, pictures.training, label, settings, generator)
+    elif isinstance(network, DiscriminativeNetwork):
+        yield from train_discriminative(network, pictures.training, label, settings, generator)
+
+
+def train_discriminative(
+    network: DiscriminativeNetwork,
+    images: Tensor,
+    label: Tensor,
+    settings: LeakSettings,
+    generator: torch.Generator,
+) -> Iterator[int]:
+    """As experiment 2 does it, for as many epochs as the others; yields refused steps
+
+    The label weighs 1 here, also where a learner has unplugged it from the evaluation.
+    """
+    weighed = replace(network, links=(*network.links[:-1], replace(network.links[-1], precision=1)))
+    learner = Learner(
+        weighed,
+        PCN_LEARNING_RULES["settling"],
+        steps=LEARNED_STEPS,
+        step_size=LEARNED_STEP_SIZE,
+        learning_rate=LEARNING_RATE,
+    )
+    for _ in range(settings.epochs):
+        order = torch.randperm(len(images), generator=generator)
+        for _ in learner.epoch(images, label, order):
+            yield 0
 
 
 def training_label(pictures: Pictures, network: str, generator: torch.Generator) -> Tensor:
     """(N, C) labels of the training pictures, dealt out at random for the shuffled network."""
     classes = pictures.training_classes
-    if network == "shuffled":
+    if network.endswith("shuffled"):
         classes = classes[torch.randperm(len(classes), generator=generator)]
     return one_hot(classes, pictures.classes)
 
@@ -128,11 +211,12 @@ def test_sets(pictures: Pictures, generator: torch.Generator) -> dict[str, tuple
         RANDOM: (pictures.test, random),
         NOISE: (noise, random),
         HONEST: (pictures.test, true),
+        TRIED: (pictures.test, true),
     }
 
 
 def evaluate(
-    network: GenerativeNetwork,
+    network: Network,
     images: Tensor,
     label: Tensor,
     settings: LeakSettings,
@@ -141,11 +225,26 @@ def evaluate(
 ) -> Iterator[None]:
     """Extend the curve step by step. Only here is decided whether the label is clamped."""
     honest = curve.evaluation == HONEST
-    clamped = None if honest else label
-    steps = settings.long_steps if honest else settings.steps
-    for readout, state in infer_label(
-        network, images, clamped, steps=steps, step_size=settings.step_size, generator=generator
-    ):
+    if curve.evaluation == TRIED:
+        states = try_labels(
+            network,
+            images,
+            label.shape[1],
+            steps=settings.steps,
+            step_size=settings.step_size,
+            generator=generator,
+        )
+    else:
+        long = honest and isinstance(network, GenerativeNetwork)
+        states = infer_label(
+            network,
+            images,
+            None if honest else label,
+            steps=settings.long_steps if long else settings.steps,
+            step_size=settings.step_size,
+            generator=generator,
+        )
+    for readout, state in states:
         scored = score(network, readout, state, label)
         curve.accuracy.append(scored.accuracy)
         curve.latent_energy.append(scored.latent_energy)
@@ -187,6 +286,12 @@ EXPERIMENT = Experiment(
             latex=r"\hat y(T) - y = (1 - \eta \pi s^2)^T (\hat y(0) - y)",
             function="transformer_lab.experiments.evaluator.infer_label",
             source="derived here, for latents that nothing else pulls at; tested",
+        ),
+        Equation(
+            name="Each label tried, the fair use of clamping: nobody says which is right",
+            latex=r"\hat c = \arg\min_c\, E(x(T; y = c))",
+            function="transformer_lab.experiments.evaluator.try_labels",
+            source="as generative classifiers are read; every label is tried alike",
         ),
         Equation(
             name="Learning",

@@ -5,6 +5,7 @@ from typing import Any
 
 from transformer_lab.experiments.experiment import Plot, Series, Table
 from transformer_lab.experiments.generative import GenerativeSettings
+from transformer_lab.experiments.paired import Judged, interval, judged, worded
 from transformer_lab.experiments.pictures import PICTURES
 from transformer_lab.experiments.statistics import (
     Chance,
@@ -13,6 +14,7 @@ from transformer_lab.experiments.statistics import (
     chance_reference,
     over_seeds,
     spread,
+    verdict_table,
 )
 from transformer_lab.settings import choice, knob
 
@@ -21,13 +23,28 @@ NETWORKS = {
     "trained": "trained",
     "shuffled": "trained on shuffled labels",
 }
+# The control that can score high: another kind of network, asked by the same function.
+DISCRIMINATIVE = {
+    "discriminative": "discriminative, trained",
+    "discriminative_shuffled": "discriminative, trained on shuffled labels",
+}
+ASKED = {**NETWORKS, **DISCRIMINATIVE}
 TRUE, RANDOM, NOISE, HONEST = "leaky_true", "leaky_random", "leaky_noise", "honest"
+TRIED = "each_label_tried"
 EVALUATIONS = {
     TRUE: "label given, true labels",
     RANDOM: "label given, random labels",
     NOISE: "label given, noise pictures and random labels",
     HONEST: "label not given",
+    TRIED: "each label tried, the one of least energy kept",
 }
+# What is compared, seed by seed.
+LEAKS = "a network that never learned, noise and random labels: label given, against not given"
+READ_OUT = "label not given, for long: trained, against trained on shuffled labels"
+LEAST = "each label tried: trained, against trained on shuffled labels"
+CAN = "label not given, discriminative network: trained, against trained on shuffled labels"
+WORSE_BETTER = ("lower", "higher")
+COLUMNS = ("trained", "shuffled", "untrained", "discriminative", "discriminative_shuffled")
 LONGEST = 1000  # steps of the honest evaluation, which gets ten times as many
 
 
@@ -73,7 +90,8 @@ class Curve:
     """One network under one evaluation, after 0, 1, 2 ... steps of settling; it grows.
 
     Accuracy in percent; energies are means over the test pictures. `refused` counts the steps of
-    single pictures that were halved because their energy would have risen.
+    single pictures that were halved because their energy would have risen, `training_refused` those
+    of the training before it.
     """
 
     seed: int
@@ -83,27 +101,49 @@ class Curve:
     latent_energy: list[float] = field(default_factory=list)
     supervised_energy: list[float] = field(default_factory=list)
     refused: int = 0
+    training_refused: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class LeakResult:
-    """The curves so far; `training_refused` counts what was halved while networks trained."""
+    """The curves so far. Each seed has other test pictures."""
 
     settings: LeakSettings
     tests: int
     chance: Chance
     curves: list[Curve]
-    training_refused: int
 
-    def at(self, network: str, evaluation: str, steps: int) -> Spread | None:
-        """Accuracy over seeds after so many steps, or None when none is there yet."""
-        found = [
-            curve.accuracy[steps]
+    def by_seed(self, network: str, evaluation: str, steps: int) -> dict[int, float]:
+        """Accuracy after so many steps, of every seed that got there."""
+        return {
+            curve.seed: curve.accuracy[steps]
             for curve in self.curves
             if (curve.network, curve.evaluation) == (network, evaluation)
             and len(curve.accuracy) > steps
-        ]
-        return spread(found) if found else None
+        }
+
+    def at(self, network: str, evaluation: str, steps: int) -> Spread | None:
+        """Accuracy over seeds after so many steps, or None when none is there yet."""
+        found = self.by_seed(network, evaluation, steps)
+        return spread(found.values()) if found else None
+
+    def compared(self) -> dict[str, Judged]:
+        """What the verdict rests on: differences in points, paired by seed."""
+        short, long = self.settings.steps, self.settings.long_steps
+        pairs = {
+            LEAKS: (("untrained", NOISE, short), ("untrained", HONEST, short)),
+            READ_OUT: (("trained", HONEST, long), ("shuffled", HONEST, long)),
+            LEAST: (("trained", TRIED, short), ("shuffled", TRIED, short)),
+            CAN: (
+                ("discriminative", HONEST, short),
+                ("discriminative_shuffled", HONEST, short),
+            ),
+        }
+        return judged({name: self._differences(*pair) for name, pair in pairs.items()})
+
+    def _differences(self, one: tuple[str, str, int], other: tuple[str, str, int]) -> list[float]:
+        ours, theirs = self.by_seed(*one), self.by_seed(*other)
+        return [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
 
     def plots(self) -> list[Plot]:
         """Bars of all networks and evaluations, then accuracy and both energies against T."""
@@ -129,7 +169,7 @@ def network_bars(result: LeakResult) -> Plot:
         y_label="accuracy, %",
         series=[
             series
-            for network, words in NETWORKS.items()
+            for network, words in ASKED.items()
             for series in bars(
                 words,
                 (
@@ -143,14 +183,20 @@ def network_bars(result: LeakResult) -> Plot:
     )
 
 
-LINES = (("trained", TRUE), ("trained", RANDOM), ("untrained", NOISE), ("trained", HONEST))
+LINES = (
+    ("trained", TRUE),
+    ("untrained", NOISE),
+    ("trained", HONEST),
+    ("trained", TRIED),
+    ("discriminative", HONEST),
+)
 
 
 def line(result: LeakResult, network: str, evaluation: str, what: str) -> list[Series]:
     """One number against the steps of settling, over seeds, up to T."""
     end = result.settings.steps + 1
     return over_seeds(
-        f"{NETWORKS[network]}; {EVALUATIONS[evaluation]}",
+        f"{ASKED[network]}; {EVALUATIONS[evaluation]}",
         (
             getattr(curve, what)[:end]
             for curve in result.curves
@@ -201,11 +247,12 @@ def refusals(result: LeakResult) -> str:
     """What had to be done so that no energy rose; empty when nothing."""
     refused = sum(curve.refused for curve in result.curves)
     taken = result.tests * sum(max(len(curve.accuracy) - 1, 0) for curve in result.curves)
-    if not refused and not result.training_refused:
+    in_training = sum(curve.training_refused for curve in result.curves)
+    if not refused and not in_training:
         return ""
     return (
         f"{refused:,} of {taken:,} steps of single test pictures, and "
-        f"{result.training_refused:,} in training, would have raised the energy (the step size is "
+        f"{in_training:,} in training, would have raised the energy (the step size is "
         "too large there, or a kink of ReLU was crossed): they were refused and halved."
     )
 
@@ -221,41 +268,54 @@ def answer(result: LeakResult) -> int | None:
 
 
 def verdict(result: LeakResult) -> str:
-    """One sentence, from the numbers."""
-    steps = result.settings.steps
+    """What the numbers say: the leak, what honesty finds, and that honesty can find something."""
+    steps, found = result.settings.steps, result.compared()
     with_label = result.at("untrained", NOISE, steps)
     honest = result.at("trained", HONEST, steps)
-    if with_label is None or honest is None:
+    if with_label is None or honest is None or len(found) < 4:
         return "Not yet enough: neither evaluation has come to its end for all networks."
-    numbers = (
-        f"With the label given, a network that never learned is right on {with_label} % of noise "
-        f"pictures with random labels; without it, the trained one is right on {honest} % of real "
-        f"ones. Guessing gives {result.chance.low:.1f} to {result.chance.high:.1f} %."
+    leaks = found[LEAKS]
+    begins = (
+        "The label leaks."
+        if leaks.clear and leaks.found.mean > 0
+        else "No clear leak at these settings."
     )
-    if with_label.low > result.chance.high:
-        return f"The label leaks. {numbers}"
-    return f"No clear leak at these settings. {numbers}"
+    said = [
+        f"{begins} With the label given, a network that never learned is right on {with_label} % "
+        f"of noise pictures with random labels: against the same without it "
+        f"{worded(leaks, 'points', 1)}.",
+        f"Without it, the trained one is right on {honest} % of real ones. Guessing gives "
+        f"{result.chance.low:.1f} to {result.chance.high:.1f} %. Settled for "
+        f"{result.settings.long_steps} steps, what the training labels add to that is "
+        f"{worded(found[READ_OUT], 'points', 1)}; with each label tried, "
+        f"{worded(found[LEAST], 'points', 1)}.",
+        f"The same function, label not given, can find a class where there is one: "
+        f"{result.at('discriminative', HONEST, steps)} % of a discriminative network, "
+        f"{interval(found[CAN].found, 1)} points above shuffled labels.",
+    ]
+    return " ".join(said)
 
 
 def tables(result: LeakResult) -> list[Table]:
-    """Accuracy by network and evaluation: mean and range over seeds."""
+    """Accuracy by network and evaluation: mean and range over seeds; and what is compared."""
     rows = [
         [
             label,
             *(
                 str(spot) if (spot := result.at(network, evaluation, steps)) else "-"
-                for network in ("trained", "shuffled", "untrained")
+                for network in COLUMNS
             ),
         ]
         for label, evaluation, steps in columns(result)
     ]
     return [
         Table(
-            title=f"Accuracy in percent on {result.tests:,} test pictures; "
+            title=f"Accuracy in percent on {result.tests:,} test pictures, others each seed; "
             f"chance {result.chance.low:.1f} to {result.chance.high:.1f}",
-            columns=["evaluation", "trained", "trained on shuffled labels", "never trained"],
+            columns=["evaluation", *(ASKED[network] for network in COLUMNS)],
             rows=rows,
-        )
+        ),
+        verdict_table(result.compared(), "points", 1, WORSE_BETTER),
     ]
 
 

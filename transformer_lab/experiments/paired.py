@@ -8,11 +8,13 @@ Both of a pair saw the same batches, so what they share cancels. The rule, for a
 - otherwise it says from which difference on so many seeds would have been clear, and about how many
   seeds would tell the one that was found.
 
+`judged` gives the verdicts of a whole table of comparisons, `worded` each of them in words.
+
 Source: Student 1908; Holm 1979 (Scandinavian Journal of Statistics 6, 65-70).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from scipy import stats
@@ -88,6 +90,27 @@ def holm(probabilities: Sequence[float]) -> list[float]:
     return corrected
 
 
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """One comparison of a table: what was found, and whether it is clear among all of them."""
+
+    found: Paired
+    clear: bool
+
+
+def judged(table: Mapping[str, Sequence[float]]) -> dict[str, Judged]:
+    """The verdict on each row of paired differences, corrected for there being several rows.
+
+    Rows in which nothing was measured yet are left out.
+    """
+    found = {name: paired(differences) for name, differences in table.items() if differences}
+    corrected = holm([one.p for one in found.values()])
+    return {
+        name: Judged(found=one, clear=one.clear(p))
+        for (name, one), p in zip(found.items(), corrected, strict=True)
+    }
+
+
 def power(effect: float, count: int) -> float:
     """The chance that so many seeds show a mean of `effect` standard deviations, uncorrected."""
     critical = stats.t.ppf((1 + LEVEL) / 2, count - 1)
@@ -130,3 +153,23 @@ def cannot_tell(found: Paired, unit: str, digits: int) -> str:
         f"cannot tell: {found.count} seeds show differences above {found.visible:.{digits}f} "
         f"{unit}, {more}"
     )
+
+
+def by_amount(found: Paired, unit: str, digits: int) -> str:
+    """How large a clear difference is, without its sign: by 1.2 to 2.4 points."""
+    least, most = sorted((abs(found.low), abs(found.high)))
+    low, high = f"{least:.{digits}f}", f"{most:.{digits}f}"
+    return f"by {low} {unit}" if low == high else f"by {low} to {high} {unit}"
+
+
+def worded(
+    one: Judged, unit: str, digits: int, words: tuple[str, str] = ("lower", "higher")
+) -> str:
+    """The verdict on one comparison, its interval before it; `words` say which sign is what.
+
+    As in “-1.8 (-2.4 to -1.2): worse by 1.2 to 2.4 points”.
+    """
+    shown = interval(one.found, digits)
+    if not one.clear:
+        return f"{shown}: {cannot_tell(one.found, unit, digits)}"
+    return f"{shown}: {words[one.found.mean > 0]} {by_amount(one.found, unit, digits)}"

@@ -1,8 +1,9 @@
 """Experiment 2: predictive coding against backpropagation, judged honestly.
 
 Both learn from the same initial weights and the same batches, with the label clamped in training
-only, and both are judged by one feed-forward pass. Controls: shuffled training labels, and the
-evaluation that leaks, which praises both on labels drawn at random.
+only, and both are judged by one feed-forward pass. Controls: predictive coding that settles for no
+step, so that only the last layer learns; shuffled training labels; and the evaluation that leaks,
+which praises all of them on labels drawn at random.
 """
 
 import copy
@@ -21,12 +22,15 @@ from transformer_lab.experiments.experiment import (
     Partial,
     Question,
     Tick,
+    kept_records,
     paced,
+    seeds_in,
 )
 from transformer_lab.experiments.pictures import Pictures, digits, one_hot
 from transformer_lab.experiments.race_result import (
     LEAK_STEPS,
     RACERS,
+    TWIN,
     UNTRAINED,
     Race,
     RaceResult,
@@ -40,10 +44,14 @@ from transformer_lab.experiments.statistics import chance
 from transformer_lab.pcn import PCN_LEARNING_RULES, DiscriminativeNetwork, backpropagation, classify
 
 
-def run(settings: RaceSettings, folders: Sequence[Path] = ()) -> Iterator[Partial[RaceResult]]:
-    """Advance all four learners an epoch at a time, seed after seed; then try the leak on them."""
+def run(
+    settings: RaceSettings,
+    folders: Sequence[Path] = (),
+    kept: Partial[RaceResult] | None = None,
+) -> Iterator[Partial[RaceResult]]:
+    """Advance all learners an epoch at a time, seed after seed; then try the leak on them."""
     pictures = digits()
-    races: list[Race] = []
+    races: list[Race] = kept_records(kept, "races")
 
     def snapshot() -> RaceResult:
         return RaceResult(
@@ -63,8 +71,8 @@ def work(settings: RaceSettings, pictures: Pictures, races: list[Race]) -> Itera
     """
     per_seed = len(RACERS) * settings.epochs * batches(len(pictures.training))
     per_seed += 3 * (LEAK_STEPS + 1)
-    total, done = settings.seeds * per_seed, 0
-    for seed in range(settings.seeds):
+    total, done = settings.seeds * per_seed, seeds_in(races) * per_seed
+    for seed in range(seeds_in(races), settings.seeds):
         race = Race(seed=seed)
         races.append(race)
         pictures = digits(split=seed)
@@ -93,10 +101,11 @@ def work(settings: RaceSettings, pictures: Pictures, races: list[Race]) -> Itera
 def learner(settings: RaceSettings, name: str, network: DiscriminativeNetwork) -> Learner:
     """The learner of one of the compared methods."""
     by_settling = name.startswith("predictive_coding")
+    rule = PCN_LEARNING_RULES["settling" if name == TWIN else settings.rule]
     return Learner(
         network,
-        PCN_LEARNING_RULES[settings.rule] if by_settling else backpropagation,
-        steps=settings.steps,
+        rule if by_settling else backpropagation,
+        steps=0 if name == TWIN else settings.steps,
         step_size=settings.step_size,
         learning_rate=settings.learning_rate,
     )

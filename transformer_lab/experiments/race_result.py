@@ -4,20 +4,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from transformer_lab.experiments.experiment import Plot, Table
-from transformer_lab.experiments.paired import cannot_tell, interval, paired
+from transformer_lab.experiments.paired import Judged, judged, worded
 from transformer_lab.experiments.statistics import (
     Chance,
     Spread,
     chance_reference,
     over_seeds,
     spread,
+    verdict_table,
 )
 from transformer_lab.pcn import PCN_LEARNING_RULES
 from transformer_lab.settings import Config, choice, knob
 
+TWIN = "predictive_coding_t0"  # nothing settles, so that only the last layer learns
 RACERS = {
     "predictive_coding": "predictive coding",
     "backpropagation": "backpropagation",
+    TWIN: "predictive coding, T = 0",
     "predictive_coding_shuffled": "predictive coding, shuffled training labels",
     "backpropagation_shuffled": "backpropagation, shuffled training labels",
 }
@@ -29,6 +32,9 @@ LEAKED = {
 }
 LEAK_STEPS = 50
 LEAK_SHOWN = (0, 1, 5, 20, 50)  # steps the table shows
+AGAINST = "predictive coding, against backpropagation"
+SETTLING = "predictive coding, against itself with T = 0"
+WORDS = ("worse", "better")
 CLOSE = 3.0  # points of accuracy that count as about equal in the question
 
 
@@ -97,12 +103,25 @@ class RaceResult:
 
     def finals(self, racer: str) -> list[float]:
         """Accuracy after the last epoch, of every seed that got there."""
+        return list(self.by_seed(racer).values())
+
+    def by_seed(self, racer: str) -> dict[int, float]:
+        """The same, by seed."""
         epochs = self.settings.epochs
-        return [
-            race.accuracy[racer][epochs]
+        return {
+            race.seed: race.accuracy[racer][epochs]
             for race in self.races
             if len(race.accuracy.get(racer, ())) > epochs
-        ]
+        }
+
+    def compared(self) -> dict[str, Judged]:
+        """What the verdict rests on: differences in points, paired by seed."""
+        return judged(
+            {
+                AGAINST: differences(self, "backpropagation"),
+                SETTLING: differences(self, TWIN),
+            }
+        )
 
     def plots(self) -> list[Plot]:
         """Accuracy against epochs, and the evaluation that leaks."""
@@ -153,19 +172,15 @@ def refusals(result: RaceResult) -> str:
     )
 
 
-def differences(result: RaceResult) -> list[float]:
-    """Predictive coding minus backpropagation, in points, for every seed that has both."""
-    return [
-        ours - theirs
-        for ours, theirs in zip(
-            result.finals("predictive_coding"), result.finals("backpropagation"), strict=False
-        )
-    ]
+def differences(result: RaceResult, other: str) -> list[float]:
+    """Predictive coding minus another learner, in points, for every seed that has both."""
+    ours, theirs = result.by_seed("predictive_coding"), result.by_seed(other)
+    return [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
 
 
 def answer(result: RaceResult) -> int | None:
     """Which option of the question is right."""
-    found = differences(result)
+    found = differences(result, "backpropagation")
     if not found:
         return None
     mean = spread(found).mean
@@ -175,22 +190,19 @@ def answer(result: RaceResult) -> int | None:
 
 
 def verdict(result: RaceResult) -> str:
-    """One sentence, from the numbers."""
-    found = differences(result)
-    if not found:
+    """What the numbers say: against backpropagation, and what settling is worth."""
+    found = result.compared()
+    if AGAINST not in found or SETTLING not in found:
         return "Not yet enough: no seed has come to its last epoch for both."
     ours = spread(result.finals("predictive_coding"))
     theirs = spread(result.finals("backpropagation"))
-    numbers = (
-        f"judged by one feed-forward pass, predictive coding is right on {ours} % of the test "
-        f"digits and backpropagation on {theirs} % (chance is {result.chance.percent:.0f} %)."
+    return (
+        f"Judged by one feed-forward pass, predictive coding is right on {ours} % of the test "
+        f"digits and backpropagation on {theirs} % (chance is {result.chance.percent:.0f} %). The "
+        f"difference, seed by seed, in points: {worded(found[AGAINST], 'points', 1, WORDS)}. "
+        "What settling is worth, against the same with T = 0, where only the last layer learns: "
+        f"{worded(found[SETTLING], 'points', 1, WORDS)}."
     )
-    gap = paired(found)
-    between = f"The difference, seed by seed, is {interval(gap, 1)} points"
-    if not gap.clear():
-        return f"{between}, and we {cannot_tell(gap, 'points', 1)}: {numbers}"
-    ahead = "predictive coding" if gap.mean > 0 else "backpropagation"
-    return f"{between}, so {ahead} is ahead: {numbers}"
 
 
 def tables(result: RaceResult) -> list[Table]:
@@ -213,6 +225,7 @@ def tables(result: RaceResult) -> list[Table]:
             columns=["learned by", "accuracy", "time, of backpropagation's"],
             rows=final,
         ),
+        verdict_table(result.compared(), "points", 1, WORDS),
         Table(
             title="Agreement in percent with labels drawn at random, label clamped",
             columns=["network", *(f"T = {steps}" for steps in LEAK_SHOWN)],

@@ -1,9 +1,10 @@
 """Run all experiments, and write their tables as Markdown and their numbers as CSV files.
 
-    python -m transformer_lab.experiments.report docs
+    python -m transformer_lab.experiments.report docs [race gradients ...]
 
-takes a few minutes and writes docs/pcn_results.md, docs/pcn_tables/*.csv and, between its two
-marks, the part of docs/pcn_executive_summary.md that holds results.
+takes about half an hour and writes, after each experiment, docs/pcn_results.md,
+docs/pcn_tables/*.csv and, between its two marks, the part of docs/pcn_executive_summary.md that
+holds results.
 """
 
 import csv
@@ -23,7 +24,9 @@ from transformer_lab.experiments.experiment import Experiment, Result, Table
 from transformer_lab.experiments.transformer_variants import CHOSEN
 from transformer_lab.settings import Config, plain, settings_of
 
-SEEDS = 3
+SEEDS = 8
+FEWER = {"transformers": 3}  # each seed trains twenty models
+LAST = ("transformers",)  # what takes longest is measured last
 RESULTS = "pcn_results.md"
 SUMMARY = "pcn_executive_summary.md"
 TABLES = "pcn_tables"
@@ -49,29 +52,45 @@ def write_report(
     `settings` gives other settings than the defaults for some experiments, by key; those have no
     variants.
     """
+    written: list[Path] = []
     folder.mkdir(parents=True, exist_ok=True)
     (folder / TABLES).mkdir(exist_ok=True)
-    written, sections = [], []
-    for key, experiment in experiments.items():
+    sections = sections_in(folder / RESULTS)
+    for key in sorted(experiments, key=lambda key: key in LAST):
+        experiment = experiments[key]
         tell(f"{experiment.title} ...\n")
         begun = time.monotonic()
         given = (settings or {}).get(key)
-        chosen = given or preset(experiment, seeds, CHANGES.get(key))
+        chosen = given or preset(experiment, min(seeds, FEWER.get(key, seeds)), CHANGES.get(key))
         result = final_result(experiment, chosen)
-        sections.append(section(experiment, chosen, result))
+        parts = [section(experiment, chosen, result)]
         for title, changes in VARIANTS.get(key, {}).items() if given is None else ():
-            sections.append(variant(experiment, title, preset(experiment, seeds, changes)))
-        path = folder / TABLES / f"{key}.csv"
-        write_csv(path, experiment.rows(result))
-        written.append(path)
-        tell(f"  {experiment.verdict(result)}\n  {time.monotonic() - begun:.0f} s\n")
+            parts.append(variant(experiment, title, preset(experiment, seeds, changes)))
+        seconds = f"Measured in {time.monotonic() - begun:.0f} s.\n"
+        sections[key] = "\n".join([*parts, seconds])
+        write_csv(folder / TABLES / f"{key}.csv", experiment.rows(result))
+        tell(f"  {experiment.verdict(result)}\n  {seconds}")
+        written = put_together(folder, [sections[one] for one in EXPERIMENTS if one in sections])
+    return [folder / TABLES / f"{key}.csv" for key in experiments] + written
+
+
+def sections_in(path: Path) -> dict[str, str]:
+    """The sections that are written already, by the experiment's key; those stay as they are"""
+    if not path.is_file():
+        return {}
+    parts = path.read_text(encoding="utf-8").split("\n## ")[1:]
+    by_title = {part.partition("\n")[0]: f"## {part.rstrip()}\n" for part in parts}
+    return {key: by_title[one.title] for key, one in EXPERIMENTS.items() if one.title in by_title}
+
+
+def put_together(folder: Path, sections: Sequence[str]) -> list[Path]:
+    """Write the sections there are into the results and, where its marks are, the summary."""
     body = "\n".join(sections)
     path = folder / RESULTS
     path.write_text(f"{heading()}\n{body}", encoding="utf-8")
-    written.append(path)
     if put_between_marks(folder / SUMMARY, body):
-        written.append(folder / SUMMARY)
-    return written
+        return [path, folder / SUMMARY]
+    return [path]
 
 
 def preset(
@@ -193,9 +212,11 @@ def deeper(body: str) -> str:
 
 
 def main(arguments: Sequence[str], tell: Callable[[str], Any]) -> int:
-    """The command: where to write, `docs` if nothing is said."""
+    """The command: where to write, `docs` if nothing is said; then which, all if none is named."""
+    folder, *keys = arguments or ["docs"]
+    wanted = {key: one for key, one in EXPERIMENTS.items() if key in keys or not keys}
     torch.set_num_threads(1)  # so that the numbers do not depend on how many there are
-    for path in write_report(Path(arguments[0] if arguments else "docs"), tell=tell):
+    for path in write_report(Path(folder), tell=tell, experiments=wanted):
         tell(f"wrote {path}\n")
     return 0
 

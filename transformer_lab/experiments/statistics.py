@@ -1,12 +1,14 @@
 """Chance and its interval, and ranges over seeds. Verdicts on differences are in `paired.py`."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from scipy import stats
 
-from transformer_lab.experiments.experiment import Reference, Series
+from transformer_lab.experiments.experiment import Reference, Series, Table
+from transformer_lab.experiments.paired import Judged, cannot_tell, interval
+from transformer_lab.experiments.paired import by_amount as amount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,3 +103,25 @@ def bars(name: str, found: Iterable[tuple[str, Spread | None]]) -> list[Series]:
             high=[spot.high for _, spot in there],
         )
     ]
+
+
+def verdict_table(
+    found: Mapping[str, Judged], unit: str, digits: int, words: tuple[str, str]
+) -> Table:
+    """Every comparison of an experiment: its interval, and what may be said of it."""
+    return Table(
+        title="Differences, seed by seed: mean, 95 % interval by Student's t, and verdict by "
+        "Holm's correction for their number",
+        columns=["difference", "seeds", "mean and interval", "verdict"],
+        rows=[
+            [
+                name,
+                str(one.found.count),
+                interval(one.found, digits),
+                f"{words[one.found.mean > 0]} {amount(one.found, unit, digits)}"
+                if one.clear
+                else cannot_tell(one.found, unit, digits),
+            ]
+            for name, one in found.items()
+        ],
+    )

@@ -1,8 +1,8 @@
 """Experiment 5: standard transformers against ones that compute or learn by predictive coding.
 
-They race: all of them are advanced in turn, a step at a time, on the very same batches. Controls:
-PC-FFN with T = 0, which must equal the standard model bit for bit; and a standard model with as
-many parameters as PC-FFN.
+They race: all of them are advanced in turn, a step at a time, on the very same batches. Controls of
+each: itself with T = 0, and a standard model with as many parameters. PC-FFN with T = 0 must equal
+the standard model bit for bit.
 
 `run` races them by itself, for reports; the lab races them as runs of its own, to be opened later.
 """
@@ -20,7 +20,9 @@ from transformer_lab.experiments.experiment import (
     Partial,
     Question,
     Tick,
+    kept_records,
     paced,
+    seeds_in,
 )
 from transformer_lab.experiments.language_model_leak import text_of
 from transformer_lab.experiments.transformer_variants import STANDARD, TransformerSettings
@@ -73,19 +75,24 @@ Racing = Callable[[Mapping[str, Setup]], Iterator[Mapping[str, Seen]]]
 
 
 def run(
-    settings: TransformerSettings, folders: Sequence[Path] = ()
+    settings: TransformerSettings,
+    folders: Sequence[Path] = (),
+    kept: Partial[TransformerRace] | None = None,
 ) -> Iterator[Partial[TransformerRace]]:
     """Race on Tiny Shakespeare, or on the documentation of Python where that is not there."""
     corpus = text_of(folders)
     encoded = encode_corpus(corpus, settings.setups(corpus.name, 0)[STANDARD].data)
-    return race(settings, corpus, lambda setups: in_turn(setups, encoded))
+    return race(settings, corpus, lambda setups: in_turn(setups, encoded), kept)
 
 
 def race(
-    settings: TransformerSettings, corpus: Corpus, racing: Racing
+    settings: TransformerSettings,
+    corpus: Corpus,
+    racing: Racing,
+    kept: Partial[TransformerRace] | None = None,
 ) -> Iterator[Partial[TransformerRace]]:
-    """One race for each seed, and what has been measured so far."""
-    lanes: list[Lane] = []
+    """One race for each seed that is not in `kept`, and what has been measured so far."""
+    lanes: list[Lane] = kept_records(kept, "lanes")
 
     def snapshot() -> TransformerRace:
         return TransformerRace(settings=settings, corpus=corpus.title, lanes=copy.deepcopy(lanes))
@@ -97,7 +104,7 @@ def work(
     settings: TransformerSettings, corpus: str, racing: Racing, lanes: list[Lane]
 ) -> Iterator[Tick]:
     """Everything there is to measure; adds to `lanes`."""
-    for seed in range(settings.seeds):
+    for seed in range(seeds_in(lanes), settings.seeds):
         setups = settings.setups(corpus, seed)
         fresh = {name: Lane(variant=name, seed=seed) for name in setups}
         lanes += fresh.values()

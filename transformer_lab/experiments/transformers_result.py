@@ -5,8 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from transformer_lab.experiments.experiment import Plot, Reference, Table
-from transformer_lab.experiments.paired import Paired, cannot_tell, holm, interval, paired
-from transformer_lab.experiments.statistics import Spread, bars, over_seeds, spread
+from transformer_lab.experiments.paired import Judged, judged, worded
+from transformer_lab.experiments.statistics import (
+    Spread,
+    bars,
+    over_seeds,
+    spread,
+    verdict_table,
+)
 from transformer_lab.experiments.transformer_variants import (
     IDENTITY,
     MATCHED,
@@ -14,6 +20,8 @@ from transformer_lab.experiments.transformer_variants import (
     VARIANTS,
     TransformerSettings,
 )
+
+WORDS = ("better", "worse")  # of a loss that is lower, and of one that is higher
 
 
 @dataclass(kw_only=True)
@@ -65,21 +73,16 @@ class TransformerRace:
             if seed in theirs
         ]
 
-    def compared(self) -> dict[str, tuple[Paired, bool]]:
-        """Each racer with its control: the paired difference, and whether it is clear.
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Every racer with each of its controls."""
+        return [(name, one) for name in self.settings.racers for one in VARIANTS[name].controls]
 
-        Corrected for there being several.
-        """
-        found = {
-            name: paired(values)
-            for name in racers(self.settings)
-            if (values := self.differences(name, VARIANTS[name].control))
-        }
-        corrected = holm([one.p for one in found.values()])
-        return {
-            name: (one, one.clear(p))
-            for (name, one), p in zip(found.items(), corrected, strict=True)
-        }
+    def compared(self) -> dict[tuple[str, str], Judged]:
+        """The verdict on each racer against each of its controls, corrected for their number."""
+        names = {f"{name}/{control}": (name, control) for name, control in self.pairs}
+        found = judged({key: self.differences(*pair) for key, pair in names.items()})
+        return {names[key]: one for key, one in found.items()}
 
     def identical(self) -> list[bool]:
         """Of every seed that has both: whether T = 0 gave the losses of the standard model."""
@@ -108,7 +111,7 @@ class TransformerRace:
             series=[
                 series
                 for variant in self.settings.variants
-                if variant != IDENTITY
+                if variant == STANDARD or variant in self.settings.racers
                 for series in over_seeds(
                     VARIANTS[variant].words,
                     [lane.losses for lane in self.of(variant)],
@@ -119,15 +122,25 @@ class TransformerRace:
         )
 
     def _gaps(self) -> Plot:
-        def gap(variant: str) -> tuple[str, Spread | None]:
-            found = self.differences(variant, VARIANTS[variant].control)
+        def gap(variant: str, control: str) -> tuple[str, Spread | None]:
+            found = self.differences(variant, control)
             return VARIANTS[variant].words, spread(found) if found else None
 
+        kinds = {
+            "against one as large": lambda name: VARIANTS[name].controls[0],
+            "against itself with T = 0": lambda name: VARIANTS[name].controls[1],
+        }
         return Plot(
-            title="Last validation loss, above or below that of its control",
+            title="Last validation loss, above or below that of its controls",
             kind="bar",
             y_label="difference, nats per token",
-            series=bars("mean and range over seeds", map(gap, racers(self.settings))),
+            series=[
+                series
+                for words, control in kinds.items()
+                for series in bars(
+                    words, [gap(name, control(name)) for name in self.settings.racers]
+                )
+            ],
             references=[Reference(name="no difference", y=0.0)],
         )
 
@@ -153,26 +166,20 @@ def _places(lines: list[list[float]]) -> list[float]:
     return [spread(line[i] for line in lines if len(line) > i).mean for i in range(length)]
 
 
-def racers(settings: TransformerSettings) -> list[str]:
-    """The variants that have a control to be compared with."""
-    return [name for name in settings.variants if name not in (STANDARD, IDENTITY)]
-
-
 def answer(result: TransformerRace) -> int | None:
     """Which option of the question is right; None too while PC-FFN does not take part."""
-    if not result.differences("pc_ffn", MATCHED):
+    found = result.compared().get(("pc_ffn", MATCHED))
+    if found is None:
         return None
-    found, clear = result.compared()["pc_ffn"]
-    if not clear:
+    if not found.clear:
         return 1
-    return 0 if found.mean < 0 else 2
+    return 0 if found.found.mean < 0 else 2
 
 
 def verdict(result: TransformerRace) -> str:
-    """One sentence, from the numbers."""
-    base = result.ended(STANDARD)
-    said = [one for name in racers(result.settings) if (one := compared(result, name))]
-    if not base or not said:
+    """What the numbers say, of every racer against its controls."""
+    base, found = result.ended(STANDARD), result.compared()
+    if not base or not found:
         return "Not yet enough: no seed has come to its last step for a variant and its control."
     if not all(result.identical()):
         return (
@@ -180,26 +187,26 @@ def verdict(result: TransformerRace) -> str:
             "besides predictive coding differs."
         )
     standard = nats(lane.losses[-1] for lane in base.values())
+    said = [one for name in result.settings.racers if (one := compared(result, name))]
     return (
         f"After {result.settings.training_steps:,} steps on {result.corpus} the standard model is "
-        f"at {standard} nats; {'; '.join(said)}."
+        f"at {standard} nats. {' '.join(said)}"
     )
 
 
 def compared(result: TransformerRace, name: str) -> str:
-    """One racer beside its control, in words; empty before a seed has both."""
-    variant = VARIANTS[name]
-    if name not in result.compared():
+    """One racer beside its controls, in words; empty before a seed has both."""
+    found = {control: one for (own, control), one in result.compared().items() if own == name}
+    if not found:
         return ""
-    found, clear = result.compared()[name]
     numbers = nats(lane.losses[-1] for lane in result.ended(name).values())
     cost = result.cost(name)
     price = f" at {cost:.1f} times the standard's time" if cost else ""
-    whom = "it" if variant.control == STANDARD else f"“{VARIANTS[variant.control].words}”"
-    against = f"{variant.words} at {numbers}, against {whom} {interval(found, 3)}"
-    if not clear:
-        return f"{against}, {cannot_tell(found, 'nats', 3)},{price}"
-    return f"{against}, clearly {'worse' if found.mean > 0 else 'better'},{price}"
+    said = "; ".join(
+        f"against “{VARIANTS[control].words}” {worded(one, 'nats', 3, WORDS)}"
+        for control, one in found.items()
+    )
+    return f"{VARIANTS[name].words} is at {numbers}{price}: {said}."
 
 
 def nats(losses: Iterable[float]) -> str:
@@ -217,7 +224,6 @@ def tables(result: TransformerRace) -> list[Table]:
             VARIANTS[name].words,
             f"{ended[0].parameters:,}",
             nats(lane.losses[-1] for lane in ended),
-            _difference(result, name),
             f"{cost:.1f}" if (cost := result.cost(name)) else "",
         ]
         for name in result.settings.variants
@@ -236,10 +242,18 @@ def tables(result: TransformerRace) -> list[Table]:
                 "transformer",
                 "parameters",
                 "loss",
-                "above its control, mean and 95 % interval",
                 "time, of the standard's",
             ],
             rows=found,
+        ),
+        verdict_table(
+            {
+                f"{VARIANTS[name].words}, against {VARIANTS[control].words}": one
+                for (name, control), one in result.compared().items()
+            },
+            "nats",
+            3,
+            WORDS,
         ),
         Table(
             title="What they write after “The ”, first seed",
@@ -247,13 +261,6 @@ def tables(result: TransformerRace) -> list[Table]:
             rows=texts,
         ),
     ]
-
-
-def _difference(result: TransformerRace, name: str) -> str:
-    if name not in result.compared():
-        return ""
-    found, clear = result.compared()[name]
-    return f"{interval(found, 3)}: {'clear' if clear else cannot_tell(found, 'nats', 3)}"
 
 
 def rows(result: TransformerRace) -> list[dict[str, Any]]:

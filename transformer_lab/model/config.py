@@ -89,6 +89,7 @@ class ModelConfig(Config):
         words={
             "alibi": "ALiBi",
             "pc": "PC: learned vectors that settle on the token",
+            "pc_zero": "PC: the same, all places alike (a control)",
             "none": "None",
         },
         advanced=True,

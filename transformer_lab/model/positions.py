@@ -157,7 +157,7 @@ class PredictivePositions(Positions):
     def __init__(self, shape: PositionShape) -> None:
         super().__init__(shape)
         D = shape.width
-        self.table = nn.Parameter(torch.empty(shape.sequence_length, D))
+        self.table: Tensor = nn.Parameter(torch.empty(shape.sequence_length, D))
         self.deviation = shape.deviation
         self.suggest = Linear(D, D, bias=False, deviation=D**-0.5)  # S
         self.settling = Settling((D, D), shape.settling)  # D
@@ -180,6 +180,23 @@ class PredictivePositions(Positions):
         return x + settled
 
 
+class PredictivePlaceless(PredictivePositions):
+    """The control of predictive positions: their table of places is zero, and stays so.
+
+    What is left of the first guess is S x_{t-1}, the token before. What a model gains with this one
+    is not the gain of knowing places, and with T = 0 not that of settling either.
+    """
+
+    def __init__(self, shape: PositionShape) -> None:
+        super().__init__(shape)
+        del self.table  # it is not learned
+        zeros = np.zeros((shape.sequence_length, shape.width))
+        self.register_buffer("table", _table(zeros), persistent=False)
+
+    def init_weights(self, generator: torch.Generator) -> None:
+        """There is nothing to draw."""
+
+
 def _angles(positions: int, pairs: int) -> NDArray[np.float64]:
     """(positions, pairs): position times a speed that falls from 1 to 1/10,000 over the pairs."""
     return np.outer(np.arange(positions), 10_000.0 ** -(np.arange(pairs) / pairs))
@@ -200,5 +217,6 @@ POSITIONS: dict[str, type[Positions]] = {
     "rotary": RotaryPositions,
     "alibi": AlibiPositions,
     "pc": PredictivePositions,
+    "pc_zero": PredictivePlaceless,
     "none": Positions,
 }

@@ -93,7 +93,7 @@ class TrainConfig(LearningRuleSettings, ScheduleSettings, OptimizerSettings, Bat
     def __post_init__(self) -> None:
         """Check bounds, that the phases of the schedule fit into one training, and the rule."""
         super().__post_init__()
-        if self.learning_rule == "pc" and self.compile == "on":
+        if self.learning_rule != "backprop" and self.compile == "on":
             raise ConfigError(
                 "train.compile",
                 "Compile is on, but only backpropagation can be compiled: choose auto or off, or "

@@ -23,8 +23,18 @@ Keep the vectors of the stream from being short: a norm divides by their length,
 they are. With embeddings of deviation 0.02 settling wants an η of about 0.001, with 0.7 it bears
 0.1.
 
+*Error-based predictive coding* (ePC) lowers the same energy by what each block was missed by:
+
+    z_l = Block_l(z_{l-1}) + e_l        E(e) = Σ_l ½ ‖e_l‖²  +  cross-entropy(score(z_L), targets)
+
+Errors start at 0 and settle: e_l <- e_l - η ∂E/∂e_l, T times. A change of e_l is felt by the
+targets at once, so the signal does not fade from block to block as it does above; but ∂E/∂e_l is
+e_l plus what backpropagation sends to z_l: the inner gradient *is* backpropagation, and not
+local. Where both have settled, the latents are the same, and so is what the blocks learn.
+
 Source: after Whittington & Bogacz 2017 (doi:10.1162/NECO_a_00949) and arXiv:2412.03676 (JPC), with
-blocks for layers and cross-entropy at the output.
+blocks for layers and cross-entropy at the output; ePC after arXiv:2505.20137 (its abstract was
+read; the equations are derived, and tested against automatic differentiation).
 Shapes: B batch, T time, D width.
 """
 
@@ -101,8 +111,7 @@ def energy(
     for z, predicted in zip(latents, predictions(model, embedded, latents, seed), strict=True):
         total = total + 0.5 * (z - predicted).to(dtype).square().sum((1, 2))
     if targets is not None:
-        scores = model.score(latents[-1]).to(dtype).transpose(1, 2)  # (B, V, T)
-        total = total + weight * F.cross_entropy(scores, targets, reduction="none").sum(1)
+        total = total + weight * surprise(model, latents[-1], targets)
     return total
 
 
@@ -144,8 +153,79 @@ def settle(
         yield SettledLatents(latents=latents, energy=here, step_size=size)
 
 
+def with_errors(
+    model: GPT, embedded: Tensor, errors: Sequence[Tensor], seed: int | None = None
+) -> list[Tensor]:
+    """The latents z_l = Block_l(z_{l-1}) + e_l that errors stand for: L of (B, T, D)."""
+    if seed is not None:
+        torch.manual_seed(seed)
+    latents = [embedded]
+    for block, error in zip(model.blocks, errors, strict=True):
+        latents.append(block(latents[-1], model.positions, None) + error)
+    return latents[1:]
+
+
+def settle_errors(
+    model: GPT,
+    embedded: Tensor,
+    latents: Sequence[Tensor],
+    targets: Tensor | None,
+    *,
+    steps: int,
+    step_size: float,
+    seed: int | None = None,
+) -> Iterator[SettledLatents]:
+    """Lower E by gradient descent on the errors, from 0; yield after 0, 1, .. `steps` steps.
+
+    `latents` are those of the forward pass. Steps that would raise E are refused as by `settle`.
+    """
+
+    def measured(
+        errors: Sequence[Tensor],
+    ) -> tuple[Tensor, Sequence[Tensor], Sequence[Tensor]]:
+        with torch.enable_grad():
+            free = [e.detach().requires_grad_() for e in errors]
+            found = with_errors(model, embedded, free, seed)
+            total = sum_of_errors(free)
+            if targets is not None:
+                total = total + surprise(model, found[-1], targets)
+            slopes = torch.autograd.grad(total.sum(), free)
+        return total.detach(), slopes, [z.detach() for z in found]
+
+    errors: Sequence[Tensor] = [torch.zeros_like(z) for z in latents]
+    here, slopes, latents = measured(errors)
+    size = torch.full((len(embedded), 1, 1), step_size, device=embedded.device)
+    yield SettledLatents(latents=latents, energy=here, step_size=size)
+    for _ in range(steps):
+        moved = [(e - size * slope).to(e.dtype) for e, slope in zip(errors, slopes, strict=True)]
+        there, slopes_there, latents_there = measured(moved)
+        falls = there <= here
+        errors, slopes, latents = (
+            [torch.where(falls[:, None, None], *pair) for pair in zip(new, old, strict=True)]
+            for new, old in ((moved, errors), (slopes_there, slopes), (latents_there, latents))
+        )
+        here = torch.where(falls, there, here)
+        size = torch.where(falls[:, None, None], size, size / 2)
+        yield SettledLatents(latents=latents, energy=here, step_size=size)
+
+
+def sum_of_errors(errors: Sequence[Tensor]) -> Tensor:
+    """Σ_l ½ ‖e_l‖² of each sequence: (B,)"""
+    dtype = torch.promote_types(errors[0].dtype, torch.float32)
+    return torch.stack([0.5 * e.to(dtype).square().sum((1, 2)) for e in errors]).sum(0)
+
+
+def surprise(model: GPT, top: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of the (B, T) targets, summed over each sequence: (B,), in nats"""
+    dtype = torch.promote_types(top.dtype, torch.float32)
+    scores = model.score(top).to(dtype).transpose(1, 2)  # (B, V, T)
+    return F.cross_entropy(scores, targets, reduction="none").sum(1)
+
+
 class PredictiveCoding:
     """The loss of a batch, with a gradient that predictive coding found."""
+
+    _settle: Callable[..., Iterator[SettledLatents]] = staticmethod(settle)
 
     def __init__(self, model: GPT, config: "LearningRuleSettings", live: LiveSettings) -> None:
         self._model = model
@@ -169,7 +249,7 @@ class PredictiveCoding:
         with torch.no_grad():
             latents = forward_pass(model, embedded, seed)
             loss = F.cross_entropy(model.score(latents[-1]).flatten(0, 1), targets.flatten())
-        states = settle(
+        states = self._settle(
             model,
             embedded.detach(),
             latents,
@@ -195,6 +275,12 @@ class PredictiveCoding:
             )
 
 
+class ErrorPredictiveCoding(PredictiveCoding):
+    """The same, where errors settle instead of latents (ePC)."""
+
+    _settle = staticmethod(settle_errors)
+
+
 def backpropagation(model: GPT, config: "LearningRuleSettings", live: LiveSettings) -> Loss:
     """The loss as it is, whose gradient `backward` finds by itself."""
     return plain_loss(model, config)
@@ -203,6 +289,7 @@ def backpropagation(model: GPT, config: "LearningRuleSettings", live: LiveSettin
 LEARNING_RULES: dict[str, Callable[[GPT, "LearningRuleSettings", LiveSettings], Loss]] = {
     "backprop": backpropagation,
     "pc": PredictiveCoding,
+    "epc": ErrorPredictiveCoding,
 }
 
 
@@ -215,16 +302,22 @@ class LearningRuleSettings(PrecisionSettings):
         LEARNING_RULES,
         "Learning Rule",
         "Where gradients come from: errors sent back through the whole network, or (PC) latents "
-        "that settle with the target in sight, and gradients local to each layer.",
-        words={"backprop": "Backpropagation", "pc": "Predictive coding (PC)"},
+        "that settle with the target in sight, and gradients local to each layer; ePC lets errors "
+        "settle instead, which reaches deep layers.",
+        words={
+            "backprop": "Backpropagation",
+            "pc": "Predictive coding (PC)",
+            "epc": "Error-based predictive coding (ePC)",
+        },
         advanced=True,
     )
     pc_learning_steps: int = knob(
         10,
-        1,
+        0,
         200,
         "PC Learning Steps",
-        "How many steps the latents of PC learning settle for each batch; no fewer than Layers.",
+        "How many steps the latents of PC learning settle for each batch; no fewer than Layers, or "
+        "lower layers learn nothing. With ePC a few are enough.",
         advanced=True,
     )
     pc_learning_step_size: float = knob(
@@ -241,5 +334,6 @@ def passes(config: LearningRuleSettings, layers: int) -> float:
     """How many forward passes a batch costs; a gradient of weights or of latents is one each."""
     if config.learning_rule == "backprop":
         return 3.0
-    settling = 2 - 1 / layers  # what is below the first block does not settle
+    # What is below the first block does not settle; errors are carried through all blocks.
+    settling = 2 - 1 / layers if config.learning_rule == "pc" else 2.0
     return 1 + (config.pc_learning_steps + 1) * settling + 3

@@ -31,7 +31,9 @@ LOOK_SECONDS = 0.1
 
 
 def race_transformers(
-    trainings: Trainings, settings: TransformerSettings
+    trainings: Trainings,
+    settings: TransformerSettings,
+    kept: Partial[TransformerRace] | None = None,
 ) -> Iterator[Partial[TransformerRace]]:
     """Race on the worker's thread; waits while something else is training there.
 
@@ -44,7 +46,7 @@ def race_transformers(
         seed = next(iter(setups.values())).train.seed
         return on_the_worker(trainings, setups, f"{name}.{seed}", numbered=False)
 
-    return race(settings, text_of(corpus_folders(trainings.store.folder.parent)), racing)
+    return race(settings, text_of(corpus_folders(trainings.store.folder.parent)), racing, kept)
 
 
 def free_name(slug: str, taken: Iterable[str]) -> str:

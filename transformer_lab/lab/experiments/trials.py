@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from transformer_lab.lab.training.trainings import Trainings
 from transformer_lab.settings import Config, ConfigError
 from transformer_lab.text.corpora import corpus_folders
 
-Runner = Callable[[Trainings, Any], Iterator[Partial[Any]]]
+Runner = Callable[[Trainings, Any, Partial[Any] | None], Iterator[Partial[Any]]]
 TrialState = Literal["running", "stopping", "done", "stopped", "failed"]
 
 # How an experiment runs that needs more of the lab than a job's thread, by its key.
@@ -104,17 +105,33 @@ class Trials:
         self._lock = threading.Lock()
 
     def start(self, key: str, settings: Config) -> Trial:
-        """Begin an experiment anew. Raises ConfigError, and LabError when it cannot start now."""
+        """Begin an experiment; where only seeds are missing of the last trial, measure only those.
+
+        Raises ConfigError, and LabError when it cannot start now.
+        """
         if key not in EXPERIMENTS:
             raise LabError(f"There is no experiment {key}.")
         with self._lock:
             self._check_room(key)
+            kept = self._trials[key].latest if self.kept_seeds(key, settings) else None
             trial = Trial(key, settings)
-            measuring = trial.measure(self._partials(key, settings))
+            measuring = trial.measure(self._partials(key, settings, kept))
             trial.job = self._jobs.start(EXPERIMENTS[key].title, measuring)
             self._trials.pop(key, None)
             self._trials[key] = trial  # the one started last is the last of them
         return trial
+
+    def kept_seeds(self, key: str, settings: Any) -> int:
+        """How many seeds of the last trial `start` would keep: those that are whole, if it had the
+        same settings otherwise, and there are more to measure.
+        """
+        last = self._trials.get(key)
+        if last is None or last.busy or last.latest is None or last.latest.progress <= 0:
+            return 0
+        if replace(last.settings, seeds=settings.seeds) != settings:
+            return 0
+        done = int(last.latest.progress * last.settings.seeds + 1e-9)
+        return done if done < settings.seeds else 0
 
     def estimated_seconds(self, key: str, settings: Config) -> float | None:
         """How long an experiment will take here, where that may be long and can be known.
@@ -123,10 +140,12 @@ class Trials:
         """
         return ESTIMATES[key](self._trainings, self._costs, settings) if key in ESTIMATES else None
 
-    def _partials(self, key: str, settings: Config) -> Iterator[Partial[Any]]:
+    def _partials(
+        self, key: str, settings: Config, kept: Partial[Any] | None
+    ) -> Iterator[Partial[Any]]:
         if key in RUNNERS:
-            return RUNNERS[key](self._trainings, settings)
-        return EXPERIMENTS[key].run(settings, corpus_folders(self._home))
+            return RUNNERS[key](self._trainings, settings, kept)
+        return EXPERIMENTS[key].run(settings, corpus_folders(self._home), kept)
 
     def _check_room(self, key: str) -> None:
         busy = [trial.key for trial in self._trials.values() if trial.busy]

@@ -103,7 +103,7 @@ def choose_micro_batch(setup: Setup, vocabulary_size: int, device: str, free: fl
 def _needed(setup: Setup, vocabulary_size: int, parameters: int, sequences: int) -> float:
     model = setup.model
     needed = peak_memory(model, vocabulary_size, parameters, sequences)
-    if setup.train.learning_rule == "pc":
+    if setup.train.learning_rule != "backprop":
         tokens = sequences * model.sequence_length
         needed += PER_LATENT * tokens * model.layers * model.embedding_dim
     needed += PER_BATCHED * setup.train.batch_size * model.sequence_length

@@ -293,4 +293,8 @@ def _cost(lab: Lab, key: str, settings: Config | None) -> str:
         seconds = lab.trials.estimated_seconds(key, settings)
     except ConfigError as error:
         return str(error)
-    return f"Will take about {words.duration(seconds)} on this computer." if seconds else ""
+    said = [f"Will take about {words.duration(seconds)} on this computer."] if seconds else []
+    if kept := lab.trials.kept_seeds(key, settings):
+        missing = getattr(settings, "seeds", kept) - kept
+        said.append(f"Start keeps the {kept} seeds that are measured, and adds {missing}.")
+    return " ".join(said)

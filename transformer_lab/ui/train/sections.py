@@ -49,7 +49,7 @@ PC_ARCHITECTURES = ("pc_alternating", "pc_hierarchical", "pc_dual")
 PC_PARTS = {
     "model.architecture": PC_ARCHITECTURES,
     "model.feedforward": ("pc",),
-    "model.positions": ("pc",),
+    "model.positions": ("pc", "pc_zero"),
 }
 # A setting applies when any of the settings named has one of the values named.
 NEEDS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -62,8 +62,8 @@ NEEDS: dict[str, dict[str, tuple[str, ...]]] = {
     "train.warmup_share": {"train.schedule": ("three_phase", "cosine")},
     "train.final_share": {"train.schedule": ("three_phase", "one_cycle")},
     "train.final_factor": {"train.schedule": ("three_phase", "cosine")},
-    "train.pc_learning_steps": {"train.learning_rule": ("pc",)},
-    "train.pc_learning_step_size": {"train.learning_rule": ("pc",)},
+    "train.pc_learning_steps": {"train.learning_rule": ("pc", "epc")},
+    "train.pc_learning_step_size": {"train.learning_rule": ("pc", "epc")},
     "model.pc_steps": PC_PARTS,
     "model.pc_step_size": PC_PARTS,
     "model.pc_precision": PC_PARTS,
