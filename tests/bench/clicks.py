@@ -71,7 +71,9 @@ class Counter:
         self._ours: set[str] = set()
         self._under_way: set[str] = set()
         network = page.context.new_cdp_session(page)
-        network.send("Network.enable")
+        network.send(
+            "Network.enable", {"maxPostDataSize": 10_000_000}
+        )  # else polls look like clicks
         network.on("Network.requestWillBeSent", self._begun)
         network.on("Network.loadingFinished", self._over)
         network.on("Network.loadingFailed", self._over)
