@@ -43,7 +43,7 @@ def scaling_figure(
             hoverinfo="skip",
         )
     figure.update_xaxes(title=what, **LOG)
-    figure.update_yaxes(title="bits per byte", type="log", tickformat="~g", dtick="D1")
+    figure.update_yaxes(title="bits per byte", type="log", tickformat="~g")
     figure.update_layout(hovermode="closest", margin_b=44, margin_l=56)
     return figure
 
