@@ -1,5 +1,10 @@
 // What a keyboard and a screen reader need and the components do not give: tabs with roles, ids and arrow keys,
 // controls joined with their help and error, named sliders, help on focus and tap. (The focus is minded in focus.js.)
+// Words that scripts say, in the language of the page (ui/languages/).
+{
+  const { words } = JSON.parse(document.querySelector("meta[name=languages]").content)[document.documentElement.lang] || {};
+  window.spoken = (english) => words?.[english] ?? english;
+}
 (() => {
   let count = 0;
   const idOf = (element) => (element.id ||= `described-${(count += 1)}`);

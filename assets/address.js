@@ -46,7 +46,7 @@
   };
 
   const given = () => Object.fromEntries(new URLSearchParams(location.search));
-  const { lock } = given(); // controls that the link keeps as they are
+  const { lock, lang } = given(); // controls that the link keeps as they are, and its language
   let now = {}; // what the parts say that are always there
   let opened = null; // the recipe with which the page opened
   let typed = Boolean(given().text); // whether the text of Look inside is the learner's own
@@ -54,12 +54,14 @@
   let due = 0;
 
   // Read from the page itself, for Dash tells of another tab only when it has nothing more urgent.
-  const tab = () => slug(document.querySelector("#main > .nav-tabs .nav-link.active")?.textContent || "Train");
+  const titles = JSON.parse(document.querySelector("meta[name=tabs]").content); // in any language
+  const links = () => [...document.querySelectorAll("#main > .nav-tabs .nav-link")];
+  const tab = () => slug(titles[links().findIndex((one) => one.classList.contains("active"))] || "Train");
   const words = () => {
     const open = tab();
     const late = Object.entries(LATE).filter(([, part]) => part.tab === open);
     const inside = late.map(([name, part]) => [name, part.get()]);
-    const said = [...Object.entries({ tab: open === "train" ? "" : open, ...now, lock }), ...inside].filter(([, value]) => value);
+    const said = [...Object.entries({ tab: open === "train" ? "" : open, ...now, lock, lang }), ...inside].filter(([, value]) => value);
     return `?${new URLSearchParams(said)}`;
   };
   const place = (search, name) => new URLSearchParams(search).get(name);
@@ -95,8 +97,8 @@
     led = true;
     say("address-places", { data: Object.fromEntries(Object.entries(said).filter(([name]) => name in LATE)) });
     const tab = said.tab || "train";
-    const link = [...document.querySelectorAll("#main > .nav-tabs .nav-link")].find((one) => slug(one.textContent) === tab);
-    if (link) say("tabs", { active_tab: link.textContent });
+    const title = titles.find((one) => slug(one) === tab);
+    if (title) say("tabs", { active_tab: title });
     for (const [name, part] of Object.entries(LATE)) {
       if (part.tab === tab && said[name] && part.get() && part.get() !== said[name]) part.put(said[name]);
     }
@@ -117,6 +119,16 @@
     if (target.closest?.("#address-told button")) find("address-told").hidden = true;
   });
 
+  // Another language: kept by the browser, and the page is opened anew in it.
+  document.addEventListener("change", ({ target }) => {
+    if (target.id !== "language-choice") return;
+    localStorage.setItem("language", target.value);
+    write();
+    const said = new URLSearchParams(location.search);
+    if (said.has("lang")) said.set("lang", target.value);
+    location.search === `?${said}` || !said.size ? location.reload() : location.assign(`?${said}`);
+  });
+
   // A link to the view, for the clipboard where the browser allows it, else to be copied by hand.
   document.addEventListener("click", async ({ target }) => {
     const copy = target.closest?.("#copy-address");
@@ -125,9 +137,9 @@
     const told = find("copied");
     try {
       await navigator.clipboard.writeText(location.href);
-      told.textContent = "Link copied";
+      told.textContent = window.spoken("Link copied");
     } catch {
-      told.textContent = "Copy the address of this page";
+      told.textContent = window.spoken("Copy the address of this page");
     }
     setTimeout(() => (told.textContent = ""), 3000);
   });

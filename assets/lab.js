@@ -138,6 +138,12 @@
     }
     return nothing();
   };
+  // What the page is to show, and the language that was chosen before where the address names none.
+  const asked = () => {
+    const chosen = document.documentElement.lang;
+    if (chosen === "en" || new URLSearchParams(location.search).has("lang")) return location.search;
+    return `${location.search || "?"}&lang=${chosen}`;
+  };
   const opening = async (address, options) => {
     try {
       const came = await ask(address, options);
@@ -151,7 +157,7 @@
   window.fetch = (address, options) => {
     const path = typeof address === "string" ? new URL(address, location.href).pathname : "";
     if (path.endsWith("/_dash-update-component")) return once(address, options);
-    if (path.endsWith("/_dash-layout")) return opening(address + location.search, options); // ui/address.py reads it
+    if (path.endsWith("/_dash-layout")) return opening(address + asked(), options); // ui/address.py reads it
     return path.endsWith("/_dash-dependencies") ? opening(address, options) : ask(address, options);
   };
 

@@ -59,12 +59,13 @@
       () => "The lab did not answer when the recipe was chosen: press again.",
     );
 
+  const titles = JSON.parse(document.querySelector("meta[name=tabs]").content); // in any language
   const tabs = () => [...document.querySelector(".nav-tabs").querySelectorAll(".nav-link")];
   const inSight = (id) => find(id)?.getClientRects().length && find(id);
   const gone = (id) => () => `What this step needs (${id}) did not appear: reload the page, and press again.`;
   const take = {
     tab: async ({ tab }) => {
-      const link = tabs().find((one) => one.textContent === tab);
+      const link = tabs()[titles.indexOf(tab)];
       if (!link) throw new Error(`This lab has no tab ${tab}.`);
       if (link.classList.contains("active")) return link; // to open it again would compute it again
       say("tabs", { active_tab: tab });
@@ -113,7 +114,7 @@
         if (step.at === "recipe") await filled(step, since);
       }
       await settled();
-      words.textContent = "Done.";
+      words.textContent = window.spoken("Done.");
     } catch (trouble) {
       words.textContent = trouble.message;
       tell(trouble.message);
@@ -126,7 +127,8 @@
 
   const way = document.createElement("div");
   way.id = "back-to-lesson";
-  way.innerHTML = '<span role="status"></span><button class="btn btn-primary btn-sm">Back to the lesson</button>';
+  way.innerHTML = '<span role="status"></span><button class="btn btn-primary btn-sm"></button>';
+  way.querySelector("button").textContent = window.spoken("Back to the lesson");
   way.querySelector("button").onclick = () => say("tabs", { active_tab: "Learn" });
   const tell = (words) => (way.querySelector("span").textContent = words);
   let doing = false; // whether a lesson led to where the page is
@@ -201,7 +203,7 @@
     }
     const none = find("lesson-unfound");
     none.hidden = count > 0;
-    none.textContent = "No entry has all of these words: try one of them.";
+    none.textContent = window.spoken("No entry has all of these words: try one of them.");
   });
 
   // --- the first visit --------------------------------------------------------------------------------
@@ -214,10 +216,10 @@
     ["Learn", "The lessons explain all of it, with buttons that do it for you.", "Open lesson 1"],
   ];
   const target = (name) =>
-    find(name) || tabs().find((one) => one.textContent === name);
+    find(name) || tabs()[titles.indexOf(name)];
   const card = document.createElement("aside");
   card.id = "tour";
-  card.setAttribute("aria-label", "A short tour");
+  card.setAttribute("aria-label", window.spoken("A short tour"));
   let pointedAt = null;
   const over = () => {
     localStorage.setItem("tour", "seen");
@@ -230,13 +232,13 @@
     pointedAt = target(name);
     if (pointedAt) pointedAt.dataset.did = "";
     card.innerHTML = '<p role="status"></p><div><span class="quiet"></span><button class="link"></button><button></button></div>';
-    card.querySelector("p").textContent = words;
-    card.querySelector("span").textContent = `${stop + 1} of ${STOPS.length}`;
+    card.querySelector("p").textContent = window.spoken(words);
+    card.querySelector("span").textContent = window.spoken("{stop} of {count}").replace("{stop}", stop + 1).replace("{count}", STOPS.length);
     const [away, next] = card.querySelectorAll("button");
-    away.textContent = "No tour";
+    away.textContent = window.spoken("No tour");
     away.onclick = over;
     next.className = "btn btn-primary btn-sm";
-    next.textContent = open || "Next";
+    next.textContent = window.spoken(open || "Next");
     next.onclick = () => {
       if (!open) return tour(stop + 1);
       say("tabs", { active_tab: "Learn" });

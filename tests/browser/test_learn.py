@@ -8,9 +8,11 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from chromium import TOURED
 from transformer_lab.lab.lab import Lab
+from transformer_lab.recipes import SETTINGS
 from transformer_lab.ui import ids
 from transformer_lab.ui.learn.actions import steps
 from transformer_lab.ui.learn.lessons import load_lessons
+from transformer_lab.ui.server import TABS
 from waiting import PATIENCE, until
 
 TINY = (  # set before a lesson trains, so that it takes no time
@@ -19,6 +21,8 @@ TINY = (  # set before a lesson trains, so that it takes no time
     "set train.batch_size 4\nset train.steps 1000000\nset train.threads 1"
 )
 TRAINS = (ids.INITIALIZE, ids.START)
+LESSONS = load_lessons()
+SETTINGS_OF = {"sample-setting": "sample."}
 STATES = {  # what a training is after a press
     ids.INITIALIZE: ("ready",),
     ids.START: ("running",),
@@ -69,7 +73,7 @@ def check_press(page: Page, lab: Lab, button: str) -> None:
     elif "experiment-button" in button:
         expect(page.locator(f"[id='{button}']")).to_have_attribute("aria-current", "true")
     else:
-        title = load_lessons()[json.loads(button)["lesson"]].title
+        title = LESSONS[json.loads(button)["lesson"]].title
         expect(page.locator(".lesson-title")).to_contain_text(title)
 
 
@@ -95,57 +99,81 @@ def rest(lab: Lab) -> None:
         lab.trainings.wait(PATIENCE)
 
 
-def kinds(todo: str) -> set[str]:
-    """What a button does, so that each kind of step is pressed once: "press start", "set value"."""
-    found = set()
-    for step in json.loads(todo):
-        place = step.get("press") or step.get("show") or ""
-        name = json.loads(place)["type"] if place.startswith("{") else place
-        given = step.get("set", "")
-        part = given["type"] if isinstance(given, dict) else given
-        found.add(f"{'tab' if 'tab' in step else ''}{name}{part}")
-    return found
+def other_than(step: dict[str, Any]) -> str | None:
+    """A value that a control may have and this step does not set; None where any is another."""
+    if step["set"] == ids.RECIPE:
+        return "fast_learning" if step["value"] != "fast_learning" else "good_text"
+    kind = step["set"].get("type", "") if isinstance(step["set"], dict) else ""
+    if "setting" not in kind or step.get("prop") != "value":
+        return None
+    key = SETTINGS_OF[kind] + step["set"]["name"] if kind in SETTINGS_OF else ""
+    setting = SETTINGS.get(key or f"{step['set'].get('group')}.{step['set']['name']}")
+    if setting is None:
+        return None
+    if setting.choices:
+        return next(one for one in setting.choices if one != step["value"])
+    return f"{float(step['value']) / 2:g}" if setting.low is not None else "x"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("every", [False, True])
-def test_every_lesson_is_walked_and_its_buttons_do_what_they_say(
-    context: BrowserContext, lab: Lab, model: str, every: bool
-):
-    page = open_learn(context)
-    pressed: set[str] = set()  # buttons, or kinds of steps
-    for lesson in load_lessons().values():
-        expect(page.locator(".lesson-title")).to_contain_text(lesson.title)
-        expect(page.locator(".lesson-text").first).to_be_visible()
-        for check in page.locator("[id*='lesson-check']").all():
-            expect(check).not_to_have_text("Looking at your run …")
-        for button in page.locator("#lesson-body .do:visible").all():
-            todo = str(button.get_attribute("data-do"))
-            done = {todo} if every else kinds(todo)
-            if not done <= pressed:
-                pressed |= done
-                if f'"{ids.STOP}"' not in todo:
-                    rest(lab)
-                press(page, lab, button)
-        rest(lab)
-        if page.locator("body.beside #lesson-whole").is_visible():
-            page.click("#lesson-whole")
-        if page.locator("#lesson-next").is_enabled():
-            go_to_next(page, lesson.slug)
-    expect(page.locator("#lesson-progress")).to_have_text("17 of 17 read")
-    page.reload()
-    page.get_by_role("tab", name="Learn").click()
-    expect(page.locator("#lesson-progress")).to_have_text("17 of 17 read")
-    expect(page.locator(".lesson-title")).to_contain_text("Troubleshooting")
+def put_otherwise(page: Page, taken: list[dict[str, Any]]) -> None:
+    """The page as it is not after a button: on the Learn tab, its controls with other values.
+
+    A button that did nothing would leave it so.
+    """
+    page.get_by_role("tab", name="Learn", exact=True).click()
+    expect(page.locator(".tab-pane.active #learn")).to_be_visible()
+    if {"press": ids.GENERATE} in taken:
+        page.evaluate("dash_clientside.set_props('generate-caption', {children: ''})")
+    chosen = [step for step in taken if step.get("set") == ids.RECIPE]
+    for step in chosen[:1] or [step for step in taken if "set" in step]:
+        if value := other_than(step):
+            given = {"id": step["set"], "value": value}
+            page.evaluate("({id, value}) => dash_clientside.set_props(id, {value})", given)
+            expect(page.locator(f"[id='{step['at']}']")).to_have_value(value)
 
 
-def go_to_next(page: Page, slug: str) -> None:
-    """From this lesson on, though a button may have opened another one."""
+def walk(page: Page, lab: Lab, slug: str) -> int:
+    """Press every button of a lesson as a learner would; how many there were."""
     name = json.dumps(ids.lesson_button(slug), sort_keys=True, separators=(",", ":"))
     page.locator(f"[id='{name}']").click()
     expect(page.locator(f"[id='{name}']")).to_have_attribute("aria-current", "page")
+    expect(page.locator(".lesson-text").first).to_be_visible()
+    for check in page.locator("[id*='lesson-check']").all():
+        expect(check).not_to_have_text("Looking at your run …")
+    buttons = page.locator("#lesson-body .do:visible").all()
+    for button in buttons:
+        taken = json.loads(str(button.get_attribute("data-do")))
+        if {"press": ids.STOP} not in taken:
+            rest(lab)
+        put_otherwise(page, taken)
+        press(page, lab, button)
+    rest(lab)
+    return len(buttons)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slug", LESSONS)
+def test_every_button_of_every_lesson_does_what_it_says(
+    context: BrowserContext, lab: Lab, model: str, slug: str
+):
+    tabs = [tab.TITLE for tab in TABS]
+    there = sum(block.kind == "do" for block in LESSONS[slug].shown(tabs))
+    assert walk(open_learn(context), lab, slug) == there
+
+
+def test_a_lesson_is_walked_and_its_buttons_do_what_they_say(
+    context: BrowserContext, lab: Lab, model: str
+):
+    page = open_learn(context)
+    assert walk(page, lab, "learning_rate_schedule") == 2
+    newest = lab.runs.view().run_id
+    expect(page.locator("[id*='lesson-check']").first).to_contain_text(newest)
+    page.get_by_role("tab", name="Learn", exact=True).click()
     page.click("#lesson-next")
-    expect(page.locator(f"[id='{name}']")).to_have_attribute("aria-current", "false")
+    expect(page.locator("#lesson-progress")).to_have_text("1 of 17 read")
+    page.reload()
+    expect(page.locator("#lesson-progress")).to_have_text("1 of 17 read")
+    expect(page.locator(".lesson-title")).to_contain_text("Your first transformer")
 
 
 def test_formulas_are_set_without_a_network_and_under_the_policy(browser: Browser, address: str):
@@ -208,3 +236,37 @@ def test_the_tour_can_be_dismissed(browser: Browser, address: str, way: str):
         page.get_by_role("button", name=way).click()
     expect(page.locator("#tour")).to_have_count(0)
     context.close()
+
+
+def test_a_language_is_chosen_and_kept(context: BrowserContext):
+    page = open_learn(context)
+    page.select_option("#language-choice", "de")
+    expect(page.get_by_role("tab", name="Lernen")).to_have_attribute("aria-selected", "true")
+    expect(page.locator(".lesson-title")).to_contain_text("1. Was Transformer sind")
+    page.locator("#lesson-body .do").first.click()  # which names the tab as the code does
+    expect(page.get_by_role("tab", name="Trainieren")).to_have_attribute("aria-selected", "true")
+    page.goto("/?tab=learn&lesson=attention")
+    expect(page.locator(".lesson-title")).to_contain_text("bisher auf Englisch")
+    expect(page.locator("html")).to_have_attribute("lang", "de")
+    page.goto("/?lang=en")
+    expect(page.get_by_role("tab", name="Train", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    "titles",
+    [["Train"], pytest.param([tab.TITLE for tab in TABS], marks=pytest.mark.slow)],
+    ids=["one tab", "every tab"],
+)
+def test_nothing_is_wider_than_the_window_from_right_to_left(
+    context: BrowserContext, model: str, titles: list[str]
+):
+    page = context.new_page()
+    page.goto("/")
+    page.get_by_role("tab", name="Train", exact=True).wait_for()
+    page.evaluate("document.documentElement.dir = 'rtl'")
+    for title in titles:
+        page.get_by_role("tab", name=title, exact=True).click()
+        expect(page.locator("#main > .tab-content > .tab-pane.active > *")).not_to_be_empty()
+        for width in (390, 1366):
+            page.set_viewport_size({"width": width, "height": 844})
+            page.wait_for_function(f"document.documentElement.scrollWidth <= {width}")

@@ -57,17 +57,18 @@ INNER: dict[str, dict[str, set[str]]] = {
     "ui": {
         "charts": {"charts"},
         "web": {"web", "words", "ids"},
-        "frame": {"web", "ids"},
+        "frame": {"web", "ids", "languages"},
         "server": {
             "charts", "web", "compare", "data", "experiments", "finetune", "generate", "learn",
-            "look", "runs", "train", "frame", "ids", "moment_bar", "words", "address",
+            "look", "runs", "train", "frame", "ids", "moment_bar", "words", "address", "languages",
         },
-        "address": {"form", "ids", "compare", "learn", "look"},
+        "address": {"form", "ids", "compare", "learn", "look", "languages"},
+        "languages": set(),
         "results": {"results", "charts", "ids", "polling", "words", "web", "train"},
         **{
             tab: {
                 tab, "charts", "form", "ids", "moment_bar", "polling", "terms", "words", "web",
-                "train", "data", "results",
+                "train", "data", "results", "languages",
             }
             for tab in (
                 "compare", "data", "experiments", "finetune", "generate", "learn", "look", "runs",

@@ -1,6 +1,7 @@
 """Lessons: they can be read, their buttons name what exists, and their numbers are right."""
 
 import math
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from transformer_lab.recipes import load_recipes
 from transformer_lab.settings import ConfigError, plain
 from transformer_lab.text.tokenizers import TOKENIZERS
 from transformer_lab.training.schedule import rate_factor
+from transformer_lab.ui.languages import languages
 from transformer_lab.ui.learn.actions import ACTIONS, steps
 from transformer_lab.ui.learn.lessons import (
     MOST_MINUTES,
@@ -27,6 +29,7 @@ from transformer_lab.ui.learn.symptoms import ALL_CHECKS
 from transformer_lab.ui.learn.tutorial import tutorial
 
 DOCS = Path(__file__).parents[2] / "docs"
+PACKAGE, ASSETS = DOCS.parent / "transformer_lab", DOCS.parent / "assets"
 LESSONS = load_lessons()
 WORDS_A_MINUTE = 180
 ALPHABET = "\n !$&',-.3:;?" + "".join(map(chr, [*range(65, 91), *range(97, 123)]))
@@ -128,6 +131,31 @@ def test_nothing_in_a_lesson_is_a_link_to_another_host():
         for block in flat(lesson.blocks):
             assert "](" not in block.text
             assert "http" not in block.text.replace("`http://localhost:8050`", "")
+
+
+@pytest.mark.parametrize("language", languages())
+def test_a_lesson_in_a_language_does_and_says_the_same_numbers(language):
+    own = {slug: one for slug, one in load_lessons(language).items() if one.language == language}
+    assert len(own) >= 2
+    assert [*load_lessons(language)] == [*LESSONS]
+    for slug, lesson in own.items():
+        english = LESSONS[slug]
+        for kind in ("do", "check"):
+            pairs = [[b for b in flat(one.blocks) if b.kind == kind] for one in (lesson, english)]
+            done, meant = ([b.text or b.words for b in blocks] for blocks in pairs)
+            assert done == meant
+        texts = ["\n".join(b.text for b in flat(one.blocks)) for one in (lesson, english)]
+        said, first = (sorted(re.findall(r"\d[\d{},.]*\d|\d", one)) for one in texts)
+        assert said == first
+
+
+@pytest.mark.parametrize("language", languages())
+def test_words_of_a_language_keep_what_is_put_in_and_are_words_of_the_page(language):
+    sources = [*PACKAGE.rglob("*.py"), *ASSETS.glob("*.js")]
+    page = re.sub(r'"\s*\n\s*f?"', "", "\n".join(p.read_text(encoding="utf-8") for p in sources))
+    for english, own in languages()[language]["words"].items():
+        assert re.findall(r"{\w+}", english) == re.findall(r"{\w+}", own)
+        assert english in page, f"{english} is said nowhere"
 
 
 # --- numbers ------------------------------------------------------------------------------------

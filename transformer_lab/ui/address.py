@@ -21,6 +21,7 @@ from transformer_lab.recipes import SETTINGS, Recipe, Setup, load_recipes
 from transformer_lab.settings import ConfigError, checked, shown
 from transformer_lab.ui import form, ids
 from transformer_lab.ui.compare import own
+from transformer_lab.ui.languages import ENGLISH, languages
 from transformer_lab.ui.learn.lessons import load_lessons
 from transformer_lab.ui.look.layout import PARTS as LOOK_PARTS
 
@@ -60,6 +61,7 @@ def layout(address: Address) -> list[Component]:
     goal = {"run": places.get("model"), "step": int(at)} if at else None
     return [
         dcc.Store(id=ids.ADDRESS_PLACES, data=places),
+        dcc.Store(id=ids.LANGUAGE, data=places.get("lang", ENGLISH)),
         dcc.Store(id=ids.ADDRESS_FORM),
         dcc.Store(id=ids.ADDRESS_LOCKED, data=address.locked),
         dcc.Store(id=ids.ADDRESS_WRITTEN),
@@ -170,6 +172,7 @@ def read_places(
         "experiment": lambda value: _one_of(value, EXPERIMENTS, "experiment"),
         "lesson": lambda value: _one_of(value, load_lessons(), "lesson"),
         "find": lambda value: value[:LONGEST_TEXT],
+        "lang": lambda value: _one_of(value, [ENGLISH, *languages()], "language"),
     }
     places, problems = {}, []
     for name, value in given.items():

@@ -4,10 +4,11 @@ import base64
 import hashlib
 import html
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from dash import Dash
 
+from transformer_lab.ui.languages import languages
 from transformer_lab.ui.web.guard import Body
 
 # The theme before anything is drawn; and a word when the rest of the page cannot be loaded.
@@ -15,6 +16,13 @@ FIRST_SCRIPT = """
   const stored = localStorage.getItem("theme");
   const dark = matchMedia("(prefers-color-scheme: dark)").matches;
   document.documentElement.dataset.bsTheme = stored || (dark ? "dark" : "light");
+  const words = JSON.parse(document.querySelector("meta[name=languages]").content);
+  const said = new URLSearchParams(location.search).get("lang");
+  const asked = said || localStorage.getItem("language");
+  if (asked in words) {
+    document.documentElement.lang = asked;
+    document.documentElement.dir = words[asked].direction;
+  }
   addEventListener("load", () => {
     if (window.dash_clientside && window.React) return;
     const words = "The page could not load its own files. Reload it; if a reverse proxy shows " +
@@ -30,6 +38,8 @@ PAGE = """<!DOCTYPE html>
 {%favicon%}
 <meta name="limits" content="LIMITS">
 <meta name="owners" content="OWNERS">
+<meta name="tabs" content="TABS">
+<meta name="languages" content="LANGUAGES">
 <link rel="stylesheet" href="BASE/vendor/css/bootstrap.min.css">
 <link rel="stylesheet" href="BASE/vendor/css/font/bootstrap-icons.min.css">
 {%css%}
@@ -43,14 +53,19 @@ PAGE = """<!DOCTYPE html>
 </html>"""
 
 
-def frame(base_path: str, bodies: Mapping[str, Body], owners: Mapping[str, str]) -> str:
+def frame(
+    base_path: str, bodies: Mapping[str, Body], owners: Mapping[str, str], tabs: Sequence[str]
+) -> str:
     """The page before Dash fills it, with the limits that its scripts keep to.
 
-    `owners` are the tabs that must be open for a callback to be asked, by its first output.
+    `owners` are the tabs that must be open for a callback to be asked, by its first output; `tabs`
+    the titles of all, by which scripts name them in any language.
     """
     limits = {path: body.as_json() for path, body in bodies.items()}
     filled = PAGE.replace("LIMITS", html.escape(json.dumps(limits)))
     filled = filled.replace("OWNERS", html.escape(json.dumps(owners)))
+    filled = filled.replace("TABS", html.escape(json.dumps([*tabs])))
+    filled = filled.replace("LANGUAGES", html.escape(json.dumps(languages())))
     return filled.replace("BASE", base_path).replace("FIRST_SCRIPT", FIRST_SCRIPT)
 
 

@@ -21,6 +21,8 @@ PLAN = "plan"
 HEADLINE = "headline"
 SPOKEN = "spoken"  # the state alone, for screen readers: the headline changes too often
 
+LANGUAGE_CHOICE = "language-choice"
+LANGUAGE = "language"  # of the page's frame and of lessons
 ADDRESS_PLACES = "address-places"  # what an address says is open, by name
 ADDRESS_FORM = "address-form"  # the form as an address has it
 ADDRESS_WRITTEN = "address-written"  # stays empty: a script writes the address

@@ -14,7 +14,7 @@ from flask import Flask, Response, abort, send_from_directory
 
 from transformer_lab.lab.lab import Lab
 from transformer_lab.packaged import packaged
-from transformer_lab.ui import address, ids, moment_bar
+from transformer_lab.ui import address, ids, languages, moment_bar
 from transformer_lab.ui.compare import callbacks as compare
 from transformer_lab.ui.data import callbacks as data
 from transformer_lab.ui.experiments import callbacks as pcn
@@ -62,6 +62,7 @@ LATE: tuple[Tab, ...] = (
     pcn,
     learn,
 )  # made when they are first opened, for a page that opens with less is faster
+SKIP = "Skip to the page"
 BODIES = {  # what may be posted, by address
     CALLBACKS: Body("application/json", LARGEST_CALLBACK, LENGTHY),
     upload.PATH: upload.BODY,
@@ -114,7 +115,7 @@ def create_app(
             _make_late(app, lab, tab)
         waiting = _waiting_to_be_opened(app, set(app.callback_map) - before)
         owners |= dict.fromkeys(waiting, tab.TITLE)
-    app.index_string = frame(base_path, BODIES, owners)
+    app.index_string = frame(base_path, BODIES, owners, [tab.TITLE for tab in TABS])
     return app
 
 
@@ -137,15 +138,16 @@ def layout(lab: Lab) -> html.Div:
     What stands in it is what the address of the page says.
     """
     opened = address.asked(lab, [tab.TITLE for tab in TABS])
+    language = opened.places.get("lang", languages.ENGLISH)
     made = html.Div(
         [
-            html.A("Skip to the page", href="#main", className="skip"),
+            html.A(languages.say(language, SKIP), href="#main", className="skip"),
             html.Header(
                 [
                     html.H1("Transformer Lab", className="brand"),
                     html.Div(id=ids.HEADLINE, className="headline"),
                     html.Div(id=ids.SPOKEN, className="visually-hidden", role="status"),
-                    html.Div(_corner(), className="corner"),
+                    html.Div(languages.put(_corner(language), language), className="corner"),
                 ],
                 className="top",
             ),
@@ -158,7 +160,7 @@ def layout(lab: Lab) -> html.Div:
                                 html.Div(id=ids.late(tab.TITLE), className="late")
                                 if tab in LATE
                                 else tab.layout(lab),
-                                label=tab.TITLE,
+                                label=languages.say(language, tab.TITLE),
                                 tab_id=tab.TITLE,
                             )
                             for tab in TABS
@@ -178,7 +180,7 @@ def layout(lab: Lab) -> html.Div:
     return address.put(made, opened)
 
 
-def _corner() -> list[Component]:
+def _corner(language: str) -> list[Component]:
     def button(button_id: str, icon: str, name: str, title: str) -> html.Button:
         return html.Button(
             html.I(className=f"bi bi-{icon}", **{"aria-hidden": "true"}),
@@ -189,8 +191,20 @@ def _corner() -> list[Component]:
         )
 
     what = "Copy a link to what the page shows now: tab, settings, model, text"
+    choice = dbc.Select(
+        id=ids.LANGUAGE_CHOICE,
+        options=[
+            {"value": code, "label": code.upper()}
+            for code in (languages.ENGLISH, *languages.languages())
+        ],
+        value=language,
+        size="sm",
+    )
+    hidden = html.Span("Language", className="visually-hidden")
+    help = "Language of the frame and of the lessons that have it"
     return [
         html.Span(id="copied", className="quiet", role="status"),
+        html.Label([hidden, choice], className="language", title=help),
         button(ids.COPY_ADDRESS, "link-45deg", "Copy a link to this view", what),
         button("theme", "circle-half", "Switch between light and dark", "Light or dark"),
     ]
@@ -208,15 +222,21 @@ def _make_late(app: Dash, lab: Lab, tab: Tab) -> None:
         state={
             "empty": State(ids.late(tab.TITLE), "className"),
             "places": State(ids.ADDRESS_PLACES, "data"),
+            "language": State(ids.LANGUAGE, "data"),
         },
     )
     def make(
-        opened: str | None, empty: str | None, places: dict[str, str] | None
+        opened: str | None,
+        empty: str | None,
+        places: dict[str, str] | None,
+        language: str | None,
     ) -> dict[str, Component | str]:
         if opened != tab.TITLE or not empty:
             raise PreventUpdate
         known, _ = address.read_places(lab, places or {}, [])
-        return {"made": address.put_places(tab.layout(lab), known), "kind": ""}
+        made = address.put_places(tab.layout(lab), known)
+        spoken = languages.known(language) if tab is learn else languages.ENGLISH
+        return {"made": languages.put(made, spoken), "kind": ""}
 
 
 def report(error: Exception) -> None:

@@ -9,7 +9,7 @@ from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_up
 from flask import current_app
 
 from transformer_lab.lab.lab import Lab
-from transformer_lab.ui import ids, polling
+from transformer_lab.ui import ids, languages, polling
 from transformer_lab.ui.learn import page
 from transformer_lab.ui.learn.layout import layout
 from transformer_lab.ui.learn.lessons import Lesson, load_lessons
@@ -24,13 +24,12 @@ ANY_MAKER = {"type": "lesson-maker", "name": ALL}
 
 def register(app: Dash, lab: Lab) -> None:
     """The callbacks of this tab."""
-    lessons = load_lessons()
-    _register_choice(app, lessons)
-    _register_page(app, lessons)
+    _register_choice(app)
+    _register_page(app)
     _register_checks(app, lab)
 
 
-def _register_choice(app: Dash, lessons: dict[str, Lesson]) -> None:
+def _register_choice(app: Dash) -> None:
     app.clientside_callback(
         ClientsideFunction("learn", "go"),
         Output(ids.LESSON, "data"),
@@ -57,8 +56,8 @@ def opened(data: object, lessons: dict[str, Lesson]) -> tuple[Lesson, set[str]]:
     return lessons.get(at, first) if isinstance(at, str) else first, known & lessons.keys()
 
 
-def _register_page(app: Dash, lessons: dict[str, Lesson]) -> None:
-    numbered = [slug for slug, lesson in lessons.items() if lesson.number]
+def _register_page(app: Dash) -> None:
+    every = {one: load_lessons(one) for one in (languages.ENGLISH, *languages.languages())}
 
     @app.callback(
         output={
@@ -67,24 +66,31 @@ def _register_page(app: Dash, lessons: dict[str, Lesson]) -> None:
             "progress": Output(ids.LESSON_PROGRESS, "children"),
             "back_disabled": Output(ids.LESSON_BACK, "disabled"),
             "next_disabled": Output(ids.LESSON_NEXT, "disabled"),
+            "titles": Output(ANY_LESSON, "children"),
             "classes": Output(ANY_LESSON, "className"),
             "current": Output(ANY_LESSON, "aria-current"),
             "seen": Output(ids.LESSON_SEEN, "data"),
         },
         inputs={"data": Input(ids.LESSON, "data")},
+        state={"language": State(ids.LANGUAGE, "data")},
     )
-    def show(data: object) -> dict[str, Any]:
+    def show(data: object, language: object) -> dict[str, Any]:
         """Another lesson: its text, and where one is in the list."""
-        lesson, read = opened(data, lessons)
-        places = list(lessons)
+        spoken = languages.known(language)
+        lesson, read = opened(data, every[spoken])
+        places = list(every[spoken])
         listed = [str(item["id"]["lesson"]) for item in ctx.outputs_grouping["classes"]]
+        numbered = [slug for slug, one in every[spoken].items() if one.number]
         done = sum(slug in read for slug in numbered)
+        words = "{done} of {count} read"
+        body = page.body(lesson, list(current_app.config["TABS"]))
         return {
-            "head": page.head(lesson),
-            "body": page.body(lesson, list(current_app.config["TABS"])),
-            "progress": f"{done} of {len(numbered)} read",
+            "head": page.head(lesson, spoken),
+            "body": languages.put(body, spoken),
+            "progress": languages.say(spoken, words, done=done, count=len(numbered)),
             "back_disabled": lesson.slug == places[0],
             "next_disabled": lesson.slug == places[-1],
+            "titles": [every[spoken][slug].title for slug in listed],
             "classes": ["lesson-entry read" if one in read else "lesson-entry" for one in listed],
             "current": ["page" if slug == lesson.slug else "false" for slug in listed],
             "seen": {},

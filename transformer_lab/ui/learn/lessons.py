@@ -7,7 +7,7 @@ lines: `do WORDS` is a button whose lines are actions, `check NAME` looks at the
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transformer_lab.packaged import packaged
@@ -46,6 +46,7 @@ class Lesson:
     minutes: int
     needs: str
     blocks: tuple[Block, ...]
+    language: str = "en"
 
     def shown(self, tabs: Iterable[str]) -> list[Block]:
         """Its blocks on a page with these tabs."""
@@ -60,10 +61,15 @@ def _shown(blocks: Iterable[Block], tabs: set[str]) -> Iterator[Block]:
             yield from _shown(block.blocks, tabs)
 
 
-def load_lessons() -> dict[str, Lesson]:
-    """All lessons in the order of their numbers, then the reference pages."""
-    found = [load_lesson(path) for path in packaged(FOLDER).glob("*.md")]
-    ordered = sorted(found, key=lambda lesson: (lesson.number or len(found) + 1, lesson.slug))
+def load_lessons(language: str = "en") -> dict[str, Lesson]:
+    """All lessons in the order of their numbers, then the reference pages.
+
+    Those that are there in a language, in the folder of its name; the others in English.
+    """
+    found = {path.name: load_lesson(path) for path in packaged(FOLDER).glob("*.md")}
+    for path in (packaged(FOLDER) / language).glob("*.md"):
+        found[path.name] = replace(load_lesson(path), language=language)
+    ordered = sorted(found.values(), key=lambda one: (one.number or len(found) + 1, one.slug))
     return {lesson.slug: lesson for lesson in ordered}
 
 

@@ -11,6 +11,7 @@ from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import load_recipes
 from transformer_lab.settings import ConfigError
 from transformer_lab.ui import ids, words
+from transformer_lab.ui.languages import ENGLISH, say
 from transformer_lab.ui.learn.actions import steps
 from transformer_lab.ui.learn.checks import NothingYetError
 from transformer_lab.ui.learn.lessons import Block, Lesson
@@ -30,9 +31,13 @@ def body(lesson: Lesson, tabs: list[str]) -> list[Any]:
     return [_search(), *_entries(blocks), html.P(id="lesson-unfound", hidden=True)]
 
 
-def head(lesson: Lesson) -> list[Any]:
-    """Its title, and how long it takes."""
-    facts = f"{lesson.minutes} min" + f" · needs {lesson.needs}" * (lesson.needs != "nothing")
+def head(lesson: Lesson, language: str = ENGLISH) -> list[Any]:
+    """Its title, how long it takes, and whether it is not there in a language yet."""
+    facts = say(language, "{minutes} min", minutes=lesson.minutes)
+    if lesson.needs != "nothing":
+        facts += say(language, " · needs {needs}", needs=say(language, lesson.needs))
+    if lesson.language != language:
+        facts += f" · {say(language, 'This lesson is in English so far.')}"
     number = f"{lesson.number}. " if lesson.number else ""
     return [html.H2(f"{number}{lesson.title}"), html.Span(facts, className="quiet")]
 
