@@ -221,16 +221,24 @@
   card.id = "tour";
   card.setAttribute("aria-label", window.spoken("A short tour"));
   let pointedAt = null;
+  let stopped = ""; // what the card speaks of
+  const mark = () => {
+    const place = stopped && target(stopped);
+    if (pointedAt && pointedAt !== place) delete pointedAt.dataset.did;
+    pointedAt = place || null;
+    if (pointedAt && !("did" in pointedAt.dataset)) pointedAt.dataset.did = "";
+  };
+  document.addEventListener("arranged", () => stopped && mark()); // it may have been drawn anew
   const over = () => {
     localStorage.setItem("tour", "seen");
-    if (pointedAt) delete pointedAt.dataset.did;
+    stopped = "";
+    mark();
     card.remove();
   };
   const tour = (stop) => {
-    if (pointedAt) delete pointedAt.dataset.did;
     const [name, words, open] = STOPS[stop];
-    pointedAt = target(name);
-    if (pointedAt) pointedAt.dataset.did = "";
+    stopped = name;
+    mark();
     card.innerHTML = '<p role="status"></p><div><span class="quiet"></span><button class="link"></button><button></button></div>';
     card.querySelector("p").textContent = window.spoken(words);
     card.querySelector("span").textContent = window.spoken("{stop} of {count}").replace("{stop}", stop + 1).replace("{count}", STOPS.length);

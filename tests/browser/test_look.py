@@ -116,6 +116,7 @@ def test_slow_motion_walks_through_the_blocks_and_rests(look: Page):
     expect(look.locator("#slow-words")).to_contain_text("Positions")
     look.locator("#slow-motion").click()
     expect(look.locator("#slow-motion")).to_contain_text("Slow motion")
+    still(look.locator("#slow-words"))  # what was asked for before comes yet
     rested = look.locator("#slow-words").inner_text()
     look.wait_for_timeout(2500)
     assert look.locator("#slow-words").inner_text() == rested

@@ -107,8 +107,8 @@ def test_an_experiment_with_a_runner_of_its_own_gets_the_trainings_and_is_closed
 ):
     asked, closed = [], threading.Event()
 
-    def runner(asking, settings):
-        asked.append((asking, settings))
+    def runner(asking, settings, kept):
+        asked.append((asking, settings, kept))
         try:
             for count in itertools.count():
                 yield Partial(progress=0.5, words="counting", result=Counted(count))
@@ -123,5 +123,5 @@ def test_an_experiment_with_a_runner_of_its_own_gets_the_trainings_and_is_closed
     lab.trials.stop("race")
     assert trial.job.wait(PATIENCE)
     assert closed.is_set()
-    assert asked == [(lab.trainings, settings)]
+    assert asked == [(lab.trainings, settings, None)]
     assert trial.latest.result.count == trial.version - 1

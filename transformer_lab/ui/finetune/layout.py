@@ -81,6 +81,7 @@ def _controls() -> dict[str, html.Div]:
     }
     for key, control in controls.items():
         control.id = {"type": "finetune-field", "name": key}
+    controls["finetune.unknown"].className += " wide"  # its choices are sentences
     return controls
 
 
