@@ -219,3 +219,7 @@ def test_its_time_is_known_beforehand(lab):
     assert 0 < one < more
     assert three == pytest.approx(3 * one, rel=0.5)  # it may have learned more in between
     assert lab.trials.estimated_seconds("leak", EVERYBODY) is None
+
+
+def test_every_lane_computes_on_as_many_threads_so_that_equal_ones_stay_equal():
+    assert {setup.train.threads for setup in EVERYBODY.setups("python_docs", 1).values()} == {1}
