@@ -382,8 +382,21 @@ def test_lanes_race_on_the_worker_and_the_result_outlives_the_lab(lab):
         assert same.job.wait(PATIENCE)
         assert same.key == "rates-2"
         assert [c.losses for c in same.outcome.cells] == [c.losses for c in cells]
+        assert_another_process_sees(same.outcome, lab, same.key)
     finally:
         again.close()
+
+
+def assert_another_process_sees(outcome, lab, name):
+    """Its question is known from the first step on, its numbers as its runs have them."""
+    lab.runs.refresh()
+    assert lab.comparisons.measured(name) == outcome
+    path = lab.home / "comparisons" / f"{name}.json"
+    kept = json.loads(path.read_text()) | {"cells": []}  # as while the first seed is raced
+    path.write_text(json.dumps(kept))
+    told = lab.comparisons.measured(name)
+    assert told.comparison == outcome.comparison
+    assert [cell.losses for cell in told.cells] == [cell.losses for cell in outcome.cells]
 
 
 def test_lanes_have_equal_seconds_by_what_a_step_of_each_was_measured_to_take(lab):

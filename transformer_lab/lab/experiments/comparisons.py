@@ -271,13 +271,21 @@ class Comparisons:
     def measured(self, name: str) -> Outcome | None:
         """What was measured in a comparison; where that was not kept, what its runs tell.
 
-        So it is of the races of PCN Experiments. None where there is nothing.
+        So it is of the races of PCN Experiments, and of one that another process races: its
+        question is on disk from the start, its seeds as they become whole. None where there is
+        nothing.
         """
         asked = self.find(name)
         if asked and asked.outcome:
             return asked.outcome
+        kept = self._kept.find(name)
         runs = [run for run in self._trainings.runs() if name and run.comparison == name]
-        return outcome_of_runs(name, runs, self._trainings.store)
+        if kept and len(kept.cells) >= len(runs):
+            return kept
+        told = outcome_of_runs(name, runs, self._trainings.store)
+        if told and kept and set(told.comparison.lanes) <= set(kept.comparison.lanes):
+            return replace(told, comparison=kept.comparison)
+        return told
 
     # --- before it starts ---------------------------------------------------------------------
 

@@ -39,6 +39,11 @@ class Kept:
             if (found := _readable(path)) is not None:
                 yield path.stem, found
 
+    def find(self, name: str) -> Outcome | None:
+        """One by its name, as it is on disk now; None where it is not there or cannot be read."""
+        path = next((path for path in _json(self._folder) if path.stem == name), None)
+        return _readable(path) if path else None
+
     def names(self) -> set[str]:
         """Those that were deleted too, which may come back."""
         return {path.stem for folder in (self._folder, self._trash) for path in _json(folder)}
