@@ -22,6 +22,7 @@ from transformer_lab.model import parameter_breakdown
 from transformer_lab.settings import ConfigError
 from transformer_lab.training.batches import Batches
 from transformer_lab.ui.compare.own import NOTHING, SLUG, STANDARD, asked_for, form_of
+from transformer_lab.ui.compare.parts import state
 from waiting import PATIENCE, until
 
 TINY = {
@@ -397,6 +398,29 @@ def assert_another_process_sees(outcome, lab, name):
     told = lab.comparisons.measured(name)
     assert told.comparison == outcome.comparison
     assert [cell.losses for cell in told.cells] == [cell.losses for cell in outcome.cells]
+
+
+def test_a_comparison_of_another_process_is_there_while_it_races_and_afterwards(lab):
+    one = comparison_from(content({"model.layers": [1, 2]}, steps=1_000_000), "away")
+    assert lab.comparisons.newest("away") is None
+    other = Lab(lab.home)
+    try:
+        racing = other.comparisons.start(one)
+        seen = until(
+            lambda: (a := lab.comparisons.newest("away")) and a.elsewhere and a.outcome and a
+        )
+        assert (seen.key, seen.state, seen.busy) == ("away-1", "running", False)
+        with pytest.raises(LabError, match="by another program"):
+            lab.comparisons.start(one)
+        other.comparisons.stop(racing.key)
+        assert racing.job.wait(PATIENCE)
+    finally:
+        other.close()
+    until(lambda: not lab.comparisons.newest("away").elsewhere)
+    assert lab.comparisons.newest("away").state == "stopped"
+    assert state(lab.comparisons.newest("away")) == (
+        "away-1: stopped before its end, by another program."
+    )
 
 
 def test_lanes_have_equal_seconds_by_what_a_step_of_each_was_measured_to_take(lab):

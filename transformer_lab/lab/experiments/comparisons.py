@@ -30,6 +30,7 @@ from transformer_lab.lab.training.trainings import Trainings
 from transformer_lab.recipes import Setup
 from transformer_lab.settings import ConfigError
 
+LOOKED_SECONDS = 1.0  # between two looks at what other processes have written
 PATIENCE = 60.0  # seconds in which the pace of all lanes must be measured
 
 
@@ -46,12 +47,17 @@ class Cost:
 
 
 class Asked(Trial):
-    """A comparison that was started, here or before the lab was opened."""
+    """A comparison that was started: here, before the lab was opened, or by another process.
+
+    The last two are `stored`; `elsewhere` says that another process is racing it now.
+    """
 
     def __init__(self, name: str, comparison: Comparison) -> None:
         super().__init__(name, comparison)
         self.paused = False
         self.stored = False
+        self.elsewhere = False
+        self.where = ""  # it was measured, where that was not here
 
     @property
     def comparison(self) -> Comparison:
@@ -74,6 +80,8 @@ class Asked(Trial):
     @property
     def state(self) -> TrialState:
         """Whether it still measures, or how it ended."""
+        if self.elsewhere:
+            return "running"
         if self.stored:
             return "done" if self.whole else "stopped"
         return super().state
@@ -98,8 +106,9 @@ class Comparisons:
         self._lock = threading.Lock()
         self._asked: dict[str, Asked] = {}
         self._kept = Kept(home)
-        for name, outcome in self._kept.all():
-            self._asked[name] = _stored(name, outcome)
+        self._stamps: dict[str, tuple[int, int]] = {}
+        self._looked = -1e9
+        self._look("before the lab was opened")
 
     def start(self, comparison: Comparison) -> Asked:
         """Race its lanes. Raises ConfigError, and LabError while another one is under way."""
@@ -165,6 +174,11 @@ class Comparisons:
     def _refuse_if_busy(self) -> None:
         if busy := next((one for one in self._asked.values() if one.busy), None):
             raise LabError(f"“{busy.comparison.title}” is being compared: stop it first, or wait.")
+        if away := next((one for one in self._asked.values() if one.elsewhere), None):
+            raise LabError(
+                f"{away.key} is being compared by another program in this home folder: end it "
+                "there first (Ctrl-C), or wait."
+            )
 
     def _race(self, asked: Asked, setups: Mapping[str, Setup]) -> Iterator[Mapping[str, Seen]]:
         """One seed's race, which is held while the comparison is paused."""
@@ -246,10 +260,40 @@ class Comparisons:
 
     def find(self, name: object) -> Asked | None:
         """A comparison by its name."""
+        self._look()
         return self._asked.get(name) if isinstance(name, str) else None
+
+    def _look(self, where: str = "by another program") -> None:
+        """Take in what other processes have asked and measured since, and let go what is gone."""
+        if time.monotonic() - self._looked < LOOKED_SECONDS:
+            return
+        with self._lock:
+            self._looked, stamps = time.monotonic(), self._kept.stamps()
+            runs = self._trainings.runs() if stamps else []
+            racing = {run.comparison for run in runs if run.elsewhere}
+            stored = {name for name, asked in self._asked.items() if asked.stored}
+            for name in stored - stamps.keys():
+                del self._asked[name]
+            for name, stamp in stamps.items():
+                if name in stored or name not in self._asked:
+                    self._take_in(name, stamp, where, racing=name in racing)
+
+    def _take_in(self, name: str, stamp: tuple[int, int], where: str, *, racing: bool) -> None:
+        """A comparison as it is on disk and, while it is raced elsewhere, as its runs have it."""
+        before = self._asked.get(name)
+        if self._stamps.get(name) == stamp and not racing and not (before and before.elsewhere):
+            return
+        self._stamps[name] = stamp
+        outcome = self._on_disk(name) if racing else self._kept.find(name)
+        if outcome is None:
+            return
+        asked = _stored(name, outcome)
+        asked.elsewhere, asked.where = racing, where
+        self._asked[name] = asked
 
     def newest(self, slug: object = None) -> Asked | None:
         """The one that runs or was started last, of all or of one question."""
+        self._look()
         found = [one for one in self._asked.values() if slug in (None, one.comparison.slug)]
         return next((one for one in found if one.busy), found[-1] if found else None)
 
@@ -264,9 +308,8 @@ class Comparisons:
     def restore(self, name: str) -> None:
         """Bring back what was measured in one that was deleted, if there was anything."""
         with self._lock:
-            outcome = self._kept.restore(name)
-            if outcome is not None and name not in self._asked:
-                self._asked[name] = _stored(name, outcome)
+            self._kept.restore(name)
+            self._looked = -1e9  # it is looked for anew
 
     def measured(self, name: str) -> Outcome | None:
         """What was measured in a comparison; where that was not kept, what its runs tell.
@@ -276,8 +319,11 @@ class Comparisons:
         nothing.
         """
         asked = self.find(name)
-        if asked and asked.outcome:
+        if asked and asked.outcome and not asked.elsewhere:
             return asked.outcome
+        return self._on_disk(name)
+
+    def _on_disk(self, name: str) -> Outcome | None:
         kept = self._kept.find(name)
         runs = [run for run in self._trainings.runs() if name and run.comparison == name]
         if kept and len(kept.cells) >= len(runs):
@@ -329,9 +375,12 @@ class Comparisons:
 
 
 def _stored(name: str, outcome: Outcome) -> Asked:
-    """One from before the lab was opened."""
-    asked = Asked(name, outcome.comparison)
+    """One that is on disk."""
+    one = outcome.comparison
+    asked = Asked(name, one)
     asked.stored = True
-    if outcome.cells:  # else the lab was ended before anything was measured
-        asked.latest = Partial(progress=1.0, words="", result=outcome)
+    if outcome.cells:  # else it was ended before anything was measured
+        steps = one.seeds * sum(setup.train.steps for setup in one.lanes.values())
+        share = min(1.0, sum(cell.last for cell in outcome.cells) / steps)
+        asked.latest = Partial(progress=share, words="in another program", result=outcome)
     return asked

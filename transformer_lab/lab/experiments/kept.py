@@ -4,7 +4,6 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,11 +32,10 @@ class Kept:
                 if time.time() - path.stat().st_mtime > KEPT_IN_TRASH:
                     path.unlink()
 
-    def all(self) -> Iterator[tuple[str, Outcome]]:
-        """Every one that can be read, by name, the one written last at the end."""
-        for path in sorted(self._folder.glob("*.json"), key=_changed):
-            if (found := _readable(path)) is not None:
-                yield path.stem, found
+    def stamps(self) -> dict[str, tuple[int, int]]:
+        """What changes when the file of a comparison is written, by name, the oldest first."""
+        found = {path.stem: stamp for path in _json(self._folder) if (stamp := _stamp(path))}
+        return dict(sorted(found.items(), key=lambda one: one[1]))
 
     def find(self, name: str) -> Outcome | None:
         """One by its name, as it is on disk now; None where it is not there or cannot be read."""
@@ -90,11 +88,10 @@ def _json(folder: Path) -> list[Path]:
         return []
 
 
-def _changed(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
+def _stamp(path: Path) -> tuple[int, int] | None:
+    with contextlib.suppress(OSError):
+        return path.stat().st_mtime_ns, path.stat().st_size
+    return None
 
 
 def _readable(path: Path) -> Outcome | None:

@@ -85,9 +85,9 @@ def badge(asked: Asked | None) -> str:
 
 def state(asked: Asked | None) -> str | Component | list[Component]:
     """How far it is, in words and as a bar; why it ended."""
-    if asked and asked.stored:
-        kept = "measured" if asked.state == "done" else "stopped before its end"
-        return f"{asked.key}: {kept} before the lab was opened."
+    if asked and asked.stored and not asked.elsewhere:
+        kept = "measured" if asked.state == "done" else "stopped before its end,"
+        return f"{asked.key}: {kept} {asked.where}."
     if asked and asked.busy and asked.paused:
         return html.Span(f"{asked.key}: paused. Its lanes rest and are saved.")
     return results.state(asked)
@@ -231,10 +231,11 @@ def _verdict(outcome: Outcome) -> str | list[str | Component]:
 def _buttons(view: Shown) -> dict[str, bool | str]:
     asked = view.asked
     busy = asked is not None and asked.busy
+    away = asked is not None and asked.elsewhere
     return {
-        "start_disabled": busy or view.comparison is None or bool(view.problems),
+        "start_disabled": busy or away or view.comparison is None or bool(view.problems),
         "pause_disabled": not busy,
         "pause": "Resume" if asked and asked.paused and busy else "Pause",
         "stop_disabled": not busy,
-        "go_on_hidden": asked is None or busy or asked.whole,
+        "go_on_hidden": asked is None or busy or away or asked.whole,
     }
