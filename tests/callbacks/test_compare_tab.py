@@ -45,7 +45,9 @@ def test_a_question_is_told_with_its_guess_and_its_cost(tab):
         assert tab.text("compare-prompt") == one.guess.prompt
         said = [option["label"] for option in tab.get("compare-options", "options")]
         assert said == list(one.guess.options)
-        assert f"{len(one.lanes)} lanes" in tab.text("compare-cost")
+        said = "no model to fine-tune yet" if one.base else f"{len(one.lanes)} lanes"
+        assert said in tab.text("compare-cost")
+        assert tab.get("compare-start", "disabled") is bool(one.base)
         assert tab.get("compare-own", "hidden") is True
         assert tab.get("compare-result", "hidden") is True
 

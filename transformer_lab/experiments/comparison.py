@@ -4,12 +4,12 @@ Each lane is a base recipe with some settings changed. One setting is varied, or
 lanes are named one by one. All have the same budget and, of each seed, the same batches; where
 lanes have other batch sizes or sequence lengths, the same stream of text and as many tokens.
 
-As a file: [about] [base] [vary] or [lanes.NAME] [controls] [compare] [quick] [guess] [ending]; see
-recipes/questions/. Its parts are read in `comparison_lanes.py`, `budget.py` and
-`comparison_guess.py`.
+As a file: [about] [base] [vary] or [lanes.NAME] [controls] [compare] [quick] [guess] [ending], and
+[finetune] where all lanes fine-tune a run; see recipes/questions/. Its parts are read in
+`comparison_lanes.py`, `comparison_tuned.py`, `budget.py` and `comparison_guess.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -23,17 +23,22 @@ from transformer_lab.experiments.budget import (
 )
 from transformer_lab.experiments.comparison_guess import Guess, ending_from, guess_from, known_only
 from transformer_lab.experiments.comparison_lanes import (
+    Made,
     check_different,
     controls_from,
     flat,
     lanes_from,
     refuse_own,
 )
+from transformer_lab.experiments.comparison_tuned import Base, base_from, tuned_lane
 from transformer_lab.recipes import Setup, find_recipe
 from transformer_lab.settings import ConfigError, shown, unknown_key
+from transformer_lab.training.finetune import FineTuning
 
 MOST_SEEDS = 5
-SECTIONS = ("about", "base", "vary", "lanes", "controls", "compare", "quick", "guess", "ending")
+SECTIONS = (
+    "about", "base", "finetune", "vary", "lanes", "controls", "compare", "quick", "guess", "ending",
+)  # fmt: skip
 ABOUT = ("title", "look_for", "group", "order", "broken")
 COMPARE = ("steps", "tokens", "seconds", "paces", "seeds", "against", "audit")
 SHARED: Mapping[str, Any] = {"train.save_minutes": 0.0, "train.save_every": 0, "sample.length": 120}
@@ -48,7 +53,8 @@ class Comparison:
 
     A lane is compared with its own control where `controls` names one, else with `against`. With
     `audit` the models of the first seed go through the leak audit. `ending` says what an outcome of
-    the lane to guess means. `content` is what it was made from.
+    the lane to guess means. Where lanes fine-tune a `base`, `tunings` has what each does to it.
+    `content` is what it was made from.
     """
 
     slug: str
@@ -58,6 +64,8 @@ class Comparison:
     order: int
     broken: bool
     lanes: Mapping[str, Setup]
+    tunings: Mapping[str, FineTuning]
+    base: Base | None
     against: str
     controls: Mapping[str, str]
     seeds: int
@@ -92,6 +100,12 @@ class Comparison:
         """The same question, where a step of each lane takes so many seconds. Raises ConfigError"""
         compare = {**self.content.get("compare", {}), "paces": dict(paces)}
         content = {**self.content, "compare": compare}
+        return comparison_from(content, self.slug, quick=self.quick)
+
+    def with_base(self, run: str, step: int, setup: Mapping[str, Any]) -> "Comparison":
+        """The same question, of fine-tunings of that run. Raises ConfigError."""
+        base = {**self.content["finetune"], "run": run, "step": step, "setup": setup}
+        content = {**self.content, "finetune": base}
         return comparison_from(content, self.slug, quick=self.quick)
 
     @property
@@ -135,11 +149,7 @@ def comparison_from(
     content: Mapping[str, Any], slug: str = "own", *, quick: bool = False
 ) -> Comparison:
     """A comparison from plain values, as a TOML file has them. Raises ConfigError with the key."""
-    for name, values in content.items():
-        if name not in SECTIONS:
-            raise unknown_key("", str(name), SECTIONS)
-        if not isinstance(values, Mapping):
-            raise ConfigError(name, f"{name} must be a section [{name}], not {shown(values)}.")
+    _check_sections(content)
     about, compare = content.get("about", {}), dict(content.get("compare", {}))
     known_only("about", about, ABOUT)
     base = flat(content.get("base", {}))
@@ -150,9 +160,10 @@ def comparison_from(
         for kind in set(BUDGETS) - own if own else ():  # the quick one's budget is what counts
             compare.pop(kind, None)
     known_only("compare", compare, COMPARE)
-    lanes, usual = lanes_from(content, _base(base))
-    lanes = with_budget(lanes, compare)
-    check_different(lanes)
+    tuned = base_from(content.get("finetune"), compare)
+    made, usual = lanes_from(content, _maker(content, base))
+    check_different(made)
+    lanes = with_budget({name: setup for name, (setup, _) in made.items()}, compare)
     against = str(compare.get("against", usual))
     if against not in lanes:
         raise ConfigError(
@@ -167,6 +178,8 @@ def comparison_from(
         order=whole("about.order", about.get("order", 100), 0, 10_000),
         broken=about.get("broken", False) is True,
         lanes=lanes,
+        tunings={name: tuning for name, (_, tuning) in made.items() if tuning},
+        base=tuned,
         against=against,
         controls=controls_from(content.get("controls", {}), lanes),
         seeds=whole("compare.seeds", compare.get("seeds", 3), 1, MOST_SEEDS),
@@ -182,16 +195,29 @@ def comparison_from(
     )
 
 
+def _check_sections(content: Mapping[str, Any]) -> None:
+    for name, values in content.items():
+        if name not in SECTIONS:
+            raise unknown_key("", str(name), SECTIONS)
+        if not isinstance(values, Mapping):
+            raise ConfigError(name, f"{name} must be a section [{name}], not {shown(values)}.")
+
+
 def _switch(key: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise ConfigError(key, f"{key} is {shown(value)}: use true or false.")
     return value
 
 
-def _base(base: dict[str, Any]) -> Setup:
-    """The recipe and what the question changes of it."""
+def _maker(content: Mapping[str, Any], base: dict[str, Any]) -> Callable[[Mapping[str, Any]], Made]:
+    """What makes a lane from its changes of the recipe, or of the run that is fine-tuned."""
     recipe = base.pop("recipe", "quick_start")
     if not isinstance(recipe, str):
         raise ConfigError("base.recipe", f"base.recipe is {shown(recipe)}: it must be a name.")
     refuse_own("base", base)
-    return find_recipe(recipe).setup.with_values({**SHARED, **base})
+    setup, common = find_recipe(recipe).setup, {**SHARED, **base}
+    if "finetune" in content:
+        tuned = tuned_lane(content["finetune"], setup)
+        return lambda values: tuned({**common, **values})
+    shared = setup.with_values(common)
+    return lambda values: (shared.with_values(values), None)

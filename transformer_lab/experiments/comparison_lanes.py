@@ -2,24 +2,32 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from transformer_lab.recipes import SETTINGS, Setup
 from transformer_lab.settings import ConfigError, Setting, plain, shown, unknown_key
+from transformer_lab.training.finetune import FINETUNE_SETTINGS, FineTuning
 
 MOST_LANES = 24
 OWN = {"train.steps", "train.evaluate_every", "train.seed", "train.piece"}  # the comparison sets
+Made = tuple[Setup, FineTuning | None]  # the settings of a lane, and of one that is fine-tuned
 
 
-def lanes_from(content: Mapping[str, Any], base: Setup) -> tuple[dict[str, Setup], str]:
-    """The setups by name, and the one that the others are compared with unless it is said."""
+def lanes_from(
+    content: Mapping[str, Any], make: Callable[[Mapping[str, Any]], Made]
+) -> tuple[dict[str, Made], str]:
+    """The lanes by name, and the one that the others are compared with unless it is said.
+
+    `make` makes a lane from what it changes.
+    """
     varied, named = flat(content.get("vary", {})), content.get("lanes", {})
     if bool(varied) == bool(named):
         raise ConfigError(
             "vary", "A comparison has either one or two settings under [vary], or [lanes.NAME]."
         )
-    changes = _grid(varied) if varied else _named(named)
+    own = settings_in(make({}))
+    changes = _grid(varied, own) if varied else _named(named)
     if not 2 <= len(changes) <= MOST_LANES:
         key = "vary" if varied else "lanes"
         raise ConfigError(
@@ -29,19 +37,25 @@ def lanes_from(content: Mapping[str, Any], base: Setup) -> tuple[dict[str, Setup
     for name, values in changes.items():
         refuse_own("vary" if varied else f"lanes.{name}", values)
         try:
-            lanes[name] = base.with_values(values)
+            lanes[name] = make(values)
         except ConfigError as error:
             raise ConfigError(error.field, f"Lane “{name}”: {error}") from error
-    own = base.values()
     usual = (
         name
         for name, values in changes.items()
-        if all(lanes[name].values()[key] == own[key] for key in values)
+        if all(settings_in(lanes[name])[key] == own[key] for key in values)
     )
     return lanes, next(usual, next(iter(lanes)))
 
 
-def controls_from(content: Mapping[str, Any], lanes: Mapping[str, Setup]) -> dict[str, str]:
+def settings_in(lane: Made) -> dict[str, Any]:
+    """All settings of a lane by dotted name."""
+    setup, tuning = lane
+    groups = tuning.to_mapping() if tuning else {}
+    return setup.values() | flat(groups)
+
+
+def controls_from(content: Mapping[str, Any], lanes: Mapping[str, Any]) -> dict[str, str]:
     """Which lane is the matched control of another."""
     for lane, control in content.items():
         if lane not in lanes or control not in lanes or lane == control:
@@ -62,13 +76,17 @@ def _named(named: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {str(name): flat(values) for name, values in named.items()}
 
 
-def _grid(varied: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Every combination of the values of one or two settings, by what tells them apart."""
+def _grid(varied: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every combination of the values of one or two settings, by what tells them apart.
+
+    `own` has all settings that a lane of this comparison has.
+    """
+    known = {key: one for key, one in (SETTINGS | FINETUNE_SETTINGS).items() if key in own}
     if len(varied) > 2:
         raise ConfigError("vary", f"{len(varied)} settings are varied: choose one or two.")
     for key, values in varied.items():
-        if key not in SETTINGS:
-            raise unknown_key("", key, SETTINGS)
+        if key not in known:
+            raise unknown_key("", key, known)
         if not isinstance(values, list | tuple) or not values:
             raise ConfigError(
                 f"vary.{key}", f"vary.{key} is {shown(values)}: give a list of values."
@@ -82,8 +100,7 @@ def _grid(varied: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     for values in itertools.product(*varied.values()):
         changes = dict(zip(varied, values, strict=True))
         name = ", ".join(
-            value_words(SETTINGS[key], value, alone=len(varied) == 1)
-            for key, value in changes.items()
+            value_words(known[key], value, alone=len(varied) == 1) for key, value in changes.items()
         )
         if name in found:
             raise ConfigError("vary", f"{name} stands there twice: give each value once.")
@@ -102,16 +119,16 @@ def value_words(setting: Setting, value: Any, *, alone: bool) -> str:
     return words if alone else f"{setting.label} {words}"
 
 
-def check_different(lanes: Mapping[str, Setup]) -> None:
+def check_different(lanes: Mapping[str, Made]) -> None:
     """Raises ConfigError where two lanes have the very same settings."""
-    seen: dict[Setup, str] = {}
-    for name, setup in lanes.items():
-        if setup in seen:
+    seen: dict[Made, str] = {}
+    for name, lane in lanes.items():
+        if lane in seen:
             raise ConfigError(
                 "lanes",
-                f"Lanes “{seen[setup]}” and “{name}” are the same: change or leave out one.",
+                f"Lanes “{seen[lane]}” and “{name}” are the same: change or leave out one.",
             )
-        seen[setup] = name
+        seen[lane] = name
 
 
 def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:

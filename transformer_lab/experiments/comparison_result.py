@@ -1,11 +1,13 @@
 """What a comparison measured, and its charts; `comparison_words.py` has what may be said of it."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 from transformer_lab.experiments.comparison import Comparison
+from transformer_lab.experiments.comparison_tuned import by_rate
 from transformer_lab.experiments.experiment import Plot, Reference, Series
 from transformer_lab.experiments.paired import Paired, holm, paired
 from transformer_lab.experiments.statistics import bars, over_seeds, spread
@@ -55,6 +57,11 @@ class Outcome:
     def unit(self) -> str:
         """Of every loss that is shown."""
         return "bits per byte" if self.comparison.bits else "nats"
+
+    @property
+    def sizes(self) -> str:
+        """What the parameters of a cell are: of a fine-tuning those that learn."""
+        return "trained parameters" if self.comparison.base else "parameters"
 
     def losses(self, cell: Cell) -> list[float]:
         """A cell's validation losses in that unit."""
@@ -124,7 +131,13 @@ class Outcome:
 
     def plots(self, axis: Axis = "steps") -> list[Plot]:
         """Curves, the gap to the base, and loss against time and size."""
-        found = [self._curves(axis), self._gaps(), self._cost("seconds"), self._cost("parameters")]
+        found = [
+            self._curves(axis),
+            self._rates(),
+            self._gaps(),
+            self._cost("seconds"),
+            self._cost("parameters"),
+        ]
         return [plot for plot in found if plot.series]
 
     def _curves(self, axis: Axis) -> Plot:
@@ -146,6 +159,31 @@ class Outcome:
                 )
             ],
             note=" ".join([*self.ends(), *([COUNTED] if axis == "flops" else [])]),
+        )
+
+    def _rates(self) -> Plot:
+        """The last loss over the learning rate, a line for lanes that differ in nothing else."""
+        one, series = self.comparison, []
+        lanes = {name: (setup, one.tunings.get(name)) for name, setup in one.lanes.items()}
+        for names in by_rate(lanes):
+            found = {name: spread(ends) for name in names if (ends := self.ended[name].values())}
+            ranged = max((each.count for each in found.values()), default=0) > 1
+            series.append(
+                Series(
+                    name=_in_common(names),
+                    x=[one.lanes[name].train.learning_rate for name in found],
+                    y=[each.mean for each in found.values()],
+                    low=[each.low for each in found.values()] if ranged else [],
+                    high=[each.high for each in found.values()] if ranged else [],
+                )
+            )
+        return Plot(
+            title="Last validation loss over the learning rate",
+            kind="line",
+            x_label="learning rate",
+            y_label=self.unit,
+            x_log=True,
+            series=[each for each in series if each.x],
         )
 
     def ends(self) -> Iterator[str]:
@@ -193,9 +231,9 @@ class Outcome:
                 )
             )
         return Plot(
-            title=f"Last validation loss against {what}",
+            title=f"Last validation loss against {self.sizes if what == 'parameters' else what}",
             kind="points",
-            x_label={"seconds": "seconds of training", "parameters": "parameters"}[what],
+            x_label={"seconds": "seconds of training", "parameters": self.sizes}[what],
             y_label=self.unit,
             series=series,
         )
@@ -208,6 +246,12 @@ class Outcome:
 def whose(one: Comparison) -> str:
     """With what lanes are compared, in words."""
     return "its control" if one.controls else f"“{one.against}”"
+
+
+def _in_common(names: list[str]) -> str:
+    """What the names of lanes have in common, without the rate: LoRA, of “LoRA at 0.01”."""
+    parts = [re.split(", | at ", name) for name in names]
+    return ", ".join(part for part in parts[0] if all(part in other for other in parts)) or "loss"
 
 
 def _mean_places(lines: list[list[float]]) -> list[float]:

@@ -122,6 +122,7 @@ def _unclear(result: Outcome, names: list[str]) -> Iterator[str]:
     if len(names) == 1:
         yield f"Whether {listed} differs from {base}: {why}."
     else:
+        base = "their controls" if result.comparison.controls else base
         yield f"No clear difference from {base}: {listed} (of the first: {why})."
 
 
@@ -146,11 +147,13 @@ def tables(result: Outcome) -> list[Table]:
         if cell.seed == 0 and cell.text
     ]
     seeds = "1 seed" if one.seeds == 1 else f"{one.seeds} seeds"
+    text = f" of {one.base.corpus}" if one.base else ""
     return [
         Table(
-            title=f"Validation loss in {result.unit} after {one.budget} of {one.stream}, {seeds}",
+            title=f"Validation loss{text} in {result.unit} after {one.budget} of {one.stream}, "
+            f"{seeds}",
             columns=[
-                "place", "lane", "loss, mean and range", "parameters", "seconds",
+                "place", "lane", "loss, mean and range", result.sizes, "seconds",
                 f"above {whose(one)}, mean and 95 % interval",
             ],
             rows=rows,

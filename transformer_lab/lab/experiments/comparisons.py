@@ -21,6 +21,7 @@ from transformer_lab.lab.experiments.transformer_race import (
     on_the_worker,
 )
 from transformer_lab.lab.experiments.trials import Trial, TrialState
+from transformer_lab.lab.experiments.tuned import based, check_lanes, origins
 from transformer_lab.lab.jobs import Jobs
 from transformer_lab.lab.training.continuing import LabError
 from transformer_lab.lab.training.estimate import MARGIN, PER_PARAMETER
@@ -112,7 +113,9 @@ class Comparisons:
 
     def start(self, comparison: Comparison) -> Asked:
         """Race its lanes. Raises ConfigError, and LabError while another one is under way."""
+        comparison = based(comparison, self._trainings)
         self.check(comparison)
+        check_lanes(comparison, self._trainings, self._texts)
         with self._lock:
             self._refuse_if_busy()
             return self._begin(Asked(self._free_name(comparison.slug), comparison), [])
@@ -189,6 +192,7 @@ class Comparisons:
             f"{asked.key}.{seed}",
             numbered=False,
             audit=asked.comparison.audit and seed == 1,
+            origins=origins(asked.comparison, self._trainings.store),
         )
         with contextlib.closing(standing):
             for seen in standing:
@@ -337,6 +341,7 @@ class Comparisons:
 
     def check(self, comparison: Comparison) -> None:
         """What can be known at once to be wrong. Raises ConfigError."""
+        comparison = based(comparison, self._trainings)
         if not comparison.paced:
             paces = self._paces(comparison)
             if len(paces) == len(comparison.lanes):
@@ -351,6 +356,7 @@ class Comparisons:
 
     def cost(self, comparison: Comparison) -> Cost:
         """How long all of it takes here, and how much memory. Raises ConfigError."""
+        comparison = based(comparison, self._trainings)
         found = [
             self._costs.estimate(setup, self._texts.facts(setup).vocabulary_size)
             for setup in self._at_hand(comparison.lanes).values()

@@ -34,6 +34,7 @@ def outcome_of_runs(name: str, runs: Sequence[RunSummary], store: RunStore) -> O
 
 def _cell(summary: RunSummary, run: Run) -> Cell:
     """One lane and one seed, from what the run has recorded."""
+    tuned = run.manifest.get("finetune")
     setup, looks = setup_from(run.manifest["setup"]), run.evaluated()
     size = tokenizer_from_json(run.manifest["tokenizer"]).vocabulary_size
     losses = [point.validation_loss for point in looks if point.validation_loss is not None]
@@ -41,14 +42,14 @@ def _cell(summary: RunSummary, run: Run) -> Cell:
     return Cell(
         variant=summary.lane,
         seed=int(summary.race.rpartition(".")[2]) - 1,
-        parameters=summary.parameters,
+        parameters=int(tuned["trained"]) if tuned else summary.parameters,
         steps=[point.step for point in looks],
         losses=losses,
         seconds=[point.seconds for point in looks],
         failed=(summary.reason or f"it was {summary.state}") if ended else "",
         stopped=ended and summary.state != "failed",
         bytes_per_token=run.bytes_per_token() or 0.0,
-        flops=flops_per_step(setup, size) / tokens_per_step(setup),
+        flops=0.0 if tuned else flops_per_step(setup, size) / tokens_per_step(setup),
     )
 
 
@@ -63,6 +64,8 @@ def _comparison(name: str, lanes: dict[str, Setup], cells: Sequence[Cell]) -> Co
         order=0,
         broken=False,
         lanes=lanes,
+        tunings={},
+        base=None,
         against=against,
         controls={},
         seeds=len({cell.seed for cell in cells}),

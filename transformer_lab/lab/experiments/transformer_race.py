@@ -20,6 +20,7 @@ from transformer_lab.lab.looking.audits import audit_model
 from transformer_lab.lab.training.continuing import LabError
 from transformer_lab.lab.training.estimate import flops_per_step
 from transformer_lab.lab.training.live_run import LiveRun
+from transformer_lab.lab.training.origins import Origin
 from transformer_lab.lab.training.pace import Pace
 from transformer_lab.lab.training.trainings import Trainings
 from transformer_lab.recipes import Setup
@@ -63,12 +64,14 @@ def on_the_worker(
     *,
     numbered: bool = True,
     audit: bool = False,
+    origins: Mapping[str, Origin] | None = None,
 ) -> Generator[Mapping[str, Seen], None, None]:
     """One race in the lab; it is stopped when its generator is closed.
 
-    With `audit` its models then go through the leak audit, on this thread.
+    With `audit` its models then go through the leak audit, on this thread. A lane begins as its
+    origin says where it has one in `origins`, else with new weights.
     """
-    while not (name := begun(trainings, setups, called, numbered=numbered)):
+    while not (name := begun(trainings, setups, called, origins, numbered=numbered)):
         yield {}
         time.sleep(LOOK_SECONDS)
     try:
@@ -104,11 +107,16 @@ def validation_text(run: LiveRun) -> Tensor | None:
 
 
 def begun(
-    trainings: Trainings, setups: Mapping[str, Setup], called: str = NAME, *, numbered: bool = True
+    trainings: Trainings,
+    setups: Mapping[str, Setup],
+    called: str = NAME,
+    origins: Mapping[str, Origin] | None = None,
+    *,
+    numbered: bool = True,
 ) -> str:
     """The name of the race; empty while something else is training."""
     try:
-        return trainings.race(called, setups, numbered=numbered)
+        return trainings.race(called, setups, origins, numbered=numbered)
     except LabError:
         return ""
 
@@ -118,7 +126,7 @@ def seen(run: LiveRun) -> Seen:
     failed = run.ended and run.status.state != "finished"
     return Seen(
         metrics=run.stream.since()[0],
-        parameters=run.parameters,
+        parameters=run.trained or run.parameters,
         failed=run.status.reason or "it was stopped" if failed else "",
         stopped=failed and run.status.state != "failed",
         bytes_per_token=run.made.encoded.bytes_per_token if run.made else 0.0,
@@ -127,8 +135,11 @@ def seen(run: LiveRun) -> Seen:
 
 
 def flops_per_token(run: LiveRun) -> float:
-    """Multiplications and additions by which a lane learns from a token; 0 before it is made."""
-    if run.made is None:
+    """Multiplications and additions by which a lane learns from a token; 0 before it is made.
+
+    Of a fine-tuning too, in which not every weight has a gradient: they are not counted.
+    """
+    if run.made is None or run.origin.finetune() is not None:
         return 0.0
     setup, vocabulary_size = run.setup, run.made.encoded.tokenizer.vocabulary_size
     return flops_per_step(setup, vocabulary_size) / tokens_per_step(setup)

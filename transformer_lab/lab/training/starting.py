@@ -103,19 +103,30 @@ class Starting(Lanes):
         """
         self.start_item(branching(self.store, run_id, checkpoint, setup, recipe))
 
-    def race(self, name: str, lanes: Mapping[str, Setup], *, numbered: bool = True) -> str:
+    def race(
+        self,
+        name: str,
+        lanes: Mapping[str, Setup],
+        origins: Mapping[str, Origin] | None = None,
+        *,
+        numbered: bool = True,
+    ) -> str:
         """Train several models in turn, step by step; gives the name of the race.
 
         It is `name` and a number, or without one `name` itself. With the same seed they see the
-        very same batches. Each lane is a run of its own, and stays one. Raises ConfigError, and
-        LabError while anything else is training.
+        very same batches. Each lane is a run of its own, and stays one; it begins as `origins`
+        say, or with new weights. Raises ConfigError, and LabError while anything else is training.
         """
         self._refuse_if_racing()
         self._refuse_without_room()
         for setup in lanes.values():
             self.check(setup)
         race = self._free_race(name) if numbered else name
-        runs = [self._new(setup, race, race=race, lane=lane) for lane, setup in lanes.items()]
+        begin = origins or {}
+        runs = [
+            self._new(setup, race, begin.get(lane), race=race, lane=lane)
+            for lane, setup in lanes.items()
+        ]
         with self._lock:
             self._refuse_if_racing()
             for run in runs:

@@ -19,7 +19,7 @@ from transformer_lab.ui.compare.own import BUDGETS, NOTHING, PRESETS, SLUG, VARI
 from transformer_lab.ui.results import layout as frame
 from transformer_lab.ui.web.values import Scalar
 
-PLACES = 4  # for charts
+PLACES = 5  # for charts
 TOOLS = {rates.TOOL: rates.TITLE, scaling.TOOL: scaling.TITLE}
 SAFE_GROUP = "Safe: each trains a small model of its own, and changes nothing else."
 PAGE = ids.COMPARE_PARTS
