@@ -213,10 +213,12 @@ def test_the_verdict_is_paired_over_seeds_and_may_be_that_it_cannot_tell():
         _1=[2.0, 2.1, 2.3], _2=[1.8, 1.901, 2.102], _3=[2.02, 2.08, 2.31]
     )  # the seeds differ more than the lanes
     assert found.ranked[0] == "2"
-    assert found.compared["2"][1]
-    assert not found.compared["3"][1]
-    assert "“2” is clearly better than “1”" in verdict(found)
-    assert "Whether “3” differs from “1”: cannot tell" in verdict(found)
+    assert found.compared["2"].clear
+    assert not found.compared["3"].clear
+    assert "“2” against “1”: -0.199 (-0.201 to -0.197): better by 0.197 to 0.201 nats." in verdict(
+        found
+    )
+    assert "Whether “3” differs from “1”: +0.003 (-0.048 to +0.055): cannot tell" in verdict(found)
     assert found.comparison.guess.options[answer(found)] == "2"
     close = outcome(_1=[2.0, 2.1, 2.3], _2=[2.01, 2.09, 2.3], _3=[2.0, 2.2, 2.2])
     assert close.comparison.guess.options[answer(close)] == "There is no clear difference"
@@ -260,9 +262,13 @@ def test_a_lane_is_compared_with_its_own_control():
         for seed, loss in enumerate(found)
     ]
     found = Outcome(comparison=comparison_from(given), cells=cells)
-    assert found.compared["3"][0].mean == pytest.approx(0.1, abs=1e-3)  # worse than 2, not than 1
-    assert "“3” is clearly worse than “2”" in verdict(found)
-    assert "“2” is clearly better than “1”" in verdict(found)
+    assert found.compared["3"].found.mean == pytest.approx(
+        0.1, abs=1e-3
+    )  # worse than 2, not than 1
+    assert "“3” against “2”: +0.100 (+0.098 to +0.101): worse by 0.098 to 0.101 nats" in verdict(
+        found
+    )
+    assert "“2” against “1”: -0.500 (-0.501 to -0.498): better by" in verdict(found)
     assert "its control" in found.plots()[1].title
     assert "(than “2”)" in tables(found)[0].rows[1][-1]
 

@@ -9,7 +9,7 @@ from typing import Literal
 from transformer_lab.experiments.comparison import Comparison
 from transformer_lab.experiments.comparison_tuned import by_rate
 from transformer_lab.experiments.experiment import Plot, Reference, Series
-from transformer_lab.experiments.paired import Paired, holm, paired
+from transformer_lab.experiments.paired import Judged, judged
 from transformer_lab.experiments.statistics import bars, over_seeds, spread
 from transformer_lab.experiments.transformers_result import Lane
 from transformer_lab.text.split import bits_per_byte
@@ -88,25 +88,16 @@ class Outcome:
         ours, theirs = self.ended[lane], self.ended[other]
         return [loss - theirs[seed] for seed, loss in ours.items() if seed in theirs]
 
-    def against(self, base: str) -> dict[str, tuple[Paired, bool]]:
+    def against(self, base: str) -> dict[str, Judged]:
         """Every lane against one: the paired difference, and whether it is clear."""
         return self._against({name: base for name in self.comparison.lanes if name != base})
 
-    def _against(self, pairs: Mapping[str, str]) -> dict[str, tuple[Paired, bool]]:
+    def _against(self, pairs: Mapping[str, str]) -> dict[str, Judged]:
         """Lanes, each against another."""
-        found = {
-            name: paired(values)
-            for name, base in pairs.items()
-            if (values := self.differences(name, base))
-        }
-        corrected = holm([one.p for one in found.values()])
-        return {
-            name: (one, one.clear(p))
-            for (name, one), p in zip(found.items(), corrected, strict=True)
-        }
+        return judged({name: self.differences(name, base) for name, base in pairs.items()})
 
     @cached_property
-    def compared(self) -> dict[str, tuple[Paired, bool]]:
+    def compared(self) -> dict[str, Judged]:
         """Every lane against its control, which is the base unless it has one of its own."""
         one = self.comparison
         pairs = {name: one.control_of(name) for name in one.lanes}

@@ -11,9 +11,11 @@ from transformer_lab.experiments.comparison import Comparison
 from transformer_lab.experiments.comparison_guess import BETTER, FAILED, UNCLEAR, WORSE
 from transformer_lab.experiments.comparison_result import Cell, Outcome, whose
 from transformer_lab.experiments.experiment import Table
-from transformer_lab.experiments.paired import cannot_tell, interval
+from transformer_lab.experiments.paired import interval, worded
 from transformer_lab.experiments.statistics import spread
 from transformer_lab.text.split import bits_per_byte
+
+WORDS = ("better", "worse")  # of a lower loss, of a higher one
 
 
 def answer(result: Outcome) -> int | None:
@@ -29,10 +31,10 @@ def _how_it_does(result: Outcome, lane: str) -> str | None:
         return FAILED
     if lane not in result.compared:
         return None
-    found, clear = result.compared[lane]
-    if not clear:
+    found = result.compared[lane]
+    if not found.clear:
         return UNCLEAR
-    return WORSE if found.mean > 0 else BETTER
+    return WORSE if found.found.mean > 0 else BETTER
 
 
 def ending(result: Outcome) -> str:
@@ -72,7 +74,7 @@ def _best(result: Outcome) -> str | None:
     best = result.ranked[0]
     same = next((when for when in result.comparison.guess.when if best in when), ())
     others = [found for name, found in result.against(best).items() if name not in same]
-    return best if all(clear for _, clear in others) else UNCLEAR
+    return best if all(found.clear for found in others) else UNCLEAR
 
 
 def verdict(result: Outcome) -> str:
@@ -86,15 +88,12 @@ def verdict(result: Outcome) -> str:
         f"{_range(result, best)} {result.unit}."
     )
     clear = [
-        f"“{name}” is clearly {'worse' if found.mean > 0 else 'better'} than "
-        f"“{one.control_of(name)}”: "
-        f"{interval(found, 3)}."
+        f"“{name}” against “{one.control_of(name)}”: "
+        f"{worded(result.compared[name], result.unit, 3, WORDS)}."
         for name in result.ranked
-        if name in result.compared
-        for found, sure in [result.compared[name]]
-        if sure
+        if name in result.compared and result.compared[name].clear
     ]
-    unclear = [name for name, (_, sure) in result.compared.items() if not sure]
+    unclear = [name for name, found in result.compared.items() if not found.clear]
     return " ".join(
         [lowest, *clear, *_unclear(result, unclear), *result.ends(), *_timed(result.comparison)]
     )
@@ -117,13 +116,15 @@ def _unclear(result: Outcome, names: list[str]) -> Iterator[str]:
     if not names:
         return
     base = whose(result.comparison)
-    why = cannot_tell(result.compared[names[0]][0], result.unit, 3)
-    listed = ", ".join(f"“{name}”" for name in names)
-    if len(names) == 1:
-        yield f"Whether {listed} differs from {base}: {why}."
-    else:
+    first, *others = names
+    said = worded(result.compared[first], result.unit, 3, WORDS)
+    yield f"Whether “{first}” differs from {base}: {said}."
+    if others:
         base = "their controls" if result.comparison.controls else base
-        yield f"No clear difference from {base}: {listed} (of the first: {why})."
+        listed = ", ".join(
+            f"“{name}” {interval(result.compared[name].found, 3)}" for name in others
+        )
+        yield f"No clear difference from {base} either: {listed}."
 
 
 def _range(result: Outcome, lane: str) -> str:
@@ -191,11 +192,9 @@ def _difference(result: Outcome, lane: str) -> str:
         f"seed {seed + 1} was ended: {reason}" for seed, reason in result.trouble(lane).items()
     ]
     if lane in result.compared:
-        found, clear = result.compared[lane]
-        words = "clear" if clear else cannot_tell(found, result.unit, 3)
         control = result.comparison.control_of(lane)
         than = f" (than “{control}”)" if result.comparison.controls else ""
-        failed.insert(0, f"{interval(found, 3)}{than}: {words}")
+        failed.insert(0, f"{worded(result.compared[lane], result.unit, 3, WORDS)}{than}")
     return "; ".join(failed)
 
 
@@ -232,8 +231,8 @@ def summary(result: Outcome) -> dict[str, Any]:
             "place": result.ranked.index(name) + 1 if name in result.ranked else None,
             "losses": result.ended[name],
             "against": one.control_of(name),
-            "difference": found[0].mean if (found := result.compared.get(name)) else None,
-            "clear": bool(found and found[1]),
+            "difference": found.found.mean if (found := result.compared.get(name)) else None,
+            "clear": bool(found and found.clear),
             "failed": result.trouble(name),
         }
         for name in one.lanes
