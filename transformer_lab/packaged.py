@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 def packaged(name: str) -> Path:
-    """The folder `recipes`, `assets` or `docs/lessons`."""
+    """The folder `recipes`, `assets`, `docs/lessons`, or `docs` with the summary of experiments."""
     package = Path(__file__).parent
     installed = package / "_packaged" / name
     return installed if installed.is_dir() else package.parent / name

@@ -69,6 +69,11 @@ def test_equations_are_rendered_and_the_code_is_shown_without_another_host(tab: 
     expect(equations.locator("mjx-merror, .mjx-error")).to_have_count(0)
     tab.locator("#experiment-leak-box summary").click()
     expect(tab.locator("#experiment-leak")).to_contain_text("def infer_label(")
+    tab.locator("#summary-open").click()
+    summary = tab.locator("#summary-body")
+    expect(summary.locator("mjx-container").first).to_be_visible()
+    expect(summary.locator("mjx-merror, .mjx-error")).to_have_count(0)
+    expect(summary).to_contain_text("In five sentences")
 
 
 def test_another_experiment_is_chosen_and_a_bad_value_marked_by_keyboard_alone(tab: Page):

@@ -169,6 +169,16 @@ def test_equations_name_the_code_that_computes_them_and_where_they_are_from(tab)
     assert tab.components["experiment-leak"]["type"] == "Pre"
 
 
+def test_one_press_opens_the_summary_with_its_results_and_nothing_of_its_marks(tab):
+    press(tab, "summary-open", "..summary.is_open...summary-body.children..")
+    assert tab.get("summary", "is_open")
+    shown = tab.text("summary-body")
+    assert all(f"### {one.title}\n" in shown for one in EXPERIMENTS.values())
+    assert "<!--" not in shown
+    assert "](" not in shown  # the page has none of the files that it links to
+    assert not shown.count("$") % 2
+
+
 def test_the_leak_microscope_is_run_to_its_end_and_shows_everything(tab, lab):
     start(tab, "leak")
     guess(tab, 0)

@@ -48,7 +48,13 @@ def run(command: Sequence[str], folder: Path, **environment: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("folder", "pattern"), [("recipes", "*.toml"), ("assets", "*"), ("docs/lessons", "*.md")]
+    ("folder", "pattern"),
+    [
+        ("recipes", "*.toml"),
+        ("assets", "*"),
+        ("docs/lessons", "*.md"),
+        ("docs", "pcn_executive_summary.md"),
+    ],
 )
 def test_the_wheel_carries_recipes_assets_and_lessons_as_they_are(
     wheel: Path, folder: str, pattern: str

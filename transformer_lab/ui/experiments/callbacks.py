@@ -13,7 +13,7 @@ from transformer_lab.lab.experiments.trials import Trial
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.settings import Config, ConfigError, settings_of
 from transformer_lab.ui import form, ids, polling, words
-from transformer_lab.ui.experiments import parts
+from transformer_lab.ui.experiments import parts, summary
 from transformer_lab.ui.experiments.layout import CARDS, layout
 from transformer_lab.ui.ids import ComponentId
 from transformer_lab.ui.results import parts as results
@@ -41,6 +41,7 @@ def register(app: Dash, lab: Lab) -> None:
     _register_commands(app, lab)
     _register_defaults(app)
     _register_poll(app, lab)
+    summary.register(app)
     for card in CARDS:
         card.register(app, lab)
 

@@ -12,7 +12,7 @@ from transformer_lab.experiments.experiment import Experiment
 from transformer_lab.lab.lab import Lab
 from transformer_lab.settings import Config, Setting, settings_of
 from transformer_lab.ui import form, ids
-from transformer_lab.ui.experiments import audit_card
+from transformer_lab.ui.experiments import audit_card, summary
 from transformer_lab.ui.results import layout as frame
 
 MOST_PLOTS = 8
@@ -38,6 +38,7 @@ def layout(lab: Lab) -> html.Div:
             dcc.Store(id=ids.EXPERIMENT, data=shown),
             dcc.Store(id=ids.GUESSES, storage_type="session"),
             *frame.stores(PAGE),
+            summary.dialog(),
             _list(shown),
             html.Div(
                 [
@@ -61,6 +62,7 @@ def _list(shown: str) -> html.Nav:
     return html.Nav(
         [
             html.H2("Experiments"),
+            summary.button(),
             html.Ol(
                 [_entry(one, one.key == shown) for one in EXPERIMENTS.values()],
                 className="experiment-list",
