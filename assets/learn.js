@@ -37,13 +37,15 @@
   // Waits while the server is computing, but not for ever for what does not come.
   const until = async (test, why) => {
     const begun = performance.now();
-    for (let idle = begun; ; ) {
+    for (let [idle, last] = [0, begun]; ; ) {
       const found = test();
       if (found) return found;
       const now = performance.now();
-      if (busy) idle = now;
+      // While the page draws for seconds nothing can be looked at, so that one turn counts little.
+      idle = busy ? 0 : idle + Math.min(now - last, 5 * TURN);
+      last = now;
       const hung = busy && now - Math.max(begun, lastAnswer) > HUNG;
-      if (hung || now - idle > PATIENCE || now - begun > LONGEST) throw new Error(why());
+      if (hung || idle > PATIENCE || now - begun > LONGEST) throw new Error(why());
       await pause(TURN);
     }
   };

@@ -68,6 +68,9 @@ def check_press(page: Page, lab: Lab, button: str) -> None:
         until(lambda: state() in STATES[button])
     elif button == ids.GENERATE:
         expect(page.locator("#generate-caption")).to_contain_text("Written by")
+    elif button == ids.PLANT_START:
+        expect(page.locator("#plant-caption")).to_contain_text("a copy of")
+        expect(page.locator(".plant .audit-verdict")).to_contain_text("Caught by")
     elif button == ids.STAGE_NEXT:
         expect(page.locator("#stage-title")).not_to_contain_text("Query")
     elif "experiment-button" in button:
@@ -140,7 +143,12 @@ def walk(page: Page, lab: Lab, slug: str) -> int:
     expect(page.locator(".lesson-text").first).to_be_visible()
     for check in page.locator("[id*='lesson-check']").all():
         expect(check).not_to_have_text("Looking at your run …")
-    buttons = page.locator("#lesson-body .do:visible").all()
+    while makers := page.locator(".lesson-check .do:visible").all():  # what it needs is not there
+        put_otherwise(page, [])
+        press(page, lab, makers[0])
+        expect(makers[0]).to_be_hidden()
+        rest(lab)
+    buttons = page.locator("#lesson-body .do:not(.lesson-check .do)").all()
     for button in buttons:
         taken = json.loads(str(button.get_attribute("data-do")))
         if {"press": ids.STOP} not in taken:
@@ -196,7 +204,7 @@ def test_arrow_keys_turn_the_pages_and_a_search_finds_a_symptom(context: Browser
     expect(page.locator(".lesson-title")).to_contain_text("2. ")
     expect(page.locator("#lesson-progress")).to_contain_text("1 of 17 read")
     page.get_by_role("button", name="Troubleshooting").click()
-    expect(page.locator(".symptom")).to_have_count(4)
+    expect(page.locator(".symptom")).to_have_count(14)
     page.fill("#lesson-search", "gibberish temperature")
     expect(page.locator(".symptom:visible")).to_have_count(1)
     expect(page.locator(".symptom:visible")).to_contain_text("Generating gibberish")

@@ -5,9 +5,9 @@ import re
 import pytest
 
 from transformer_lab.ui import ids
-from transformer_lab.ui.learn.actions import steps
+from transformer_lab.ui.learn.actions import TRAINS, steps
 from transformer_lab.ui.learn.lessons import load_lessons
-from transformer_lab.ui.learn.page import found
+from transformer_lab.ui.learn.page import body, found
 from transformer_lab.ui.learn.symptoms import ALL_CHECKS
 from transformer_lab.ui.server import TABS
 
@@ -18,7 +18,16 @@ BUTTONS = [
     for block in lesson.shown([tab.TITLE for tab in TABS])
     if block.kind == "do"
 ]
-WITHOUT_A_RUN = {"data", "memory", "gpu", "leak"}  # which can say something all the same
+WITHOUT_A_RUN = {
+    "data",
+    "memory",
+    "gpu",
+    "leak",
+    "tuned_further",
+    "waiting",
+    "kept",
+    "devices",
+}  # which can say something all the same
 
 
 def open_lesson(page, slug):
@@ -83,7 +92,7 @@ def test_without_a_run_each_check_says_so_and_offers_one_with_its_cost(page, lab
 def test_each_check_tells_of_the_learners_own_run(lived):
     lab, open_page = lived
     view = lab.runs.view()
-    for name in {*ALL_CHECKS} - {"compared", "gpu", "memory", "leak"}:
+    for name in {*ALL_CHECKS} - WITHOUT_A_RUN - {"compared"} | {"data"}:
         said, there = found(lab, name)
         assert there, name
         assert view.run_id in str(said), name
@@ -107,3 +116,21 @@ def test_the_loss_of_one_line_is_that_of_the_model(lived):
     total = float(re.search(r"losses is (\d+\.\d\d)", said)[1])
     assert losses
     assert sum(losses) == pytest.approx(total, abs=0.01 * len(losses))
+
+
+def test_what_a_button_costs_stands_beside_it_before_it_is_pressed(visited):
+    open_lesson(visited, "your_first_transformer")
+    visited.react("lesson-head.children")
+    laptop = "recipe tutorial_on_a_laptop\npress Start Training"
+    assert visited.text(ids.lesson_cost(laptop)).startswith("Cost: 2,000 steps, ")
+    form = visited.get(ids.PLAN, "data")["setup"]["train"]["steps"]
+    said = visited.text(ids.lesson_cost("press Start Training"))
+    assert said.startswith(f"Cost: {form:,} steps, ")
+
+
+@pytest.mark.parametrize("lesson", LESSONS.values(), ids=lambda lesson: lesson.slug)
+def test_what_costs_time_is_said_once_by_each_button(lesson):
+    drawn = body(lesson, [tab.TITLE for tab in TABS])
+    costs = re.findall(r"'type': 'lesson-cost', 'lines': ('[^']*')", str(drawn))
+    starts = [b for b in lesson.shown([tab.TITLE for tab in TABS]) if TRAINS in b.text.split("\n")]
+    assert len({*costs}) == len(costs) == len(starts)

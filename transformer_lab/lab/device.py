@@ -49,6 +49,11 @@ def has_gpu() -> bool:
     return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
+def gpu_count() -> int:
+    """How many GPUs PyTorch could compute on."""
+    return torch.cuda.device_count() or int(torch.backends.mps.is_available())
+
+
 def why_no_cuda() -> str:
     """The reason no NVIDIA GPU is used, in words."""
     if torch.version.cuda is None:

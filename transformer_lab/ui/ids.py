@@ -482,6 +482,11 @@ def lesson_maker(name: str) -> dict[str, str]:
     return {"type": "lesson-maker", "name": name}
 
 
+def lesson_cost(lines: str) -> dict[str, str]:
+    """What pressing a lesson's button costs; `lines` are those of the button."""
+    return {"type": "lesson-cost", "lines": lines}
+
+
 def experiment_button(experiment: str) -> dict[str, str]:
     """The entry of one experiment in the list."""
     return {"type": "experiment-button", "experiment": experiment}

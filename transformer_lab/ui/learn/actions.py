@@ -9,14 +9,16 @@ from collections.abc import Callable
 from typing import Any
 
 from transformer_lab.experiments.catalogue import EXPERIMENTS
-from transformer_lab.recipes import SETTINGS, load_recipes
+from transformer_lab.inspection.planted import LEAKS
+from transformer_lab.recipes import SETTINGS, Setup, load_recipes
 from transformer_lab.settings import checked
 from transformer_lab.ui import form, ids
 from transformer_lab.ui.learn.lessons import LessonError
 
 Step = dict[str, Any]
 
-TRAIN, DATA, GENERATE, LOOK, PCN = "Train", "Data", "Generate", "Look inside", "PCN Experiments"
+TRAIN, RUNS, DATA, GENERATE, LOOK = "Train", "Runs", "Data", "Generate", "Look inside"
+PCN = "PCN Experiments"
 BUTTONS = {  # what may be pressed: the tab it is on, and its id
     "Initialize Model": (TRAIN, ids.INITIALIZE),
     "Start Training": (TRAIN, ids.START),
@@ -25,7 +27,9 @@ BUTTONS = {  # what may be pressed: the tab it is on, and its id
     "Apply Learning Rate": (TRAIN, ids.APPLY_RATE),
     "Generate": (GENERATE, ids.GENERATE),
     "Next stage": (LOOK, ids.STAGE_NEXT),
+    "Plant it and audit": (PCN, ids.PLANT_START),
 }
+TRAINS = "press Start Training"  # the line of a button that costs time
 
 
 def name_of(component: Any) -> str:
@@ -110,7 +114,18 @@ def _experiment(key: str) -> list[Step]:
     return [_tab(PCN), _press(ids.experiment_button(key)), _show(ids.EXPERIMENT_TITLE)]
 
 
-PLACES = {"upload": (DATA, "drop"), "audit": (PCN, ids.AUDIT_START), "status": (TRAIN, ids.PANEL)}
+def _plant(kind: str) -> list[Step]:
+    if kind not in LEAKS:
+        raise LessonError(f"There is no leak {kind} to plant.")
+    return [_tab(PCN), _set(ids.PLANT_KIND, kind), _show(ids.PLANT_START)]
+
+
+PLACES = {
+    "upload": (DATA, "drop"),
+    "audit": (PCN, ids.AUDIT_START),
+    "status": (TRAIN, ids.PANEL),
+    "queue": (RUNS, ids.AT_ONCE),
+}
 
 
 def _look_at(words: str) -> list[Step]:
@@ -134,9 +149,21 @@ ACTIONS: dict[str, Callable[[str], list[Step]]] = {
     "sentence": _sentence,
     "tokenizer": _tokenizer,
     "experiment": _experiment,
+    "plant": _plant,
     "show": _look_at,
     "lesson": _lesson,
 }
+
+
+def settings_of(lines: str) -> Setup | None:
+    """The setup that a button's lines make; None where it leaves the form's as it is."""
+    pairs = [line.split(" ", 1) for line in lines.strip().splitlines()]
+    recipe = next((words for verb, words in pairs if verb == "recipe"), None)
+    if recipe is None:
+        return None
+    changes = dict(words.split(" ", 1) for verb, words in pairs if verb == "set")
+    values = {key: checked(SETTINGS[key], value) for key, value in changes.items()}
+    return load_recipes()[recipe].setup.with_values(values)
 
 
 def steps(lines: str) -> list[Step]:

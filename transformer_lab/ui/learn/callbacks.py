@@ -13,6 +13,7 @@ from transformer_lab.ui import ids, languages, polling
 from transformer_lab.ui.learn import page
 from transformer_lab.ui.learn.layout import layout
 from transformer_lab.ui.learn.lessons import Lesson, load_lessons
+from transformer_lab.ui.train.plan import FormPlan, planned
 
 __all__ = ["TITLE", "layout", "register"]
 
@@ -20,6 +21,7 @@ TITLE = "Learn"
 ANY_LESSON = {"type": "lesson-button", "lesson": ALL}
 ANY_CHECK = {"type": "lesson-check", "name": ALL}
 ANY_MAKER = {"type": "lesson-maker", "name": ALL}
+ANY_COST = {"type": "lesson-cost", "lines": ALL}
 
 
 def register(app: Dash, lab: Lab) -> None:
@@ -102,25 +104,41 @@ def _register_checks(app: Dash, lab: Lab) -> None:
         output={
             "said": Output(ANY_CHECK, "children"),
             "makers_hidden": Output(ANY_MAKER, "hidden"),
+            "costs": Output(ANY_COST, "children"),
             "seen": Output(ids.LESSON_SEEN, "data", allow_duplicate=True),
         },
         inputs={
             "tick": Input(ids.LESSON_TICK, "n_intervals"),
             "head": Input(ids.LESSON_HEAD, "children"),
         },
-        state={"names": State(ANY_CHECK, "id"), "seen": State(ids.LESSON_SEEN, "data")},
+        state={
+            "names": State(ANY_CHECK, "id"),
+            "buttons": State(ANY_COST, "id"),
+            "plan": State(ids.PLAN, "data"),
+            "seen": State(ids.LESSON_SEEN, "data"),
+        },
         prevent_initial_call=True,
     )
     def look(
-        tick: int | None, head: object, names: list[ids.ComponentId], seen: object
+        tick: int | None,
+        head: object,
+        names: list[ids.ComponentId],
+        buttons: list[ids.ComponentId],
+        plan: FormPlan | None,
+        seen: object,
     ) -> dict[str, Any]:
         """Look at the learner's run again; send only what changed."""
         found = {item["name"]: page.found(lab, item["name"]) for item in names}
-        said = {name: words for name, (words, _) in found.items()}
+        said = {f"check {name}": words for name, (words, _) in found.items()}
+        form = planned(plan)
+        for lines in [str(item["lines"]) for item in buttons]:
+            said[f"cost {lines}"] = page.cost_of(lab, lines, form)
         known = seen if isinstance(seen, dict) and ctx.triggered_id == ids.LESSON_TICK else {}
         fresh, digests = polling.changed(said, known)
+        sent = [*fresh.values()]
         return {
-            "said": list(fresh.values()),
+            "said": sent[: len(names)],
             "makers_hidden": [there for _, there in found.values()],
+            "costs": sent[len(names) :],
             "seen": no_update if digests == known else digests,
         }

@@ -8,11 +8,11 @@ from typing import Any
 from dash import dcc, html
 
 from transformer_lab.lab.lab import Lab
-from transformer_lab.recipes import load_recipes
+from transformer_lab.recipes import Setup, load_recipes
 from transformer_lab.settings import ConfigError
 from transformer_lab.ui import ids, words
 from transformer_lab.ui.languages import ENGLISH, say
-from transformer_lab.ui.learn.actions import steps
+from transformer_lab.ui.learn.actions import TRAINS, settings_of, steps
 from transformer_lab.ui.learn.checks import NothingYetError
 from transformer_lab.ui.learn.lessons import Block, Lesson
 from transformer_lab.ui.learn.symptoms import ALL_CHECKS
@@ -44,14 +44,15 @@ def head(lesson: Lesson, language: str = ENGLISH) -> list[Any]:
 
 def _drawn(block: Block) -> Any:
     if block.kind == "do":
-        return do(block.words, block.text)
+        return do(block.words, block.text, costly=TRAINS in block.text.splitlines())
     if block.kind == "check":
         return _check(block.words)
     return dcc.Markdown(block.text, mathjax=True, className="lesson-text")
 
 
-def do(label: str, lines: str) -> html.Div:
-    """A button that takes the steps of its lines, and room for what became of it."""
+def do(label: str, lines: str, *, costly: bool = False) -> html.Div:
+    """A button that takes the steps of its lines, and room for its cost and what became of it."""
+    cost = html.Span("Cost: being measured", id=ids.lesson_cost(lines), className="quiet")
     return html.Div(
         [
             html.Button(
@@ -60,6 +61,7 @@ def do(label: str, lines: str) -> html.Div:
                 title="The page does this step for you",
                 **{"data-do": json.dumps(steps(lines))},
             ),
+            *([cost] if costly else []),
             html.Span(className="quiet did-words", role="status"),
         ],
         className="do-line",
@@ -97,13 +99,29 @@ def found(lab: Lab, name: str) -> tuple[Any, bool]:
 
 def cost(lab: Lab) -> str:
     """What Quick start takes on this computer, in words."""
-    setup = load_recipes()[MADE_BY].setup
+    recipe = load_recipes()[MADE_BY]
+    return f"{recipe.title}, {_takes(lab, recipe.setup, SHAKESPEARE_CHARACTERS)} on this computer"
+
+
+def cost_of(lab: Lab, lines: str, form: Setup | None) -> str:
+    """What pressing a button takes on this computer; `form` is what the Train tab holds."""
+    setup = settings_of(lines) or form
+    if setup is None:
+        return "Cost: correct the marked settings of the Train tab first"
     try:
-        seconds = lab.costs.estimate(setup, SHAKESPEARE_CHARACTERS).seconds
+        size = lab.texts.facts(setup).vocabulary_size
+    except ConfigError as error:
+        return str(error)
+    return f"Cost: {_takes(lab, setup, size)}"
+
+
+def _takes(lab: Lab, setup: Setup, vocabulary_size: int) -> str:
+    try:
+        seconds = lab.costs.estimate(setup, vocabulary_size).seconds
     except ConfigError as error:
         return str(error)
     time = "its time is being measured" if seconds is None else f"about {words.duration(seconds)}"
-    return f"Quick start, {setup.train.steps} steps, {time} on this computer"
+    return f"{setup.train.steps:,} steps, {time}"
 
 
 def _search() -> html.Label:

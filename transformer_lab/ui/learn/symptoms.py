@@ -18,6 +18,7 @@ from transformer_lab.ui.learn.checks import (
     own,
     setup_of,
 )
+from transformer_lab.ui.learn.reported import REPORTED
 
 HIGH_RATE = 1e-2  # above it AdamW is rarely stable, below LOW_RATE it learns next to nothing
 LOW_RATE = 1e-5
@@ -125,13 +126,17 @@ def gpu(lab: Lab) -> Any:
     return f"Training computes on {choice.name} here ({choice.reason}). {found}"
 
 
-ALL_CHECKS: dict[str, Check] = CHECKS | {
-    "rate": rate,
-    "data": data,
-    "size": size,
-    "memory": memory,
-    "gibberish": gibberish,
-    "heat": heat,
-    "tokenizer": tokenizer,
-    "gpu": gpu,
-}
+ALL_CHECKS: dict[str, Check] = (
+    CHECKS
+    | REPORTED
+    | {
+        "rate": rate,
+        "data": data,
+        "size": size,
+        "memory": memory,
+        "gibberish": gibberish,
+        "heat": heat,
+        "tokenizer": tokenizer,
+        "gpu": gpu,
+    }
+)
