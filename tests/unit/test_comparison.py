@@ -22,7 +22,7 @@ from transformer_lab.model import parameter_breakdown
 from transformer_lab.settings import ConfigError
 from transformer_lab.training.batches import Batches
 from transformer_lab.ui.compare.own import NOTHING, SLUG, STANDARD, asked_for, form_of
-from transformer_lab.ui.compare.parts import state
+from transformer_lab.ui.results.parts import state
 from waiting import PATIENCE, until
 
 TINY = {

@@ -17,7 +17,8 @@ from transformer_lab.experiments.transformer_variants import (
 )
 from transformer_lab.experiments.transformers import EXPERIMENT, run
 from transformer_lab.experiments.transformers_result import Lane, TransformerRace
-from transformer_lab.lab.experiments.transformer_race import NAME, free_name
+from transformer_lab.lab.experiments.race_trial import SLUG as NAME
+from transformer_lab.lab.experiments.transformer_race import free_name
 from transformer_lab.lab.lab import Lab
 from transformer_lab.model.weights import parameter_breakdown
 from transformer_lab.settings import ConfigError
@@ -183,18 +184,37 @@ def test_the_lab_races_the_same_as_runs_that_stay(lab, everybody):
     assert lab.models.writers()[runs["pc_learning"].id].endswith("(pc_learning) · finished")
     assert trial.latest.result.identical() == [True]
     assert all(lane.text for lane in trial.latest.result.lanes)
+    again = Lab(lab.home)  # the same is there after a restart, with its settings
+    kept = again.trials.find("transformers")
+    assert (kept.state, kept.settings, again.trials.newest().key) == (
+        "done", EVERYBODY, "transformers")  # fmt: skip
+    assert kept.latest.result == trial.latest.result
+    assert again.trials.kept_seeds("transformers", replace(EVERYBODY, seeds=2)) == 1
+    assert again.comparisons.newest() is None  # it is no question of Compare
+    told = again.comparisons.measured(f"{NAME}-1").comparison  # in Runs, with its controls
+    assert told.control_of("pc_ffn") == MATCHED
+    again.close()
 
 
-def test_stop_ends_all_lanes_and_keeps_what_was_measured(lab):
+def test_it_is_paused_and_goes_on_and_stop_keeps_what_was_measured(lab):
     long = replace(EVERYBODY, training_steps=5000)
     trial = lab.trials.start("transformers", long)
+
+    def states():
+        return {run.status.state for run in lab.trainings.racing(f"{NAME}-1.1")}
+
     until(lambda: trial.latest and trial.latest.progress > 0)
+    lab.trials.pause_or_resume("transformers")
+    until(lambda: states() == {"paused"})
+    assert lab.trials.find("transformers").paused
+    lab.trials.pause_or_resume("transformers")
+    until(lambda: states() == {"running"})
     lab.trials.stop("transformers")
     assert trial.job.wait(PATIENCE)
     assert lab.trainings.wait(PATIENCE)
     assert trial.state == "stopped"
     assert EXPERIMENT.verdict(trial.latest.result).startswith("Not yet enough")
-    assert {run.status.state for run in lab.trainings.racing(f"{NAME}-1.1")} == {"stopped"}
+    assert states() == {"stopped"}
 
 
 def test_it_waits_while_something_else_is_training(lab):
@@ -209,16 +229,17 @@ def test_it_waits_while_something_else_is_training(lab):
 
 
 def test_its_time_is_known_beforehand(lab):
-    lab.trials.estimated_seconds("transformers", TransformerSettings(seeds=1))
+    lab.trials.cost("transformers", TransformerSettings(seeds=1))
     assert lab.trainings.wait(PATIENCE)  # the speed of this computer is measured first
-    one = lab.trials.estimated_seconds("transformers", TransformerSettings(seeds=1))
-    three = lab.trials.estimated_seconds("transformers", TransformerSettings(seeds=3))
-    more = lab.trials.estimated_seconds(
-        "transformers", TransformerSettings(seeds=1, dual_stream=True)
-    )
+
+    def seconds(**changes):
+        return lab.trials.cost("transformers", TransformerSettings(**changes)).seconds
+
+    one, three, more = seconds(seeds=1), seconds(seeds=3), seconds(seeds=1, dual_stream=True)
     assert 0 < one < more
     assert three == pytest.approx(3 * one, rel=0.5)  # it may have learned more in between
-    assert lab.trials.estimated_seconds("leak", EVERYBODY) is None
+    assert lab.trials.cost("leak", EVERYBODY) is None
+    assert lab.trials.cost("transformers", EVERYBODY).memory > 0  # of all lanes together
 
 
 def test_every_lane_computes_on_as_many_threads_so_that_equal_ones_stay_equal():

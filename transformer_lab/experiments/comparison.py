@@ -35,9 +35,10 @@ from transformer_lab.recipes import Setup, find_recipe
 from transformer_lab.settings import ConfigError, shown, unknown_key
 from transformer_lab.training.finetune import FineTuning
 
-MOST_SEEDS = 5
+MOST_SEEDS, MOST_OF_EXPERIMENT = 5, 20
 SECTIONS = (
     "about", "base", "finetune", "vary", "lanes", "controls", "compare", "quick", "guess", "ending",
+    "experiment",
 )  # fmt: skip
 ABOUT = ("title", "look_for", "group", "order", "broken")
 COMPARE = ("steps", "tokens", "seconds", "paces", "seeds", "against", "audit")
@@ -162,7 +163,11 @@ def comparison_from(
     known_only("compare", compare, COMPARE)
     tuned = base_from(content.get("finetune"), compare)
     made, usual = lanes_from(content, _maker(content, base))
-    check_different(made)
+    experiment = (
+        "experiment" in content
+    )  # made from its settings, see lab/experiments/race_trial.py
+    if not experiment:
+        check_different(made)
     lanes = with_budget({name: setup for name, (setup, _) in made.items()}, compare)
     against = str(compare.get("against", usual))
     if against not in lanes:
@@ -182,7 +187,12 @@ def comparison_from(
         base=tuned,
         against=against,
         controls=controls_from(content.get("controls", {}), lanes),
-        seeds=whole("compare.seeds", compare.get("seeds", 3), 1, MOST_SEEDS),
+        seeds=whole(
+            "compare.seeds",
+            compare.get("seeds", 3),
+            1,
+            MOST_OF_EXPERIMENT if experiment else MOST_SEEDS,
+        ),
         seconds=whole("compare.seconds", compare["seconds"], 1, LONGEST)
         if "seconds" in compare
         else 0,

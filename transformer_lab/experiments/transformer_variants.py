@@ -86,7 +86,7 @@ SHARED: Mapping[str, Any] = {
     "train.threads": 1,  # sums over several would differ in their last bits from lane to lane
 }
 HEADS = 4
-LOOKS = 6  # at the validation text
+LOOKS = 10  # at the validation text
 LAYERS, MULTIPLES = range(1, 9), range(1, 17)  # what a standard model as large may have
 
 

@@ -66,10 +66,10 @@ class Lab:
         self.models = Models(self.trainings, self.runs, self.jobs, self.shelves)
         self.inspector = Inspector(self.models, home / "cache" / "inspection")
         self.writings = Writings(self.jobs, self.models.stored, self.shelves)
-        self.trials = Trials(self.jobs, self.trainings, self.costs, home)
         self.settlings = Settlings(self.jobs, self.runs, self.models)
         self.range_tests = RangeTests(self.trainings)
         self.comparisons = Comparisons(self.jobs, self.trainings, self.costs, home)
+        self.trials = Trials(self.jobs, self.trainings, self.comparisons, home)
 
     def close(self) -> None:
         """Save what runs, to be resumed later, and end all threads."""

@@ -399,6 +399,7 @@ EXPERIMENT = "experiment"  # the key of the one that is shown
 EXPERIMENT_QUESTION = "experiment-question"
 EXPERIMENT_TITLE = "experiment-title"
 GUESSES = "guesses"  # by experiment: the option that was guessed, -1 for shown without guessing
+EXPERIMENT_PAUSE = "experiment-pause"
 EXPERIMENT_DEFAULTS = "experiment-defaults"
 EXPERIMENT_EQUATIONS = "experiment-equations"
 EXPERIMENT_LEAK = "experiment-leak"

@@ -20,7 +20,7 @@ from transformer_lab.lab.experiments.transformer_race import (
     free_name,
     on_the_worker,
 )
-from transformer_lab.lab.experiments.trials import Trial, TrialState
+from transformer_lab.lab.experiments.trial import Trial, TrialState
 from transformer_lab.lab.experiments.tuned import based, check_lanes, origins
 from transformer_lab.lab.jobs import Jobs
 from transformer_lab.lab.training.continuing import LabError
@@ -52,13 +52,6 @@ class Asked(Trial):
 
     The last two are `stored`; `elsewhere` says that another process is racing it now.
     """
-
-    def __init__(self, name: str, comparison: Comparison) -> None:
-        super().__init__(name, comparison)
-        self.paused = False
-        self.stored = False
-        self.elsewhere = False
-        self.where = ""  # it was measured, where that was not here
 
     @property
     def comparison(self) -> Comparison:
@@ -120,16 +113,20 @@ class Comparisons:
             self._refuse_if_busy()
             return self._begin(Asked(self._free_name(comparison.slug), comparison), [])
 
-    def go_on(self, name: str) -> Asked:
-        """Measure what is missing of one that was stopped. Raises ConfigError and LabError."""
+    def go_on(self, name: str, more: Comparison | None = None) -> Asked:
+        """Measure what is missing of one that was stopped, or of the same with `more` seeds.
+
+        Raises ConfigError and LabError.
+        """
         before = self.find(name)
-        if before is None or before.whole:
+        if before is None or (before.whole and more is None):
             raise LabError("There is nothing left to measure in this comparison.")
-        self.check(before.comparison)
+        comparison = more or before.comparison
+        self.check(comparison)
         kept = whole_seeds(before.outcome) if before.outcome else []
         with self._lock:
             self._refuse_if_busy()
-            return self._begin(Asked(before.key, before.comparison), kept)
+            return self._begin(Asked(before.key, comparison), kept)
 
     def _begin(self, asked: Asked, kept: Sequence[Cell]) -> Asked:
         measuring = asked.measure(self._keeping(asked, self._measured(asked, kept)))
@@ -298,7 +295,7 @@ class Comparisons:
     def newest(self, slug: object = None) -> Asked | None:
         """The one that runs or was started last, of all or of one question."""
         self._look()
-        found = [one for one in self._asked.values() if slug in (None, one.comparison.slug)]
+        found = [one for one in self._asked.values() if _is_of(one.comparison, slug)]
         return next((one for one in found if one.busy), found[-1] if found else None)
 
     def delete(self, name: str) -> None:
@@ -318,7 +315,7 @@ class Comparisons:
     def measured(self, name: str) -> Outcome | None:
         """What was measured in a comparison; where that was not kept, what its runs tell.
 
-        So it is of the races of PCN Experiments, and of one that another process races: its
+        So it is of races from before that was kept, and of one that another process races: its
         question is on disk from the start, its seeds as they become whole. None where there is
         nothing.
         """
@@ -380,6 +377,11 @@ class Comparisons:
         return free_name(slug, taken)
 
 
+def _is_of(one: Comparison, slug: object) -> bool:
+    """Whether it is of that question or, where none is named, of any that is no experiment."""
+    return one.slug == slug if slug is not None else "experiment" not in one.content
+
+
 def _stored(name: str, outcome: Outcome) -> Asked:
     """One that is on disk."""
     one = outcome.comparison
@@ -387,6 +389,12 @@ def _stored(name: str, outcome: Outcome) -> Asked:
     asked.stored = True
     if outcome.cells:  # else it was ended before anything was measured
         steps = one.seeds * sum(setup.train.steps for setup in one.lanes.values())
-        share = min(1.0, sum(cell.last for cell in outcome.cells) / steps)
+        done = sum(_done(cell, one.lanes[cell.variant].train.steps) for cell in outcome.cells)
+        share = min(1.0, done / steps)
         asked.latest = Partial(progress=share, words="in another program", result=outcome)
     return asked
+
+
+def _done(cell: Cell, steps: int) -> int:
+    """How many steps of a cell need not be raced any more."""
+    return steps if cell.failed and not cell.stopped else cell.last

@@ -1,4 +1,4 @@
-"""What the runs of a race tell by themselves, where no result was kept (PCN Experiments)."""
+"""What the runs of a race tell by themselves, where no result was kept."""
 
 from collections.abc import Sequence
 

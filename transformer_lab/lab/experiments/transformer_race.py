@@ -1,4 +1,4 @@
-"""The race of transformers as trainings of the lab: each lane is a run that can be opened later."""
+"""A race as trainings of the lab: each lane is a run that can be opened later."""
 
 import re
 import time
@@ -10,44 +10,18 @@ import torch
 from torch import Tensor
 
 from transformer_lab.experiments.budget import tokens_per_step
-from transformer_lab.experiments.experiment import Partial
-from transformer_lab.experiments.language_model_leak import text_of
-from transformer_lab.experiments.transformer_variants import TransformerSettings
-from transformer_lab.experiments.transformers import AUDITING, Seen, race, written
-from transformer_lab.experiments.transformers_result import TransformerRace
+from transformer_lab.experiments.transformers import AUDITING, Seen, written
 from transformer_lab.inspection.audit import Verdict
 from transformer_lab.lab.looking.audits import audit_model
 from transformer_lab.lab.training.continuing import LabError
 from transformer_lab.lab.training.estimate import flops_per_step
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.origins import Origin
-from transformer_lab.lab.training.pace import Pace
 from transformer_lab.lab.training.trainings import Trainings
 from transformer_lab.recipes import Setup
-from transformer_lab.text.corpora import corpus_folders
 
-NAME = "pc-race"
 NUMBERED = re.compile(r"(.+)-(\d+)")
 LOOK_SECONDS = 0.1
-
-
-def race_transformers(
-    trainings: Trainings,
-    settings: TransformerSettings,
-    kept: Partial[TransformerRace] | None = None,
-) -> Iterator[Partial[TransformerRace]]:
-    """Race on the worker's thread; waits while something else is training there.
-
-    Its races are called pc-race-1.1, pc-race-1.2, ...: one a seed, which the list of runs folds
-    into one row, as it does those of a comparison.
-    """
-    name = free_name(NAME, {run.race.rpartition(".")[0] or run.race for run in trainings.runs()})
-
-    def racing(setups: Mapping[str, Setup]) -> Iterator[Mapping[str, Seen]]:
-        seed = next(iter(setups.values())).train.seed
-        return on_the_worker(trainings, setups, f"{name}.{seed}", numbered=False)
-
-    return race(settings, text_of(corpus_folders(trainings.store.folder.parent)), racing, kept)
 
 
 def free_name(slug: str, taken: Iterable[str]) -> str:
@@ -60,7 +34,7 @@ def free_name(slug: str, taken: Iterable[str]) -> str:
 def on_the_worker(
     trainings: Trainings,
     setups: Mapping[str, Setup],
-    called: str = NAME,
+    called: str,
     *,
     numbered: bool = True,
     audit: bool = False,
@@ -109,7 +83,7 @@ def validation_text(run: LiveRun) -> Tensor | None:
 def begun(
     trainings: Trainings,
     setups: Mapping[str, Setup],
-    called: str = NAME,
+    called: str,
     origins: Mapping[str, Origin] | None = None,
     *,
     numbered: bool = True,
@@ -150,20 +124,3 @@ def text_by(run: LiveRun) -> str:
     if run.status.state != "finished" or run.snapshot is None:
         return ""
     return written(run.snapshot.model(), run.snapshot.tokenizer, run.setup)
-
-
-def estimated_seconds(
-    trainings: Trainings, costs: Pace, settings: TransformerSettings
-) -> float | None:
-    """How long all of it will take here; None while nothing is known of this computer's speed.
-
-    Raises ConfigError when a model cannot fit.
-    """
-    corpus = text_of(corpus_folders(trainings.store.folder.parent))
-    total = 0.0
-    for setup in settings.setups(corpus.name, 0).values():
-        expected = costs.estimate(setup, trainings.texts.facts(setup).vocabulary_size).seconds
-        if expected is None:
-            return None
-        total += expected
-    return total * settings.seeds

@@ -262,7 +262,7 @@ def _register_poll(app: Dash, lab: Lab) -> None:
             parts.guess_key(view.comparison) if view.comparison else "",
             parts.parts(view),
             [
-                parts.badge(lab.comparisons.newest(item["question"]))
+                results.badge(lab.comparisons.newest(item["question"]))
                 for item in polls.listed("badges")
             ],
             view.outcome.plots(chosen) if view.outcome else [],

@@ -76,23 +76,6 @@ def guessed(view: Shown) -> str:
 # --- how it stands --------------------------------------------------------------------------------
 
 
-def badge(asked: Asked | None) -> str:
-    """How a question stands, in a few letters."""
-    if asked and asked.busy and asked.paused:
-        return "paused"
-    return results.badge(asked)
-
-
-def state(asked: Asked | None) -> str | Component | list[Component]:
-    """How far it is, in words and as a bar; why it ended."""
-    if asked and asked.stored and not asked.elsewhere:
-        kept = "measured" if asked.state == "done" else "stopped before its end,"
-        return f"{asked.key}: {kept} {asked.where}."
-    if asked and asked.busy and asked.paused:
-        return html.Span(f"{asked.key}: paused. Its lanes rest and are saved.")
-    return results.state(asked)
-
-
 def cost(found: Cost, comparison: Comparison) -> str:
     """Time and memory of the whole, in words."""
     lanes = f"{len(comparison.lanes)} lanes, {comparison.budget} each"
@@ -188,7 +171,7 @@ def parts(view: Shown) -> dict[str, Any]:
         "prompt": question.prompt,
         **results.asked(question, view.guess),
         "guessed": guessed(view),
-        "state": state(view.asked),
+        "state": results.state(view.asked),
         "cost": view.cost or _elsewhere(view),
         **_of_form(view),
         **_of_outcome(view),

@@ -9,7 +9,7 @@ from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_up
 from dash.exceptions import PreventUpdate
 
 from transformer_lab.experiments.catalogue import EXPERIMENTS
-from transformer_lab.lab.experiments.trials import Trial
+from transformer_lab.lab.experiments.trial import Trial
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.settings import Config, ConfigError, settings_of
 from transformer_lab.ui import form, ids, polling, words
@@ -145,6 +145,7 @@ def _register_commands(app: Dash, lab: Lab) -> None:
         inputs={
             "start": Input(PAGE.start, "n_clicks"),
             "stop": Input(PAGE.stop, "n_clicks"),
+            "pause": Input(ids.EXPERIMENT_PAUSE, "n_clicks"),
             "values": Input(ANY_SETTING, "value"),
         },
         state={
@@ -157,18 +158,21 @@ def _register_commands(app: Dash, lab: Lab) -> None:
     def command(
         start: int | None,
         stop: int | None,
+        pause: int | None,
         values: list[Scalar],
         controls: list[ComponentId],
         key: str | None,
         refresh: int | None,
     ) -> dict[str, Any]:
-        """Start, stop, or a setting changed: do it, and say at each control what is wrong."""
+        """Do what was pressed, and say at each control what is wrong there."""
         key = _known(key)
         settings, problems = _read(key, values, controls)
         message = ""
         try:
             if ctx.triggered_id == PAGE.stop:
                 lab.trials.stop(key)
+            elif ctx.triggered_id == ids.EXPERIMENT_PAUSE:
+                lab.trials.pause_or_resume(key)
             elif ctx.triggered_id == PAGE.start:
                 _start(lab, key, settings)
         except ConfigError as error:
@@ -282,19 +286,22 @@ def _stamp(trial: Trial | None) -> list[Any]:
     """What changes when there is something new of a trial."""
     if trial is None:
         return []
-    return [trial.id, trial.version, trial.state, int(trial.seconds)]
+    return [trial.id, trial.version, trial.state, trial.paused, int(trial.seconds)]
 
 
 def _cost(lab: Lab, key: str, settings: Config | None) -> str:
-    """How long an experiment will take, where that is known and may be long."""
+    """What an experiment will take, where that is known and may be much."""
     trial = lab.trials.find(key)
     if settings is None or (trial and trial.busy):
         return ""
     try:
-        seconds = lab.trials.estimated_seconds(key, settings)
+        cost = lab.trials.cost(key, settings)
     except ConfigError as error:
         return str(error)
-    said = [f"Will take about {words.duration(seconds)} on this computer."] if seconds else []
+    said = []
+    if cost and cost.seconds:
+        memory = f" and {words.size(cost.memory)} of memory" if cost.memory else ""
+        said.append(f"Will take about {words.duration(cost.seconds)}{memory} on this computer.")
     if kept := lab.trials.kept_seeds(key, settings):
         missing = getattr(settings, "seeds", kept) - kept
         said.append(f"Start keeps the {kept} seeds that are measured, and adds {missing}.")

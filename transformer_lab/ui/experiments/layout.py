@@ -21,6 +21,7 @@ PAGE = ids.EXPERIMENT_PARTS
 # Cards below the experiments: modules with layout(lab) and register(app, lab).
 CARDS: tuple[Any, ...] = (audit_card,)
 START_HELP = "Run this experiment with these settings; the results appear as they come"
+PAUSE_HELP = "Let the models rest, saved, until you press it again"
 STOP_HELP = "End it here; what has come so far stays"
 
 
@@ -107,6 +108,7 @@ def _settings(lab: Lab, shown: str) -> html.Section:
                 PAGE,
                 [
                     frame.button("Start", PAGE.start, "primary", START_HELP),
+                    frame.button("Pause", ids.EXPERIMENT_PAUSE, "outline-secondary", PAUSE_HELP),
                     frame.button("Stop", PAGE.stop, "outline-secondary", STOP_HELP),
                 ],
             ),

@@ -7,7 +7,8 @@ from dash.development.base_component import Component
 
 from transformer_lab.experiments.catalogue import EXPERIMENTS
 from transformer_lab.experiments.experiment import Equation, Experiment, source_of
-from transformer_lab.lab.experiments.trials import Trial
+from transformer_lab.lab.experiments.race_trial import KEY as RACE
+from transformer_lab.lab.experiments.trial import Trial
 from transformer_lab.ui import ids
 from transformer_lab.ui.experiments.layout import START_HELP, STOP_HELP
 from transformer_lab.ui.results import parts as results
@@ -28,6 +29,9 @@ PARTS = {
     "away": Output(PAGE.away, "children"),
     "start_disabled": Output(PAGE.start, "disabled"),
     "start_title": Output(PAGE.start, "title"),
+    "pause": Output(ids.EXPERIMENT_PAUSE, "children"),
+    "pause_disabled": Output(ids.EXPERIMENT_PAUSE, "disabled"),
+    "pause_hidden": Output(ids.EXPERIMENT_PAUSE, "hidden"),
     "stop_disabled": Output(PAGE.stop, "disabled"),
     "stop_title": Output(PAGE.stop, "title"),
 }
@@ -50,8 +54,11 @@ def parts(key: str, trial: Trial | None, guess: int | None, cost: str) -> dict[s
         "verdict": one.verdict(result) if told else "",
         "tables": results.tables(one.tables(result)) if told else [],
         "away": results.away("download-experiment", key),
-        "start_disabled": busy,
+        "start_disabled": busy or (trial is not None and trial.elsewhere),
         "start_title": "It is running: stop it first" if busy else START_HELP,
+        "pause": "Resume" if busy and trial and trial.paused else "Pause",
+        "pause_disabled": not busy,
+        "pause_hidden": key != RACE,
         "stop_disabled": not busy,
         "stop_title": STOP_HELP if busy else "Nothing is running here",
     }

@@ -8,7 +8,7 @@ from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
 
 from transformer_lab.experiments.experiment import Question, Table
-from transformer_lab.lab.experiments.trials import Trial
+from transformer_lab.lab.experiments.trial import Trial
 from transformer_lab.ui import words
 from transformer_lab.ui.ids import ResultIds
 from transformer_lab.ui.web.values import Scalar
@@ -97,7 +97,9 @@ def badge(trial: Trial | None) -> str:
     """How it stands, in a few letters."""
     if trial is None:
         return ""
-    if trial.busy:
+    if trial.busy and trial.paused:
+        return "paused"
+    if trial.busy or trial.elsewhere:
         return f"running, {_percent(trial)}"
     return {"done": "measured", "stopped": f"stopped at {_percent(trial)}"}.get(
         trial.state, trial.state
@@ -108,10 +110,15 @@ def _percent(trial: Trial) -> str:
     return f"{100 * trial.latest.progress if trial.latest else 0:.0f} %"
 
 
-def state(trial: Trial | None) -> Component | list[Component]:
+def state(trial: Trial | None) -> str | Component | list[Component]:
     """How far it is, in words and as a bar; why it ended."""
     if trial is None:
         return html.Span("Not started yet.", className="quiet")
+    if trial.stored and not trial.elsewhere:
+        kept = "measured" if trial.state == "done" else "stopped before its end,"
+        return f"{trial.name}: {kept} {trial.where}."
+    if trial.busy and trial.paused:
+        return html.Span(f"{trial.name}: paused. Its lanes rest and are saved.")
     if trial.state == "failed":
         return html.Div(trial.error, className="reason")
     progress = trial.latest.progress if trial.latest else 0.0
