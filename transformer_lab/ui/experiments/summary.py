@@ -61,7 +61,7 @@ def register(app: Dash) -> None:
 def body() -> Component:
     """The text with its formulas; only our own text goes through Markdown."""
     text = (packaged("docs") / FILE).read_text(encoding="utf-8")
-    return dcc.Markdown(for_the_page(text), mathjax=True, className="lesson-text summary-text")
+    return dcc.Markdown(for_the_page(text), mathjax=True, className="prose summary-text")
 
 
 def for_the_page(text: str) -> str:

@@ -47,7 +47,7 @@ def _drawn(block: Block) -> Any:
         return do(block.words, block.text, costly=TRAINS in block.text.splitlines())
     if block.kind == "check":
         return _check(block.words)
-    return dcc.Markdown(block.text, mathjax=True, className="lesson-text")
+    return dcc.Markdown(block.text, mathjax=True, className="prose lesson-text")
 
 
 def do(label: str, lines: str, *, costly: bool = False) -> html.Div:
