@@ -73,7 +73,7 @@ def check_press(page: Page, lab: Lab, button: str) -> None:
         expect(page.locator(".plant .audit-verdict")).to_contain_text("Caught by")
     elif button == ids.STAGE_NEXT:
         expect(page.locator("#stage-title")).not_to_contain_text("Query")
-    elif "experiment-button" in button:
+    elif "experiment-button" in button or "compare-button" in button:
         expect(page.locator(f"[id='{button}']")).to_have_attribute("aria-current", "true")
     else:
         title = LESSONS[json.loads(button)["lesson"]].title

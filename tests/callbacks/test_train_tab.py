@@ -233,7 +233,9 @@ def test_a_training_without_a_tokenizer_of_characters_has_no_milestones(page, la
     drawn = json.dumps(page.get("loss-chart", "figure"))
     assert "random guessing: ln " in drawn
     assert "readable text" not in drawn
-    assert "bits per byte" in json.dumps(page.get("panel", "children"))
+    panel = json.dumps(page.get("panel", "children"))
+    assert "bits per byte" in panel
+    assert "Not known: it takes 3 earlier runs" in panel
     until(lambda: page.tick() and "bits/byte" in json.dumps(page.get("run", "options")))
 
 

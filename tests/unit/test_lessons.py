@@ -74,6 +74,8 @@ def test_every_check_of_a_lesson_exists_and_every_check_is_used():
         "set model.wings 2",
         "press Self-destruct",
         "experiment gone",
+        "question gone",
+        "plant gone",
         "show nothing",
         "",
     ],

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from transformer_lab.experiments.catalogue import EXPERIMENTS
+from transformer_lab.experiments.questions import load_questions
 from transformer_lab.inspection.planted import LEAKS
 from transformer_lab.recipes import SETTINGS, Setup, load_recipes
 from transformer_lab.settings import checked
@@ -18,7 +19,7 @@ from transformer_lab.ui.learn.lessons import LessonError
 Step = dict[str, Any]
 
 TRAIN, RUNS, DATA, GENERATE, LOOK = "Train", "Runs", "Data", "Generate", "Look inside"
-PCN = "PCN Experiments"
+COMPARE, PCN = "Compare", "PCN Experiments"
 BUTTONS = {  # what may be pressed: the tab it is on, and its id
     "Initialize Model": (TRAIN, ids.INITIALIZE),
     "Start Training": (TRAIN, ids.START),
@@ -114,6 +115,12 @@ def _experiment(key: str) -> list[Step]:
     return [_tab(PCN), _press(ids.experiment_button(key)), _show(ids.EXPERIMENT_TITLE)]
 
 
+def _question(slug: str) -> list[Step]:
+    if slug not in load_questions():
+        raise LessonError(f"There is no question {slug}.")
+    return [_tab(COMPARE), _press(ids.compare_button(slug)), _show(ids.COMPARE_TITLE)]
+
+
 def _plant(kind: str) -> list[Step]:
     if kind not in LEAKS:
         raise LessonError(f"There is no leak {kind} to plant.")
@@ -125,6 +132,7 @@ PLACES = {
     "audit": (PCN, ids.AUDIT_START),
     "status": (TRAIN, ids.PANEL),
     "queue": (RUNS, ids.AT_ONCE),
+    "summary": (PCN, ids.SUMMARY_OPEN),
 }
 
 
@@ -150,6 +158,7 @@ ACTIONS: dict[str, Callable[[str], list[Step]]] = {
     "tokenizer": _tokenizer,
     "experiment": _experiment,
     "plant": _plant,
+    "question": _question,
     "show": _look_at,
     "lesson": _lesson,
 }

@@ -213,8 +213,8 @@ def tokens(lab: Lab) -> Any:
     bits = view.bits_per_byte
     comparable = "" if bits is None else f" Its validation loss is {bits:.2f} bits per byte."
     return (
-        f"{view.run_id} reads {view.corpus} as {data.tokenizer}: {size:,} different tokens, each "
-        f"with an embedding of {width} numbers, {size * width:,} in all.{comparable}"
+        f"{view.run_id} learned from {view.corpus}. Tokenizer {data.tokenizer}: {size:,} different "
+        f"tokens, each with an embedding of {width} numbers, {size * width:,} in all.{comparable}"
     )
 
 

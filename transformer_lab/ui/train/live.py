@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from dash import html, no_update
 from dash.development.base_component import Component
 
-from transformer_lab.experiments.expected import Band
+from transformer_lab.experiments.expected import LEAST, Band
 from transformer_lab.lab.device import memory_free, memory_used
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.training.states import BUSY, STEPPING
@@ -41,6 +41,10 @@ BUTTON_HELP = {
     "start_over": "End this run and train a new model with these settings",
 }
 LATEST = "latest"
+NO_BAND = (
+    f"Not known: it takes {LEAST} earlier runs that began afresh with the same settings and other "
+    "seeds."
+)
 MOST_RUNS = 50  # in the list to choose from
 
 Drawn: TypeAlias = go.Figure | list[Any]  # a figure, or what new points add to it, or no_update
@@ -192,8 +196,8 @@ def panel(view: View, plan: FormPlan | None, band: Band | None) -> list[Componen
     if view.bits_per_byte is not None:
         nats, bits = f"{view.validation_loss:.3f}", f"{view.bits_per_byte:.3f}"
         rows.append(_row("Validation", f"{nats} nats per token, {bits} bits per byte"))
-    if band and view.evaluations and view.validation_loss is not None:
-        said = band.verdict(view.evaluations[-1].step, view.validation_loss)
+    if shows_run and view.evaluations and view.validation_loss is not None:
+        said = band.verdict(view.evaluations[-1].step, view.validation_loss) if band else NO_BAND
         rows.append(_row("Is this normal?", said))
     if setup.data.tokenizer == "characters":
         rows.append(_row("Milestones", _milestones(view.validation_loss)))
