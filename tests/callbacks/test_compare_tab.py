@@ -1,6 +1,9 @@
 """The Compare tab, without a browser: what stands in it before anything is raced."""
 
+import contextlib
 import json
+import shutil
+import sqlite3
 
 import pytest
 
@@ -180,3 +183,44 @@ def test_polls_rest_while_another_tab_is_open_and_send_only_what_is_new(tab):
     tab.values["tabs", "active_tab"] = "Compare"
     poll(tab, "tabs.active_tab")
     assert tab.get("compare-tick", "interval") == SLOW
+
+
+def with_sizes(lab, name, losses):
+    """In place of all runs, copies of one that are as wide and end at the loss given for that."""
+    before = [lab.runs.open(run.id).folder for run in lab.runs.all()]
+    for number, (width, loss) in enumerate(losses.items(), 1):
+        copy = before[0].with_name(f"{name}-{number}")
+        shutil.copytree(before[0], copy)
+        about = json.loads((copy / "run.json").read_text())
+        about["setup"]["model"]["embedding_dim"] = width
+        about |= {"id": copy.name, "parameters": 12 * width**2}
+        (copy / "run.json").write_text(json.dumps(about))
+        with contextlib.closing(sqlite3.connect(copy / "metrics.sqlite")) as database, database:
+            database.execute(
+                "UPDATE steps SET validation_loss = ? WHERE validation_loss IS NOT NULL", (loss,)
+            )
+    for folder in before:
+        shutil.rmtree(folder)
+    lab.runs.refresh()
+
+
+WIDTHS = [16, 32, 48, 64, 96, 128, 192]
+NOISE = [1.004, 0.997, 1.001, 0.996, 1.003, 0.999, 1.002]
+
+
+def test_a_power_law_is_drawn_where_the_runs_follow_one_and_refused_where_they_bend(trained, lab):
+    page = trained
+    page.values["tabs", "active_tab"] = "Compare"
+    pick(page, "scaling")
+    for name, losses, words in (
+        ("law", [9 * w**-0.3 * n for w, n in zip(WIDTHS, NOISE, strict=True)],
+         "Twice as many parameters give 0.90"),
+        ("bent", [1.5 + 40 / width for width in WIDTHS], "the residuals show a bend"),
+    ):  # fmt: skip
+        with_sizes(lab, name, dict(zip(WIDTHS, losses, strict=True)))
+        page.fire("scaling-said.children", "scaling-again.n_clicks")
+        marks = page.get("scaling-chart-parameters", "figure")["data"]
+        drawn = [one["name"] for one in marks]
+        assert drawn == ["a run each", "power law"][: 2 if name == "law" else 1]
+        assert len(marks[0]["x"]) == len(WIDTHS)
+        assert words in page.text("scaling-said")
