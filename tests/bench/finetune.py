@@ -1,8 +1,9 @@
 """What a step of fine-tuning costs with LoRA, against one that trains every weight.
 
-    python tests/bench/finetune.py [rank] [width] [layers] [sequence length] [sequences]
+    python tests/bench/finetune.py [rank] [width] [layers] [sequence length] [sequences] ...
 
-Steps of the real trainer, taken in turns; median times, their ratio, and the optimizers' memories.
+What is given takes the place of QUICK_START, the last three being vocabulary, rounds and heads.
+Steps of the real trainer, taken in turns; median times, their ratio, the optimizers' memories.
 """
 
 import statistics
@@ -19,18 +20,17 @@ from transformer_lab.training.live import LiveSettings
 from transformer_lab.training.optimizers import adamw
 from transformer_lab.training.trainer import clipped_norm, forward_backward
 
-VOCABULARY = 65
-ROUNDS = 40
+QUICK_START = (8, 128, 4, 64, 16, 65, 40, 4)
 METHODS = ("full", "lora")
 
 
 class Tuned:
     """A model and its optimizer, of which one step after the other is taken."""
 
-    def __init__(self, setup, method, rank):
+    def __init__(self, setup, method, rank, vocabulary):
         tuning = FineTuning().with_values({"finetune.method": method, "lora.rank": rank})
         self.config = setup.train
-        self.model: GPT = build_model(setup.model, VOCABULARY, seed=1)
+        self.model: GPT = build_model(setup.model, vocabulary, seed=1)
         tuning.apply(self.model, seed=1)
         self.trained = trained_numbers(self.model)
         self.optimizer = adamw(self.model, self.config)
@@ -55,11 +55,15 @@ class Tuned:
 def main():
     """Both methods, step by step in turns."""
     given = [int(argument) for argument in sys.argv[1:]]
-    rank, width, layers, length, batch = [*given, *(8, 128, 4, 64, 16)[len(given) :]]
+    rank, width, layers, length, batch, vocabulary, rounds, heads = [
+        *given,
+        *QUICK_START[len(given) :],
+    ]
     setup = load_recipes()["quick_start"].setup.with_values(
         {
             "model.embedding_dim": width,
             "model.layers": layers,
+            "model.heads": heads,
             "model.sequence_length": length,
             "train.batch_size": batch,
             "train.optimizer": "adamw",
@@ -68,9 +72,9 @@ def main():
         }
     )
     generator = torch.Generator().manual_seed(3)
-    tokens = torch.randint(0, VOCABULARY, (2, batch, length), generator=generator)
-    tuned = {method: Tuned(setup, method, rank) for method in METHODS}
-    for number in range(1, ROUNDS + 1):
+    tokens = torch.randint(0, vocabulary, (2, batch, length), generator=generator)
+    tuned = {method: Tuned(setup, method, rank, vocabulary) for method in METHODS}
+    for number in range(1, rounds + 1):
         for one in tuned.values():
             one.step(number, *tokens)
     for method, one in tuned.items():

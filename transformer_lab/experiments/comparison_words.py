@@ -148,7 +148,7 @@ def tables(result: Outcome) -> list[Table]:
         if cell.seed == 0 and cell.text
     ]
     seeds = "1 seed" if one.seeds == 1 else f"{one.seeds} seeds"
-    text = f" of {one.base.corpus}" if one.base else ""
+    text = f" on {one.base.corpus}, fine-tuned from {one.base.run}," if one.base else ""
     return [
         Table(
             title=f"Validation loss{text} in {result.unit} after {one.budget} of {one.stream}, "

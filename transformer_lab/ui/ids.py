@@ -533,6 +533,7 @@ FINETUNE_TEXT_1 = "finetune-text-1"
 FINETUNE_TEXT_2 = "finetune-text-2"
 FINETUNE_CHANGED = "finetune-changed"
 FINETUNE_NORMS = "finetune-norms"
+FINETUNE_CHARTS = "finetune-charts"
 FINETUNE_SINGULAR = "finetune-singular"
 
 

@@ -81,7 +81,8 @@ def _controls() -> dict[str, html.Div]:
     }
     for key, control in controls.items():
         control.id = {"type": "finetune-field", "name": key}
-    controls["finetune.unknown"].className += " wide"  # its choices are sentences
+    for key in ("finetune.method", "finetune.unknown"):
+        controls[key].className += " wide"  # its choices are sentences
     return controls
 
 
@@ -98,8 +99,8 @@ def _asked(lab: Lab) -> list[Component]:
         ),
         html.Div(
             [
-                _select("Base", ids.FINETUNE_BASE, [], None),
-                _select("Checkpoint", ids.FINETUNE_STEP, [], None),
+                _select("Base", ids.FINETUNE_BASE, [], None, wide=True),
+                _select("Checkpoint", ids.FINETUNE_STEP, [], None, wide=True),
                 bases.elsewhere(paths_allowed=lab.texts.paths_allowed),
                 _select("New text", ids.FINETUNE_TEXT, texts, texts[0]["value"], wide=True),
                 html.Div(id=ids.FINETUNE_UNKNOWN, className="note wide", role="status"),
@@ -282,7 +283,9 @@ def _changes() -> html.Section:
                         className="finetune-chart",
                     ),
                 ],
+                id=ids.FINETUNE_CHARTS,
                 className="finetune-charts",
+                hidden=True,
             ),
         ],
         className="card",

@@ -1,5 +1,6 @@
 """What a poll of the Fine-tune tab brings: the run shown, its losses, its texts, its changes."""
 
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 from dash import Dash, Input, Output, State, no_update
@@ -28,10 +29,12 @@ PARTS = {
     "changed": Output(ids.FINETUNE_CHANGED, "children"),
     "norms": Output(ids.FINETUNE_NORMS, "figure"),
     "singular": Output(ids.FINETUNE_SINGULAR, "figure"),
+    "charts_hidden": Output(ids.FINETUNE_CHARTS, "hidden"),
     "text_1": Output(ids.FINETUNE_TEXT_1, "children"),
     "text_2": Output(ids.FINETUNE_TEXT_2, "children"),
     "tick_interval": Output(ids.FINETUNE_TICK, "interval"),
 }
+OF_A_SAVE = ("changed", "norms", "singular", "charts_hidden")  # the same until the next one
 
 
 class Seen(TypedDict, total=False):
@@ -119,12 +122,18 @@ def _found(lab: Lab, base: Scalar, shown: str, before: Seen) -> tuple[dict[str, 
     busy = preparing or bool(live_run and live_run.busy)
     found = {
         "bases": _options(bases),
-        "base": base if base in bases else next(iter(bases), None),
+        "base": base if base in bases else _usual_base(lab, list(bases)),
         "tuned": _options(tuned),
         "shown": shown or None,
         **_of_run(lab, shown, busy, before),
     }
     return found, busy
+
+
+def _usual_base(lab: Lab, bases: Sequence[str]) -> str | None:
+    """The newest model that is neither fine-tuned nor a lane of a race, else the newest."""
+    special = {one.id for one in lab.runs.all() if one.base or one.race}
+    return next((one for one in bases if one not in special), next(iter(bases), None))
 
 
 def _of_run(lab: Lab, shown: str, busy: bool, before: Seen) -> dict[str, Any]:
@@ -137,6 +146,7 @@ def _of_run(lab: Lab, shown: str, busy: bool, before: Seen) -> dict[str, Any]:
         "changed": "",
         "norms": blank("Norm of B A, by layer"),
         "singular": blank("Singular values of B A, over the largest"),
+        "charts_hidden": True,
     }
     current = lab.trainings.current
     if current is not None and not shown and (current.busy or current.status.reason):
@@ -149,9 +159,14 @@ def _of_run(lab: Lab, shown: str, busy: bool, before: Seen) -> dict[str, Any]:
         state = [*live.state_line(lab.runs.view(shown)), parts.about(lab, run)]
         found = blanks | {"state": state, "losses": figure, "sum": told}
         if before.get("changes") == _stamp(lab, shown):
-            return found | dict.fromkeys(("changed", "norms", "singular"), no_update)
+            return found | dict.fromkeys(OF_A_SAVE, no_update)
         changed, norms, singular = parts.changes(run)
-        return found | {"changed": changed, "norms": norms, "singular": singular}
+        return found | {
+            "changed": changed,
+            "norms": norms,
+            "singular": singular,
+            "charts_hidden": not norms.data,
+        }
     except RunNotFoundError as error:
         return blanks | {"state": str(error)}
 
