@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 import pytest
@@ -42,31 +42,82 @@ TINY = {
 }
 
 
+class Values(dict[tuple[str, str], Any]):
+    """The value of every property; one of a tab that is still closed opens that tab."""
+
+    def __init__(self, opened: Callable[[str], None]) -> None:
+        super().__init__()
+        self.opened = opened
+
+    def __missing__(self, key: tuple[str, str]) -> Any:
+        self.opened(key[0])
+        return dict(self)[key]
+
+    def get(self, key: tuple[str, str], default: Any = None) -> Any:
+        if key not in self:
+            self.opened(key[0])
+        return super().get(key, default)
+
+
 class Page:
     """What a browser keeps of the page: the value of every property, by component and name.
 
-    `set`, `click` and `tick` send what the browser would, and take the answer in.
+    `set`, `click` and `tick` send what the browser would, and take the answer in. A late tab is
+    made once a part of it is asked for.
     """
+
+    owners: ClassVar[dict[str, str]] = {}  # the late tab in which a part stands as it is made
 
     def __init__(self, app: Dash, address: str = "") -> None:
         self.app = app
         self.client: FlaskClient = app.server.test_client()
-        self.components: dict[str, Any] = {}
-        self.values: dict[tuple[str, str], Any] = {}
+        self._made: dict[str, Any] = {}
+        self._closed = {tab.TITLE for tab in LATE}
+        self.values = Values(self._reach)
         self.last: TestResponse | None = None
         served = self.client.get(f"/_dash-layout{address}")
         assert served.status_code == 200
         self._keep(served.get_json())
-        for tab in LATE:  # as if each had been opened once
-            self.open_tab(tab.TITLE)
         self.values["tabs", "active_tab"] = TABS[0].TITLE
+        if not self.owners:
+            for tab in LATE:
+                before = set(self._made)
+                self._open(tab.TITLE)
+                self.owners.update(dict.fromkeys(set(self._made) - before, tab.TITLE))
         self.fire("plan.data", "recipe.value")
         self.fire("cursor.data", "plan.data")
 
+    @property
+    def components(self) -> dict[str, Any]:
+        """Every component by its name, when every tab has been opened once."""
+        for tab in LATE:
+            self._open(tab.TITLE)
+        return self._made
+
     def open_tab(self, title: str) -> None:
         """Open a tab, which is made if it is one of the late ones."""
+        self._closed.discard(title)
         self.values["tabs", "active_tab"] = title
         self.fire(f"{ids.late(title)}.children", "tabs.active_tab")
+
+    def _open(self, title: str) -> None:
+        """Make a late tab, but keep what a test has put into it, and stay where one is."""
+        if title not in self._closed:
+            return
+        put = {key: value for key, value in self.values.items() if key[0] not in self._made}
+        now = self.values["tabs", "active_tab"]
+        self.open_tab(title)
+        self.values |= {**put, ("tabs", "active_tab"): now}
+
+    def _reach(self, component: str) -> None:
+        """Open the tab in which a part stands, or the parts of a pattern."""
+        if '["ALL"]' in component and self._closed:
+            pattern = json.loads(component)
+            titles = {self.owners[name] for name in self.owners if matches(name, pattern)}
+        else:
+            titles = {self.owners[component]} if component in self.owners else set()
+        for title in titles & self._closed:
+            self._open(title)
 
     def _keep(self, component: Any) -> None:
         if isinstance(component, list):
@@ -75,8 +126,9 @@ class Page:
         elif isinstance(component, dict) and "props" in component:
             props = component["props"]
             if "id" in props:
-                self.components[name_of(props["id"])] = component
-                self.values |= {(name_of(props["id"]), key): v for key, v in props.items()}
+                name = name_of(props["id"])
+                self._made[name] = component
+                self.values |= {(name, key): value for key, value in props.items()}
             self._keep(props.get("children"))
 
     def get(self, component: Any, prop: str) -> Any:
@@ -124,7 +176,8 @@ class Page:
         if '["ALL"]' not in component:
             return one(component)
         pattern = json.loads(component)
-        return [one(name) for name in self.components if matches(name, pattern)]
+        self._reach(component)
+        return [one(name) for name in self._made if matches(name, pattern)]
 
     def post(self, body: Any, **options: Any) -> TestResponse:
         """Send a request for a callback as it is."""
@@ -205,11 +258,16 @@ def control(key: str) -> str:
     return name_of({"type": "setting", "group": group, "name": name})
 
 
+@functools.cache
+def _parts(name: str) -> dict[str, Any]:
+    return json.loads(name)  # type: ignore[no-any-return]
+
+
 def matches(name: str, pattern: dict[str, Any]) -> bool:
     """Whether an id is one of those a pattern stands for."""
     if not name.startswith("{"):
         return False
-    parts = json.loads(name)
+    parts = _parts(name)
     return parts.keys() == pattern.keys() and all(
         value in (["ALL"], parts[key]) for key, value in pattern.items()
     )
@@ -270,9 +328,11 @@ def visited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 
 @pytest.fixture(scope="module")
-def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Callable[[], Page]]]:
+def trained_lab(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Lab, Callable[[], Page]]]:
     """A lab in which a tiny model has trained, and how to open its page; for looking only."""
-    lab = Lab(tmp_path_factory.mktemp("lived"))
+    lab = Lab(tmp_path_factory.mktemp("trained_lab"))
     first = Page(create_app(lab))
     first.set(TINY)
     first.click("start")
@@ -434,9 +494,9 @@ def everything() -> type[Everything]:
 
 
 @pytest.fixture(scope="session")
-def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def used_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home in which everything lies that a lab writes: copy it before anything is changed."""
-    home = tmp_path_factory.mktemp("lived-in") / "home"
+    home = tmp_path_factory.mktemp("trained_lab-in") / "home"
     lab = Lab(home)
     text = "The king is here. The queen is there. Who goes there? A friend of the king.\n" * 40
     name = lab.texts.library.add(text.encode(), "A play", "typed").name

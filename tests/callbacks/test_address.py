@@ -34,8 +34,8 @@ def test_an_address_fills_the_form_as_it_was_when_it_was_copied(visited):
     assert second.get("address-problem", "children") == ""
 
 
-def test_an_address_names_what_is_open_in_tabs_made_late_too(lived):
-    lab, open_page = lived
+def test_an_address_names_what_is_open_in_tabs_made_late_too(trained_lab):
+    lab, open_page = trained_lab
     run = lab.runs.all()[0].id
     first = lab.models.moments(run)[0]
     said = {"tab": "look-inside", "run": run, "model": run, "moment": str(first), "look": "Health"}
@@ -87,8 +87,10 @@ def test_an_address_without_a_form_opens_on_the_usual_one(visited):
         ("sample.temperature", "0,8", "write 0.8"),
     ],
 )
-def test_what_is_wrong_in_an_address_is_told_and_the_rest_is_used(lived, name, value, why):
-    lab, _ = lived
+def test_what_is_wrong_in_an_address_is_reported_and_the_rest_is_used(
+    trained_lab, name, value, why
+):
+    lab, _ = trained_lab
     text = urlencode({"train.batch_size": "8", name: value})
     read = address.read(lab, text, TITLES)
     assert why in read.sentence
@@ -104,14 +106,14 @@ def test_what_is_wrong_is_on_the_page(visited):
     assert page.get("recipe", "value") == "good_text"
 
 
-def test_of_many_wrong_values_three_are_told(lived):
-    lab, _ = lived
+def test_of_many_wrong_values_three_are_reported(trained_lab):
+    lab, _ = trained_lab
     text = "&".join(f"wrong{place}=1" for place in range(9))
     assert address.read(lab, text, TITLES).sentence.endswith("And 6 more.")
 
 
-def test_every_setting_survives_the_way_through_an_address(lived):
-    lab, _ = lived
+def test_every_setting_survives_the_way_through_an_address(trained_lab):
+    lab, _ = trained_lab
     recipe = load_recipes()["quick_start"]
     setup = Setup().with_values(
         {"train.keep_best": True, "train.piece": 0, "train.weight_decay": 0.012345678}

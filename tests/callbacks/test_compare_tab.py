@@ -41,7 +41,7 @@ def tab(visited):
     return visited
 
 
-def test_a_question_is_told_with_its_guess_and_its_cost(tab):
+def test_a_question_is_reported_with_its_guess_and_its_cost(tab):
     for slug, one in load_questions().items():
         choose(tab, slug)
         assert tab.text("compare-title") == one.title
@@ -55,7 +55,7 @@ def test_a_question_is_told_with_its_guess_and_its_cost(tab):
         assert tab.get("compare-result", "hidden") is True
 
 
-def test_what_is_wrong_with_a_question_made_by_hand_is_said_at_its_control(tab):
+def test_what_is_wrong_with_a_question_made_by_hand_is_reported_at_its_control(tab):
     choose(tab, SLUG)
     tab.values["compare-values", "value"] = "1, 1"
     poll(tab, "compare-values.value")
@@ -67,7 +67,7 @@ def test_what_is_wrong_with_a_question_made_by_hand_is_said_at_its_control(tab):
     assert tab.get("compare-start", "disabled") is False
 
 
-def test_what_cannot_be_raced_is_said_at_the_control_it_comes_from(tab, monkeypatch):
+def test_what_cannot_be_raced_is_reported_at_the_control_it_comes_from(tab, monkeypatch):
     choose(tab, SLUG)
 
     def problems(**typed):

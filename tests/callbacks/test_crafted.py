@@ -122,10 +122,10 @@ def digest(data):
 
 
 @pytest.fixture(scope="module")
-def whole(lived_in):
+def whole(used_home):
     """The files of a run that left whole."""
     stream = io.BytesIO()
-    assert write_archive(RunStore(lived_in).open("first-1").folder, stream) == []
+    assert write_archive(RunStore(used_home).open("first-1").folder, stream) == []
     with zipfile.ZipFile(stream) as archive:
         return {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
 
@@ -149,10 +149,10 @@ def lay_on_disk(folder, files):
         (folder / name).write_bytes(data)
 
 
-def try_all(whole, changes, lived_in, place, everything):
+def try_all(whole, changes, used_home, place, everything):
     """Bring them all into one home, lay them there by hand too, open everything; what failed."""
     home, failed = place / "home", []
-    shutil.copytree(lived_in, home)
+    shutil.copytree(used_home, home)
     taken, laid = {}, {}
     lab = Lab(home)
     for number, (what, change) in enumerate(changes):
@@ -179,13 +179,13 @@ def try_all(whole, changes, lived_in, place, everything):
     return failed
 
 
-def test_a_crafted_archive_is_refused_or_can_be_looked_at(whole, lived_in, tmp_path, everything):
+def test_a_crafted_archive_is_refused_or_can_be_looked_at(whole, used_home, tmp_path, everything):
     seed = random.randrange(10**6)
     sys.stdout.write(f"seed {seed}\n")
     drawn = random.Random(seed).sample(list(crafted(whole)), NORMALLY)
-    assert try_all(whole, drawn, lived_in, tmp_path, everything) == []
+    assert try_all(whole, drawn, used_home, tmp_path, everything) == []
 
 
 @pytest.mark.slow
-def test_no_crafted_archive_breaks_a_view(whole, lived_in, tmp_path, everything):
-    assert try_all(whole, list(crafted(whole)), lived_in, tmp_path, everything) == []
+def test_no_crafted_archive_breaks_a_view(whole, used_home, tmp_path, everything):
+    assert try_all(whole, list(crafted(whole)), used_home, tmp_path, everything) == []

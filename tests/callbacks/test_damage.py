@@ -53,12 +53,12 @@ def is_worth_it(path):
     return path.parts[1] == DAMAGED and ("moments" not in path.parts or "00000004" in path.name)
 
 
-def walk(lived_in, place, cases, everything):
+def walk(used_home, place, cases, everything):
     """Do the damages one after another, each to a new copy; what failed."""
     failed, count = [], 0
     for number, (path, damage) in enumerate(cases):
         home = place / f"home-{number}"
-        shutil.copytree(lived_in, home)
+        shutil.copytree(used_home, home)
         damage(home / path)
         tried = everything(home)
         states = tried.look(DAMAGED)
@@ -88,15 +88,15 @@ def removed(home):
     store.restore(DAMAGED)
 
 
-def test_a_damaged_file_breaks_nothing_else(lived_in, tmp_path, everything):
+def test_a_damaged_file_breaks_nothing_else(used_home, tmp_path, everything):
     seed = random.randrange(10**6)
     sys.stdout.write(f"seed {seed}\n")
-    cases = [(path, damage) for path in files(lived_in) for damage in DAMAGES]
+    cases = [(path, damage) for path in files(used_home) for damage in DAMAGES]
     drawn = random.Random(seed).sample(cases, NORMALLY)
-    assert walk(lived_in, tmp_path, drawn, everything) == []
+    assert walk(used_home, tmp_path, drawn, everything) == []
 
 
 @pytest.mark.slow
-def test_no_damaged_file_breaks_anything_else(lived_in, tmp_path, everything):
-    cases = [(path, damage) for path in files(lived_in) for damage in DAMAGES]
-    assert walk(lived_in, tmp_path, cases, everything) == []
+def test_no_damaged_file_breaks_anything_else(used_home, tmp_path, everything):
+    cases = [(path, damage) for path in files(used_home) for damage in DAMAGES]
+    assert walk(used_home, tmp_path, cases, everything) == []

@@ -126,7 +126,7 @@ def test_only_runs_and_only_their_forms_are_served(visited, path):
     assert "Content-Disposition" not in answer.headers
 
 
-def test_a_run_that_is_deleted_while_it_is_written_is_told_so(gpt2, lab, monkeypatch):
+def test_a_run_that_is_deleted_while_it_is_written_is_reported(gpt2, lab, monkeypatch):
     run_id = lab.trainings.current.status.run_id
 
     def slow(folder, stream):

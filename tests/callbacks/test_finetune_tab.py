@@ -27,8 +27,8 @@ def opened(page):
     return page
 
 
-def test_a_base_is_tuned_and_both_write(lived):
-    lab, open_page = lived
+def test_a_base_is_tuned_and_both_write(trained_lab):
+    lab, open_page = trained_lab
     page = opened(open_page())
     assert "Nothing has been fine-tuned yet" in page.text("finetune-state")
     base = page.get("finetune-base", "value")
@@ -53,8 +53,8 @@ def test_a_base_is_tuned_and_both_write(lived):
     assert page.text("finetune-text-2").startswith("def ")
 
 
-def test_in_generate_its_adapter_has_a_strength(lived):
-    lab, open_page = lived
+def test_in_generate_its_adapter_has_a_strength(trained_lab):
+    lab, open_page = trained_lab
     page = open_page()
     tuned = next(run for run in lab.runs.all() if run.base)
     page.values["moment-at", "data"] = {"run": tuned.id, "step": None, "newest": 4}
@@ -78,8 +78,8 @@ def test_in_generate_its_adapter_has_a_strength(lived):
     assert page.get("adapter-first", "value") == "none"
 
 
-def test_only_the_settings_of_the_method_are_shown_and_a_wrong_value_is_told_there(lived):
-    page = opened(lived[1]())
+def test_only_the_settings_of_the_method_are_shown_and_a_wrong_value_is_reported_there(trained_lab):
+    page = opened(trained_lab[1]())
     rank = spelled("lora", "rank")
     page.values[rank, "value"] = "0"
     page.fire("finetune-cost.children", f"{rank}.value")
@@ -101,8 +101,8 @@ def problem(page, group, name):
     return page.get({"type": "finetune-problem", "group": group, "name": name}, "children")
 
 
-def test_a_rank_of_1_works_and_one_above_the_width_or_an_unknown_matrix_is_a_sentence(lived):
-    page = opened(lived[1]())
+def test_a_rank_of_1_works_and_one_above_the_width_or_an_unknown_matrix_is_a_sentence(trained_lab):
+    page = opened(trained_lab[1]())
     page.values["finetune-text", "value"] = "python_docs"
     rank = spelled("lora", "rank")
     page.values[rank, "value"] = "1"
@@ -118,8 +118,8 @@ def test_a_rank_of_1_works_and_one_above_the_width_or_an_unknown_matrix_is_a_sen
     assert "'nose', which the base has not" in problem(page, "lora", "single")
 
 
-def test_what_becomes_of_unknown_characters_and_what_it_costs_is_said_beforehand(lived):
-    lab, open_page = lived
+def test_what_becomes_of_unknown_characters_and_what_it_costs_is_reported_beforehand(trained_lab):
+    lab, open_page = trained_lab
     page = opened(open_page())
     entry = lab.texts.add(("a new text of \u0416\u0419. " * 200).encode(), "strange", "a test")
     page.values["finetune-text", "value"] = entry.id
@@ -139,15 +139,15 @@ def test_what_becomes_of_unknown_characters_and_what_it_costs_is_said_beforehand
     assert page.get({"type": "finetune-field", "name": "lora.single"}, "hidden") is True
 
 
-def test_a_base_deleted_meanwhile_is_a_sentence(lived):
-    page = opened(lived[1]())
+def test_a_base_deleted_meanwhile_is_a_sentence(trained_lab):
+    page = opened(trained_lab[1]())
     page.values["finetune-base", "value"] = "gone-1"
     press(page, "finetune-start", "finetune-message.children")
     assert page.text("finetune-message") == "There is no run 'gone-1'."
 
 
-def test_polls_rest_while_another_tab_is_open(lived):
-    page = opened(lived[1]())
+def test_polls_rest_while_another_tab_is_open(trained_lab):
+    page = opened(trained_lab[1]())
     until(lambda: poll(page) and page.get("finetune-tick", "interval") == SLOW)
     page.values["tabs", "active_tab"] = "Train"
     poll(page, "tabs.active_tab")
@@ -163,8 +163,8 @@ def brought(page, path):
     return page.text("base-message")
 
 
-def test_a_base_from_elsewhere_is_brought_by_its_path_or_as_a_zip(lived, tmp_path):
-    lab, open_page = lived
+def test_a_base_from_elsewhere_is_brought_by_its_path_or_as_a_zip(trained_lab, tmp_path):
+    lab, open_page = trained_lab
     page = opened(open_page())
     assert "Type the path" in brought(page, " ")
     assert "no Hugging Face folder" in brought(page, str(tmp_path))

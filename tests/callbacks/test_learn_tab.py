@@ -89,8 +89,8 @@ def test_without_a_run_each_check_says_so_and_offers_one_with_its_cost(page, lab
             assert re.search(r"no trained model yet.*Quick start, 120 steps.* on this", said), name
 
 
-def test_each_check_tells_of_the_learners_own_run(lived):
-    lab, open_page = lived
+def test_each_check_tells_of_the_learners_own_run(trained_lab):
+    lab, open_page = trained_lab
     view = lab.runs.view()
     for name in {*ALL_CHECKS} - WITHOUT_A_RUN - {"compared"} | {"data"}:
         said, there = found(lab, name)
@@ -108,8 +108,8 @@ def test_each_check_tells_of_the_learners_own_run(lived):
     assert "a comparison needs two" in said
 
 
-def test_the_loss_of_one_line_is_that_of_the_model(lived):
-    lab, _ = lived
+def test_the_loss_of_one_line_is_that_of_the_model(trained_lab):
+    lab, _ = trained_lab
     said = str(found(lab, "line")[0])
     losses = [float(number) for number in re.findall(r"'children': '(\d+\.\d\d)'", said)]
     losses = losses or [float(n) for n in re.findall(r"Td\('?(\d+\.\d\d)'?\)", said)]

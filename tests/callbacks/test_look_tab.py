@@ -58,9 +58,9 @@ def site(index):
 
 
 @pytest.fixture
-def trained(lived):
+def trained(trained_lab):
     """The page of a lab with one trained model."""
-    return lived[1]()
+    return trained_lab[1]()
 
 
 @pytest.fixture
@@ -68,12 +68,12 @@ def look(trained):
     return show(trained, "Attention")
 
 
-def test_the_tab_opens_on_text_the_run_is_judged_on(trained, lived):
+def test_the_tab_opens_on_text_the_run_is_judged_on(trained, trained_lab):
     trained.values["tabs", "active_tab"] = "Look inside"
     trained.fire("look-open.data", "tabs.active_tab")
     text = trained.get("look-text", "value")
     assert len(text) > 10
-    assert text in lived[0].texts.corpus("python_docs").text
+    assert text in trained_lab[0].texts.corpus("python_docs").text
     opened = trained.get("look-open", "data")
     assert opened["run"] == "quick-start-1"
     assert opened["after"] == 40
@@ -146,7 +146,7 @@ def buttons_of(part):
     return buttons_of(part["props"].get("children"))
 
 
-def test_the_overview_draws_this_model_with_the_lengths_of_its_vectors(trained, lived):
+def test_the_overview_draws_this_model_with_the_lengths_of_its_vectors(trained, trained_lab):
     show(trained, "Overview")
     trained.values["look-place", "data"] = {"place": 5}
     trained.fire("overview.children", "look-place.data")
@@ -163,14 +163,14 @@ def test_the_overview_draws_this_model_with_the_lengths_of_its_vectors(trained, 
         ("Token embedding", "Embeddings"),
     ]
     what = what_is_open(trained.get("look-open", "data"))
-    lens, parts = lived[0].inspector.lens(what), lived[0].inspector.architecture(what)
+    lens, parts = trained_lab[0].inspector.lens(what), trained_lab[0].inspector.architecture(what)
     words = text_of(drawing)
     for write in lens.writes[:, 5]:
         assert f"adds {write:.2f}" in words
     for length in lens.stream[:, 5]:
         assert f"{length:.1f}" in words
     assert "2 heads · Multi-head · Rotary positions" in words
-    assert f"{lived[0].inspector.likeliest(what, 5).probabilities[0]:.0%}" in words
+    assert f"{trained_lab[0].inspector.likeliest(what, 5).probabilities[0]:.0%}" in words
     opened = [parts[int(one["data-part"])].path.split(".")[-1] for one in buttons_of(drawing)]
     assert opened == [
         "head", "norm", "feedforward", "norm_2", "attention", "norm_1", "smear", "embedding",
@@ -304,11 +304,11 @@ def test_a_patch_from_the_same_text_changes_nothing_and_from_another_it_does(tra
         assert (losses(trained)[1][3] in ("+0.000", "-0.000")) == same
 
 
-def test_importance_is_measured_part_by_part_and_known_afterwards(trained, lived):
+def test_importance_is_measured_part_by_part_and_known_afterwards(trained, trained_lab):
     show(trained, "Cause")
     for _ in range(2):  # the second time from what is kept
         press(trained, "importance-start", "importance-job.data")
-        job = job_of(lived[0], trained.get("importance-job", "data"))
+        job = job_of(trained_lab[0], trained.get("importance-job", "data"))
         assert job.wait(PATIENCE)
         trained.fire("importance-chart.figure", "importance-tick.n_intervals")
         assert "3 of 3 parts" in trained.get("importance-state", "children")
@@ -319,19 +319,19 @@ def test_importance_is_measured_part_by_part_and_known_afterwards(trained, lived
         assert trained.get("importance-body", "hidden") is False
 
 
-def test_a_job_can_be_stopped(trained, lived):
+def test_a_job_can_be_stopped(trained, trained_lab):
     show(trained, "Cause")
     press(trained, "induction-start", "induction-job.data")
-    job = job_of(lived[0], trained.get("induction-job", "data"))
+    job = job_of(trained_lab[0], trained.get("induction-job", "data"))
     press(trained, "induction-stop", "induction-job.data")
     assert job.stopped
     assert job.wait(PATIENCE)
 
 
-def test_the_check_for_induction_heads_ends_in_a_verdict(trained, lived):
+def test_the_check_for_induction_heads_ends_in_a_verdict(trained, trained_lab):
     show(trained, "Cause")
     press(trained, "induction-start", "induction-job.data")
-    assert job_of(lived[0], trained.get("induction-job", "data")).wait(PATIENCE)
+    assert job_of(trained_lab[0], trained.get("induction-job", "data")).wait(PATIENCE)
     trained.fire("induction-state.children", "induction-tick.n_intervals")
     words = trained.text("induction-state")
     assert "confirmed" in words.lower()

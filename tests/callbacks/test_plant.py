@@ -52,7 +52,7 @@ def test_it_can_be_stopped(trained, lab, until):
     assert trained.get("plant-stop", "disabled")
 
 
-def test_each_kind_is_told_of_with_its_lines(page):
+def test_each_kind_is_listed_with_its_lines(page):
     for kind, leak in LEAKS.items():
         page.values["plant-kind", "value"] = kind
         page.react("plant-kind.value")

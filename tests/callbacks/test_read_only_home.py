@@ -163,7 +163,7 @@ def test_whatever_would_be_written_is_refused_with_the_way_out(lab, home):
     assert lab.runs.all()
 
 
-def test_the_page_opens_every_tab_and_answers_every_wish_in_a_sentence(page):
+def test_the_page_opens_every_tab_and_answers_every_request_in_a_sentence(page):
     for tab in TABS:
         page.values["tabs", "active_tab"] = tab.TITLE
         page.react("tabs.active_tab")

@@ -199,7 +199,7 @@ def test_a_poll_stays_small_however_long_the_run(lab, open_page):
     assert len(answer.get_data()) < 50_000
 
 
-def test_the_cost_is_told_before_the_start_and_a_long_one_has_a_way_out(page, until):
+def test_the_cost_is_reported_before_the_start_and_a_long_one_has_a_way_out(page, until):
     def told():
         page.tick()
         return page.get("preflight", "children")
@@ -220,7 +220,7 @@ def test_quick_start_is_not_offered_in_place_of_quick_start(lab, page, until, mo
     assert page.get("offer", "hidden") is True
 
 
-def test_too_little_text_for_so_many_parameters_is_said(page, until):
+def test_too_little_text_for_so_many_parameters_is_reported(page, until):
     page.set({"model.layers": "8", "model.embedding_dim": "512", "model.sequence_length": "64"})
     until(lambda: page.tick() and "overfit" in json.dumps(page.get("preflight", "children")))
 
@@ -239,7 +239,7 @@ def test_a_training_without_a_tokenizer_of_characters_has_no_milestones(page, la
     until(lambda: page.tick() and "bits/byte" in json.dumps(page.get("run", "options")))
 
 
-def test_an_exception_in_a_callback_is_said_without_a_traceback(page, lab, monkeypatch):
+def test_an_exception_in_a_callback_is_reported_without_a_traceback(page, lab, monkeypatch):
     def broken(*args):
         raise RuntimeError("secret detail")
 
@@ -414,8 +414,8 @@ def test_while_a_run_that_goes_on_is_prepared_the_plan_of_the_form_is_drawn(page
     assert cursor["n"] == 0
 
 
-def test_a_milestone_has_what_was_written_before_and_after(lived):
-    lab, open_page = lived
+def test_a_milestone_has_what_was_written_before_and_after(trained_lab):
+    lab, open_page = trained_lab
     page = open_page()
     run = lab.runs.view().run_id
     evaluated = lab.runs.open(run).evaluated()
@@ -428,8 +428,10 @@ def test_a_milestone_has_what_was_written_before_and_after(lived):
     assert page.get("milestone-card", "hidden") is True  # 3.0 is out of its reach
 
 
-def test_a_card_says_what_the_newest_milestone_means_and_2_0_leads_to_generate(lived, monkeypatch):
-    lab, open_page = lived
+def test_a_card_says_what_the_newest_milestone_means_and_2_0_leads_to_generate(
+    trained_lab, monkeypatch
+):
+    lab, open_page = trained_lab
     page = open_page()
     sample = Sample(20, "The ", "king is here.")
     reached = [Milestone(3.0, 10, 2.9), Milestone(2.0, 20, 1.9, Sample(10, "The ", "kk"), sample)]

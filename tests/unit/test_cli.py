@@ -130,7 +130,7 @@ def point(step):
     return StepMetrics(step, 1.0, 0.1, 1.0, 1.0, 1.0)
 
 
-def test_a_text_that_has_changed_is_told_when_a_run_is_extended_and_refuses_to_resume(
+def test_a_text_that_has_changed_is_reported_when_a_run_is_extended_and_refuses_to_resume(
     tmp_path, capsys, caplog
 ):
     text = tmp_path / "play.txt"

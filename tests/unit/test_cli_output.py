@@ -90,7 +90,7 @@ def test_every_command_prints_on_a_terminal_that_lacks_the_letters(
 
 
 @pytest.mark.parametrize("name", [*NAMES, "--help"])
-def test_a_reader_who_leaves_ends_every_command_quietly(home, tmp_path, monkeypatch, capsys, name):
+def test_a_closed_pipe_ends_every_command_quietly(home, tmp_path, monkeypatch, capsys, name):
     given = [name] if name == "--help" else prepared(home, tmp_path, name)
     expected = main(given) if name in ("audit", "doctor", "no such run") else 0
     capsys.readouterr()
@@ -128,7 +128,7 @@ def test_a_full_disk_under_the_log_is_one_sentence_and_ends_no_training(
         assert RunStore(tmp_path).open("latest").state()[0] == "finished"
 
 
-def test_a_training_whose_reader_leaves_lives_on_in_a_process_of_its_own(home, tmp_path):
+def test_a_training_whose_output_is_closed_goes_on_in_a_process_of_its_own(home, tmp_path):
     given = commands(home, tmp_path)["train"]
     process = subprocess.Popen(
         [sys.executable, "-m", "transformer_lab.cli", *given],

@@ -182,7 +182,7 @@ def test_a_pace_that_collapsed_is_laid_on_other_programs_only_where_they_compute
     assert advise(replace(steady, others=1.6)).kind != "slowed"
 
 
-def test_memory_that_ran_out_or_is_nearly_used_up_is_told():
+def test_memory_that_ran_out_or_is_nearly_used_up_is_reported():
     good, gigabyte = trained("good"), 1e9
     scarce = advise(replace(good, free=0.2 * gigabyte, whole=16 * gigabyte))
     assert scarce.kind == "memory"
@@ -218,7 +218,7 @@ def test_gibberish_is_normal_while_the_loss_is_high():
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case != "diverges"])
-def test_nothing_is_said_before_there_is_enough_to_tell(case):
+def test_nothing_is_reported_before_there_is_enough_to_tell(case):
     assert said(case, 39) == ""
 
 

@@ -135,7 +135,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_wrong_is_said_in_a_sentence_at_its_key(name):
+def test_what_is_wrong_is_reported_in_a_sentence_at_its_key(name):
     change, key, words = BAD[name]
     with pytest.raises(ConfigError) as caught:
         comparison_from(content({"model.layers": [1, 2]}) | copy.deepcopy(change))
@@ -587,7 +587,7 @@ def test_a_question_made_by_hand_stands_in_its_controls_again(setting, values, s
         ({"recipe": {}}, "recipe"),
     ],
 )
-def test_what_is_typed_wrong_is_said_at_its_control(changes, key):
+def test_what_is_typed_wrong_is_reported_at_its_control(changes, key):
     with pytest.raises(ConfigError) as caught:
         asked_for(SLUG, replace(STANDARD, **changes))
     assert caught.value.field == key

@@ -119,7 +119,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("data", "text", "said"), READ.values(), ids=READ)
-def test_what_is_text_is_read_right_and_what_was_done_is_said(tmp_path, data, text, said):
+def test_what_is_text_is_read_right_and_what_was_done_is_reported(tmp_path, data, text, said):
     library = Library(tmp_path / "corpora")
     entry = library.add(data, "a file.txt", "upload")
     assert library.load(entry).text == text

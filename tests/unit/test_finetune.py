@@ -147,7 +147,7 @@ def test_it_waits_in_the_queue_and_says_when_its_base_is_gone(lab):
     assert lab.trainings.current.status.run_id.startswith("base-1-tuned")
 
 
-def test_a_base_deleted_while_its_fine_tuning_waits_is_told_in_a_sentence(lab):
+def test_a_base_deleted_while_its_fine_tuning_waits_is_reported_in_a_sentence(lab):
     lab.trainings.start(SETUP.with_values({"train.steps": 1_000_000}), "long")
     until(lambda: lab.trainings.current.active)
     lab.trainings.finetune("base-1", None, setup_of(lab, TUNING), TUNING, later=True)

@@ -138,7 +138,7 @@ def test_room_that_is_made_is_found_without_a_word(lab, full, monkeypatch):
     assert run.status.state == "finished"
 
 
-def test_what_cannot_be_written_when_the_lab_closes_is_said_to_be_lost(tmp_path, full, caplog):
+def test_what_cannot_be_written_when_the_lab_closes_is_reported_to_be_lost(tmp_path, full, caplog):
     lab = Lab(tmp_path)
     lab.trainings.start(ENDLESS)
     until(lambda: lab.trainings.current.status.step > 5)

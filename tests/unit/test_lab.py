@@ -500,12 +500,12 @@ def test_a_task_is_judged_by_the_problems_it_solves(lab):
 
 
 @pytest.mark.parametrize("name", ["../secret", "", "No Such", "latest"])
-def test_a_run_that_is_not_there_is_said_to_be_missing(lab, name):
+def test_a_run_that_is_not_there_is_reported_to_be_missing(lab, name):
     with pytest.raises(RunNotFoundError):
         lab.runs.open(name)
 
 
-def test_spoiled_run_folders_harm_no_other(lab):
+def test_spoiled_run_folders_break_no_other(lab):
     lab.trainings.start(SETUP)
     good = ended(lab).run_id
     for name, content in (("bad-json-1", "{"), ("bad-json-2", "[]"), ("no-database-1", "{}")):

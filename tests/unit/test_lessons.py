@@ -103,7 +103,7 @@ def test_a_file_without_its_front_matter_is_refused(tmp_path):
         load_lesson(path)
 
 
-def test_a_lesson_speaks_of_a_tab_only_where_it_is():
+def test_a_lesson_names_a_tab_only_where_it_is():
     lesson = LESSONS["fine_tuning_with_lora"]
 
     def labels(tabs: list[str]) -> list[str]:

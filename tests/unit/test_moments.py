@@ -54,7 +54,7 @@ def test_numbers_too_large_for_16_bits_stay_as_they_are(tmp_path):
     assert Moments(tmp_path).load(1)["w"].tolist() == pytest.approx([1e6, 0.1], rel=1e-7)
 
 
-def test_they_are_bounded_in_number_and_stay_spread_over_the_whole_life(tmp_path, monkeypatch):
+def test_they_are_bounded_in_number_and_stay_spread_over_the_whole_training(tmp_path, monkeypatch):
     monkeypatch.setattr(moments, "MOST", 9)
     kept = Moments(tmp_path)
     for step in range(0, 3001, 10):
@@ -89,7 +89,7 @@ def test_a_damaged_moment_is_named(tmp_path):
         kept.load(4)
 
 
-def test_a_training_leaves_the_moments_of_its_life_and_models_can_go_back(tmp_path):
+def test_a_training_leaves_its_checkpoints_and_models_can_go_back(tmp_path):
     lab = Lab(tmp_path)
     try:
         lab.trainings.start(SETUP)

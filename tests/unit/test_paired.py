@@ -59,7 +59,7 @@ def test_more_seeds_see_more_and_as_often_as_was_said():
     assert shares[-1] > 0.99
 
 
-def test_the_difference_that_is_said_to_show_shows_four_times_out_of_five():
+def test_the_difference_that_is_reported_to_show_shows_four_times_out_of_five():
     for seeds in (3, 5, 12):
         effect = visible_effect(seeds)
         share = np.mean([paired(row).clear() for row in draws(effect, seeds, 1500)])

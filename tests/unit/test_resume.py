@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from sampling import sampled
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.lab.training import saves
 from transformer_lab.lab.training.live_run import LiveRun
@@ -147,7 +148,7 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize("changes", PAIRS, ids=lambda c: "-".join(map(str, c.values())))
+@pytest.mark.parametrize("changes", sampled(PAIRS, 9), ids=lambda c: "-".join(map(str, c.values())))
 def test_a_run_stopped_and_resumed_equals_one_that_never_was(lab, monkeypatch, changes):
     setup = SETUP.with_values(changes)
     whole = uninterrupted(lab, setup)
@@ -589,7 +590,7 @@ def train_command(home, setup):
 
 @pytest.mark.parametrize("optimizer", ["muon", *SLOWLY])
 def test_a_killed_process_is_resumed_in_another_and_ends_the_same(tmp_path, optimizer):
-    setup = SETUP.with_values({"train.optimizer": optimizer, "train.steps": 400})
+    setup = SETUP.with_values({"train.optimizer": optimizer, "train.steps": 200})
     with train_command(tmp_path / "whole", setup) as whole:
         whole.communicate()
     with train_command(tmp_path / "cut", setup) as process:
@@ -607,7 +608,7 @@ def test_a_killed_process_is_resumed_in_another_and_ends_the_same(tmp_path, opti
     one = RunStore(tmp_path / "whole").open("latest").since()[0]
     other = store.open(run_id).since()[0]
     assert numbers(one) == numbers(other)
-    assert len(other) == 400
+    assert len(other) == 200
 
 
 def test_an_error_in_reading_names_the_checkpoint(tmp_path):

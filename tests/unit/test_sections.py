@@ -18,7 +18,7 @@ def test_every_advanced_setting_stands_in_one_section_and_no_section_is_empty():
 
 
 @pytest.mark.parametrize("key", sorted(sections.NEEDS))
-def test_what_a_setting_needs_can_be_chosen_and_is_said(key: str):
+def test_what_a_setting_needs_can_be_chosen_and_is_reported(key: str):
     for other, allowed in sections.NEEDS[key].items():
         assert {*allowed} < {*(SETTINGS[other].choices or ())}
         assert SETTINGS[other].label in sections.needs(key, SETTINGS)

@@ -326,7 +326,7 @@ def begin(lab, run, how):
             lab.trainings.stop()
 
 
-def test_a_kept_moment_asked_for_too_late_harms_nothing(lab, gate):
+def test_a_kept_moment_asked_for_too_late_breaks_nothing(lab, gate):
     lab.trainings.start(ENDLESS, "mine")
     until(lambda: lab.trainings.current.status.step > 0)
     run = lab.trainings.current

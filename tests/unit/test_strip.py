@@ -78,7 +78,7 @@ def test_a_steady_number_keeps_its_digits(number, shown):
     assert words.steady(number) == shown
 
 
-def test_a_change_has_its_sign_and_none_is_said_to_be_none():
+def test_a_change_has_its_sign_and_none_is_reported_to_be_none():
     assert [words.signed(one) for one in ("0.120", "-0.120", "-0.000", "-3.0e-5", "0.0e0")] == [
         "+0.120", "\u22120.120", "±0", "\u22123.0e-5", "±0",
     ]  # fmt: skip

@@ -342,7 +342,7 @@ def test_bits_per_byte_do_not_depend_on_the_cut():
         ({"data.corpus": "x"}, "data.corpus"),
     ],
 )
-def test_what_cannot_be_trained_on_is_said_before(texts, tmp_path, setting, field):
+def test_what_cannot_be_trained_on_is_reported_before(texts, tmp_path, setting, field):
     (tmp_path / "story.txt").write_text(STORY)
     setup = Setup().with_values({"data.corpus": str(tmp_path / "story.txt"), **setting})
     with pytest.raises(ConfigError) as caught:

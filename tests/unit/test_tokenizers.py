@@ -78,7 +78,7 @@ def test_pieces_make_up_the_text(text, size):
     assert "".join(chunks(text, size)) == text
 
 
-def test_a_lone_half_of_a_surrogate_pair_harms_nothing():
+def test_a_lone_half_of_a_surrogate_pair_breaks_nothing():
     for kind in sorted(EVERYTHING):
         assert MADE[kind].decode(MADE[kind].encode("a\ud800b")) == "a?b"
 

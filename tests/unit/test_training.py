@@ -124,7 +124,7 @@ def test_muon_takes_apart_only_what_the_model_says_is_several_matrices(
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_what_is_said_to_be_several_matrices_is_in_the_model_and_can_be_parted(architecture):
+def test_what_is_reported_to_be_several_matrices_is_in_the_model_and_can_be_parted(architecture):
     model = build_model(replace(TINY, architecture=architecture, layers=2), 32, seed=1)
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     stacked = stacked_matrices(model)

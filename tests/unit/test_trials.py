@@ -81,7 +81,7 @@ def test_what_cannot_start_says_so_at_its_setting_and_leaves_no_trial(lab):
     assert lab.trials.find("leak") is None
 
 
-def test_a_file_found_damaged_while_it_runs_is_told_as_a_sentence(lab):
+def test_a_file_found_damaged_while_it_runs_is_reported_in_a_sentence(lab):
     data = lab.home / "data"
     data.mkdir()
     (data / "cifar-10-binary.tar.gz").write_bytes(b"no archive")

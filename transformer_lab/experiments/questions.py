@@ -1,5 +1,6 @@
 """Ready questions: TOML files in recipes/questions/. To add one, drop a file there."""
 
+from functools import lru_cache
 from pathlib import Path
 
 from transformer_lab.experiments.comparison import Comparison, comparison_from
@@ -10,7 +11,13 @@ from transformer_lab.settings import ConfigError
 
 def load_question(path: Path, *, quick: bool = False) -> Comparison:
     """Read one question. Raises ConfigError that names the file, the key and the value."""
-    file_stamp(path, "question")
+    recipes = [file_stamp(one, "recipe") for one in sorted(packaged("recipes").glob("*.toml"))]
+    return _question(path, quick, (file_stamp(path, "question"), *recipes))
+
+
+@lru_cache(maxsize=64)
+def _question(path: Path, quick: bool, stamps: tuple[tuple[int, int], ...]) -> Comparison:
+    """The question of a file; read again once that or a recipe, its base, has changed."""
     try:
         return comparison_from(read_toml(path, "question"), path.stem, quick=quick)
     except ConfigError as error:

@@ -7,6 +7,7 @@ import time
 import pytest
 import torch
 
+from archives import packed
 from transformer_lab.model import build_model
 from transformer_lab.model.weights import count_parameters
 from transformer_lab.recipes import Setup
@@ -130,3 +131,18 @@ def manifest(setup, tokenizer, model):
         "threads": 1,
         "environment": {"python": "3", "time": time.time()},
     }
+
+
+@pytest.fixture(scope="module")
+def run(make_run, tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("home"), **{"model.layers": 1})
+
+
+@pytest.fixture(scope="module")
+def archive(run):
+    return packed(run.folder)
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    return tmp_path / "runs"

@@ -61,7 +61,7 @@ def test_transformers_computes_the_same_logits(make_run, tmp_path, wish):
     torch.testing.assert_close(theirs, run.model(tokens), atol=1e-5, rtol=0)
 
 
-def test_most_variants_of_a_gpt2_can_leave_and_the_others_are_told_why():
+def test_most_variants_of_a_gpt2_can_leave_and_the_others_are_given_the_reason():
     can = [str(wish) for wish in WISHES if fits(wish)]
     for wish in ("gelu", "relu_squared", "sinusoidal", "tied_head", "'model.bias': False"):
         assert any(wish in one for one in can)
@@ -85,7 +85,7 @@ def test_each_reason_names_the_setting_its_value_and_what_it_must_be(changes, re
     assert told.startswith(reason)
 
 
-def test_every_reason_is_told_at_once(make_run, tmp_path):
+def test_every_reason_is_reported_at_once(make_run, tmp_path):
     changes = {"norm": "rms_norm", "norm_place": "post", "qk_norm": True}
     run = make_run(tmp_path, **{f"model.{name}": value for name, value in changes.items()})
     with pytest.raises(ExportRefusedError) as error:
@@ -143,7 +143,7 @@ def test_bytes_have_gpt2s_letters():
     assert len(set(letters)) == 256
 
 
-def test_byte_pairs_that_were_never_joined_are_told(make_run, tmp_path):
+def test_byte_pairs_that_were_never_joined_are_reported(make_run, tmp_path):
     pieces = [f"{byte:02x}" for byte in range(256)] + ["616263"]  # abc, without ab or bc
     stored = {"kind": "bpe", "pieces": pieces}
     tokenizer_from_json(stored)

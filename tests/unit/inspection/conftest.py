@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from sampling import sampled
 from transformer_lab.model import ModelConfig, build_model, model_from_weights
 from transformer_lab.model.norms import NORM_PLACES, NORMS
 from transformer_lab.settings import settings_of
@@ -49,7 +50,7 @@ def make():
     return model
 
 
-@pytest.fixture(params=VARIANTS, ids=str)
+@pytest.fixture(params=sampled(VARIANTS, 15), ids=str)
 def variant(request, make):
     """Every choice of every setting of a model, and some of them together."""
     return make(**request.param)

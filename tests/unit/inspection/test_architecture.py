@@ -56,7 +56,7 @@ def test_parts_come_in_the_order_in_which_they_compute(make):
     assert post == [*start, *(f"blocks.0.{name}" for name in inside), "norm", "head"]
 
 
-def test_variants_are_told_apart(make):
+def test_variants_are_distinguished(make):
     def part(path, **changes):
         return next(part for part in describe(make(**changes)) if part.path == path)
 

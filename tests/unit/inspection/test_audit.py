@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from sampling import sampled
 from transformer_lab.inspection import guessing, repetition
 from transformer_lab.inspection.audit import PROOFS, audit, verdict
 from transformer_lab.inspection.bound import Bound
@@ -60,7 +61,7 @@ def some_tokens(*shape):
     return torch.randint(0, VOCABULARY, shape, generator=torch.Generator().manual_seed(3))
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize("variant", sampled(VARIANTS, 8), ids=str)
 def test_every_variant_passes_all_proofs(variant):
     model = randomized(**variant).train()
     before = torch.get_rng_state()
@@ -91,7 +92,7 @@ def test_proofs_come_one_by_one():
     assert next(steps).key == "future_edit"
 
 
-def test_of_a_model_with_constant_logits_nothing_is_said_yet():
+def test_of_a_model_with_constant_logits_nothing_is_reported_yet():
     model = build_model(ModelConfig(**TINY, zero_init=True), VOCABULARY, seed=1)
     found = proofs(model)
     told = {key for key, proof in found.items() if proof.passed is not None}

@@ -33,7 +33,7 @@ def test_components_carry_the_variance_they_say():
     assert abs(found.components[0] @ directions[0]) > 0.99
 
 
-def test_a_picture_does_not_mirror_itself():
+def test_a_picture_is_not_mirrored():
     table = some(30, 5)
     found = principal_components(table, 2)
     order = torch.randperm(30, generator=torch.Generator().manual_seed(2))
