@@ -7,7 +7,6 @@ the same network, settling for no step, shuffled labels, and a step size for eac
 training pictures that are held back.
 """
 
-import copy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -38,8 +37,8 @@ from transformer_lab.experiments.experiment import (
     Partial,
     Question,
     Tick,
-    kept_records,
-    paced,
+    recorded,
+    seed_after_seed,
     seeds_in,
 )
 from transformer_lab.experiments.gradient_agreement import cosine
@@ -66,27 +65,27 @@ def run(
 ) -> Iterator[Partial[DepthResult]]:
     """Measure the signal, choose the step sizes, let all of them learn; seed after seed."""
     pictures = digits()
-    trials: list[DepthTrial] = kept_records(kept, "trials")
-
-    def snapshot() -> DepthResult:
-        return DepthResult(
+    yield from recorded(
+        kept,
+        "trials",
+        lambda trials: work(settings, trials),
+        lambda trials: DepthResult(
             settings=settings,
             chance=chance(len(pictures.test), pictures.classes),
-            trials=copy.deepcopy(trials),
-        )
-
-    yield from paced(work(settings, trials), snapshot)
+            trials=trials,
+        ),
+    )
 
 
 def work(settings: DepthSettings, trials: list[DepthTrial]) -> Iterator[Tick]:
     """Everything there is to measure; appends to `trials`. Each seed has other test pictures."""
-    for seed in range(seeds_in(trials), settings.seeds):
-        trial = DepthTrial(seed=seed)
-        trials.append(trial)
+
+    def begin(seed: int) -> tuple[int, Iterator[str]]:
+        trials.append(DepthTrial(seed=seed))
         pictures = digits(split=seed)
-        total = ticks(settings, len(pictures.training))
-        for done, words in enumerate(one_seed(settings, pictures, trial), start=1):
-            yield (seed + done / total) / settings.seeds, f"seed {seed + 1}: {words}"
+        return ticks(settings, len(pictures.training)), one_seed(settings, pictures, trials[-1])
+
+    return seed_after_seed(seeds_in(trials), settings.seeds, begin)
 
 
 def ticks(settings: DepthSettings, pictures: int) -> int:

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from transformer_lab.experiments.by_seed import differences
 from transformer_lab.experiments.experiment import Plot, Series, Table
 from transformer_lab.experiments.paired import Judged, judged, worded
 from transformer_lab.experiments.statistics import (
@@ -153,8 +154,7 @@ class DepthResult:
 
     def differences(self, one: str, other: str) -> list[float]:
         """One arm minus another, for every seed that has both."""
-        ours, theirs = self.finals(one), self.finals(other)
-        return [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+        return differences(self.finals(one), self.finals(other))
 
     def signal(self, kind: str, rule: str, layers: int) -> list[Signal]:
         """The signal of every seed at one depth."""

@@ -1,14 +1,38 @@
 """Training of the discriminative network, by any learning rule."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from transformer_lab.pcn import DiscriminativeNetwork, discriminative
 from transformer_lab.pcn.learning import LearningRule
+from transformer_lab.settings import Config, knob
 
 BATCH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscriminativeSettings(Config):
+    """The knobs of every experiment with a discriminative network."""
+
+    steps: int = knob(20, 0, 200, "Inference Steps", "T: settling steps before each weight update.")
+    step_size: float = knob(
+        0.1, 0.001, 1.0, "Step Size", "How far each step of settling moves the hidden values."
+    )
+    width: int = knob(
+        128, 4, 512, "Width", "Units of the first hidden layer; the second has half as many."
+    )
+    precision: float = knob(
+        1.0,
+        0.001,
+        10.0,
+        "Label Precision",
+        "How much the label's error weighs; the smaller, the closer to backpropagation.",
+    )
+    epochs: int = knob(20, 1, 100, "Epochs", "Times every training picture is learned from.")
+    seeds: int = knob(3, 1, 20, "Seeds", "Independent repetitions, from weights to batches.")
 
 
 def build(

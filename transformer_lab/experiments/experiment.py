@@ -183,6 +183,30 @@ def seeds_in(records: Sequence[Any]) -> int:
 Tick = tuple[float, str]  # how far, 0 to 1, and what is being done
 
 
+def seed_after_seed(
+    first: int, seeds: int, begin: Callable[[int], tuple[int, Iterator[str]]]
+) -> Iterator[Tick]:
+    """The work of the seeds from `first` on; `begin` gives how many parts one has, and those."""
+    for seed in range(first, seeds):
+        total, parts = begin(seed)
+        for done, words in enumerate(parts, start=1):
+            yield (seed + done / total) / seeds, f"seed {seed + 1}: {words}"
+
+
+def recorded(
+    kept: Partial[Any] | None,
+    name: str,
+    work: Callable[[list[Any]], Iterator[Tick]],
+    result: Callable[[list[Any]], ResultT],
+) -> Iterator[Partial[ResultT]]:
+    """A run whose result holds records of its seeds, a list that it calls `name`.
+
+    `work` adds to the list, which begins with the records of the whole seeds in `kept`.
+    """
+    records = kept_records(kept, name)
+    return paced(work(records), lambda: result(copy.deepcopy(records)))
+
+
 def paced(
     ticks: Iterator[Tick], snapshot: Callable[[], ResultT], seconds: float = YIELD_SECONDS
 ) -> Iterator[Partial[ResultT]]:

@@ -8,7 +8,6 @@ heavier the label weighs. Controls: a network trained on shuffled labels, and th
 pictures, which show how much of a cosine comes of the pictures alone.
 """
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +22,8 @@ from transformer_lab.experiments.experiment import (
     Partial,
     Question,
     Tick,
-    kept_records,
-    paced,
+    recorded,
+    seed_after_seed,
     seeds_in,
 )
 from transformer_lab.experiments.gradient_result import (
@@ -54,23 +53,24 @@ def run(
     kept: Partial[GradientResult] | None = None,
 ) -> Iterator[Partial[GradientResult]]:
     """Compare at initialization, train by predictive coding, compare again; seed after seed."""
-    agreements: list[Agreement] = kept_records(kept, "agreements")
-
-    def snapshot() -> GradientResult:
-        return GradientResult(settings=settings, agreements=copy.deepcopy(agreements))
-
-    yield from paced(work(settings, agreements), snapshot)
+    return recorded(
+        kept,
+        "agreements",
+        lambda agreements: work(settings, agreements),
+        lambda agreements: GradientResult(settings=settings, agreements=agreements),
+    )
 
 
 def work(settings: GradientSettings, agreements: list[Agreement]) -> Iterator[Tick]:
     """Everything there is to measure; appends to `agreements`. Each seed has other pictures."""
-    first = seeds_in(agreements)
-    for seed in range(first, settings.seeds):
+
+    def begin(seed: int) -> tuple[int, Iterator[str]]:
         pictures = digits(split=seed)
         looks = (len(MOMENTS) + 1 + len(PRECISIONS)) * (settings.steps + 1)
         total = looks + 2 * settings.epochs * batches(len(pictures.training))
-        for done, words in enumerate(one_seed(settings, pictures, seed, agreements), start=1):
-            yield (seed + done / total) / settings.seeds, f"seed {seed + 1}: {words}"
+        return total, one_seed(settings, pictures, seed, agreements)
+
+    return seed_after_seed(seeds_in(agreements), settings.seeds, begin)
 
 
 def one_seed(

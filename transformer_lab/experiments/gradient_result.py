@@ -3,10 +3,12 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from transformer_lab.experiments.by_seed import differences
+from transformer_lab.experiments.discriminative import DiscriminativeSettings
 from transformer_lab.experiments.experiment import Plot, Reference, Table
 from transformer_lab.experiments.paired import Judged, judged, worded
 from transformer_lab.experiments.statistics import over_seeds, spread, verdict_table
-from transformer_lab.settings import Config, knob
+from transformer_lab.settings import knob
 
 MOMENTS = {
     "initial": "at initialization",
@@ -25,27 +27,13 @@ SHOWN = (0, 1, 2, 5, 20)  # steps the table shows, beside the last
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradientSettings(Config):
+class GradientSettings(DiscriminativeSettings):
     """The knobs of the comparison of gradients."""
 
     GROUP = "pcn_gradients"
 
     steps: int = knob(200, 2, 1000, "Inference Steps", "T: the most steps of settling looked at.")
-    step_size: float = knob(
-        0.1, 0.001, 1.0, "Step Size", "How far each step of settling moves the hidden values."
-    )
-    width: int = knob(
-        128, 4, 512, "Width", "Units of the first hidden layer; the second has half as many."
-    )
-    precision: float = knob(
-        1.0,
-        0.001,
-        10.0,
-        "Label Precision",
-        "How much the label's error weighs; the smaller, the closer to backpropagation.",
-    )
     epochs: int = knob(10, 0, 100, "Epochs", "Of predictive coding, before the second look.")
-    seeds: int = knob(3, 1, 20, "Seeds", "Independent repetitions, from weights to batches.")
 
 
 @dataclass(kw_only=True)
@@ -111,12 +99,7 @@ class GradientResult:
             LEARNED: (found["trained"], found["shuffled"]),
             LABELS: (found["initial"], other),
         }
-        return judged(
-            {
-                name: [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
-                for name, (ours, theirs) in pairs.items()
-            }
-        )
+        return judged({name: differences(ours, theirs) for name, (ours, theirs) in pairs.items()})
 
     def plots(self) -> list[Plot]:
         """Cosines against T, the first steps by themselves; energy; cosines by the precision."""

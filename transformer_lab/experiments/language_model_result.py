@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from transformer_lab.experiments.by_seed import differences, part_of
 from transformer_lab.experiments.experiment import Plot, Reference, Series, Table
 from transformer_lab.experiments.paired import Judged, judged, worded
 from transformer_lab.experiments.statistics import over_seeds, spread, verdict_table
@@ -172,8 +173,8 @@ class LanguageModelLeak:
         return judged({name: self._differences(*pair) for name, pair in pairs.items()})
 
     def _differences(self, one: tuple[str, str], other: tuple[str, str]) -> list[float]:
-        ours, theirs = (self.ends(model, TEXTS[0], evaluator) for model, evaluator in (one, other))
-        return [ours[seed].mean - theirs[seed].mean for seed in ours if seed in theirs]
+        ends = (self.ends(model, TEXTS[0], evaluator) for model, evaluator in (one, other))
+        return differences(*(part_of(found, "mean") for found in ends))
 
 
 def answer(result: LanguageModelLeak) -> int | None:

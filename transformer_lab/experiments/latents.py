@@ -6,7 +6,6 @@ on the test pictures. Controls: networks that never learned, or learned from shu
 probe fitted on shuffled labels; the same probe on the pixels, which is what latents must beat.
 """
 
-import copy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,8 +19,8 @@ from transformer_lab.experiments.experiment import (
     Partial,
     Question,
     Tick,
-    kept_records,
-    paced,
+    recorded,
+    seed_after_seed,
     seeds_in,
 )
 from transformer_lab.experiments.generative import build, train
@@ -51,28 +50,29 @@ def run(
 ) -> Iterator[Partial[LatentResult]]:
     """Train, settle without the label, probe; network after network, seed after seed."""
     pictures = digits()
-    looks: list[Look] = kept_records(kept, "looks")
-
-    def snapshot() -> LatentResult:
-        return LatentResult(
+    yield from recorded(
+        kept,
+        "looks",
+        lambda looks: work(settings, looks),
+        lambda looks: LatentResult(
             settings=settings,
             tests=len(pictures.test),
             chance=chance(len(pictures.test), pictures.classes),
             digits=drawn(pictures.test[:SHOWN], pictures),
-            looks=copy.deepcopy(looks),
-        )
-
-    yield from paced(work(settings, looks), snapshot)
+            looks=looks,
+        ),
+    )
 
 
 def work(settings: LatentSettings, looks: list[Look]) -> Iterator[Tick]:
     """Everything there is to measure; appends to `looks`. Each seed has other test pictures."""
-    first = seeds_in(looks)
-    for seed in range(first, settings.seeds):
+
+    def begin(seed: int) -> tuple[int, Iterator[str]]:
         pictures = digits(split=seed)
         total = 6 * (settings.steps + 1) + 2 * settings.ticks(len(pictures.training))
-        for done, words in enumerate(one_seed(settings, pictures, seed, looks), start=1):
-            yield (seed + done / total) / settings.seeds, f"seed {seed + 1}: {words}"
+        return total, one_seed(settings, pictures, seed, looks)
+
+    return seed_after_seed(seeds_in(looks), settings.seeds, begin)
 
 
 def one_seed(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from transformer_lab.experiments import by_seed
 from transformer_lab.experiments.experiment import Picture, Plot, Reference, Table
 from transformer_lab.experiments.generative import GenerativeSettings
 from transformer_lab.experiments.paired import Judged, judged, worded
@@ -190,7 +191,7 @@ def differences(result: LatentResult, one: tuple[str, str], other: tuple[str, st
         }
         for network, read in (one, other)
     )
-    return [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+    return by_seed.differences(ours, theirs)
 
 
 def verdict(result: LatentResult) -> str:

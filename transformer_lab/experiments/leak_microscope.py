@@ -6,7 +6,6 @@ that could prove the honest evaluation blind: a discriminative network, asked by
 function, and a probe that tries each label and keeps the one of least energy.
 """
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +22,8 @@ from transformer_lab.experiments.experiment import (
     Partial,
     Question,
     Tick,
-    kept_records,
-    paced,
+    recorded,
+    seed_after_seed,
     seeds_in,
 )
 from transformer_lab.experiments.generative import build, train
@@ -82,17 +81,17 @@ def measure(
 ) -> Iterator[Partial[LeakResult]]:
     """The run itself; nothing is read before it is advanced."""
     pictures = pictures_of(settings, folders, 0)
-    curves: list[Curve] = kept_records(kept, "curves")
-
-    def snapshot() -> LeakResult:
-        return LeakResult(
+    yield from recorded(
+        kept,
+        "curves",
+        lambda curves: work(settings, folders, curves),
+        lambda curves: LeakResult(
             settings=settings,
             tests=len(pictures.test),
             chance=chance(len(pictures.test), pictures.classes),
-            curves=copy.deepcopy(curves),
-        )
-
-    yield from paced(work(settings, folders, curves), snapshot)
+            curves=curves,
+        ),
+    )
 
 
 def pictures_of(settings: LeakSettings, folders: Sequence[Path], seed: int) -> Pictures:
@@ -103,12 +102,13 @@ def pictures_of(settings: LeakSettings, folders: Sequence[Path], seed: int) -> P
 
 def work(settings: LeakSettings, folders: Sequence[Path], curves: list[Curve]) -> Iterator[Tick]:
     """Everything there is to measure; adds to `curves`."""
-    first = seeds_in(curves)
-    for seed in range(first, settings.seeds):
+
+    def begin(seed: int) -> tuple[int, Iterator[str]]:
         pictures = pictures_of(settings, folders, seed)
-        total = ticks(settings, len(pictures.training))
-        for done, says in enumerate(one_seed(settings, pictures, seed, curves), start=1):
-            yield (seed + done / total) / settings.seeds, f"seed {seed + 1}: {says}"
+        parts = one_seed(settings, pictures, seed, curves)
+        return ticks(settings, len(pictures.training)), parts
+
+    return seed_after_seed(seeds_in(curves), settings.seeds, begin)
 
 
 def ticks(settings: LeakSettings, pictures: int) -> int:

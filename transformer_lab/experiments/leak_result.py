@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from transformer_lab.experiments.by_seed import differences
 from transformer_lab.experiments.experiment import Plot, Series, Table
 from transformer_lab.experiments.generative import GenerativeSettings
 from transformer_lab.experiments.paired import Judged, interval, judged, worded
@@ -139,11 +140,12 @@ class LeakResult:
                 ("discriminative_shuffled", HONEST, short),
             ),
         }
-        return judged({name: self._differences(*pair) for name, pair in pairs.items()})
-
-    def _differences(self, one: tuple[str, str, int], other: tuple[str, str, int]) -> list[float]:
-        ours, theirs = self.by_seed(*one), self.by_seed(*other)
-        return [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+        return judged(
+            {
+                name: differences(self.by_seed(*one), self.by_seed(*other))
+                for name, (one, other) in pairs.items()
+            }
+        )
 
     def plots(self) -> list[Plot]:
         """Bars of all networks and evaluations, then accuracy and both energies against T."""

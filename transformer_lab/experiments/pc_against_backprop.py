@@ -6,7 +6,6 @@ step, so that only the last layer learns; shuffled training labels; and the eval
 which praises all of them on labels drawn at random.
 """
 
-import copy
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,8 +21,7 @@ from transformer_lab.experiments.experiment import (
     Partial,
     Question,
     Tick,
-    kept_records,
-    paced,
+    recorded,
     seeds_in,
 )
 from transformer_lab.experiments.pictures import Pictures, digits, one_hot
@@ -51,17 +49,17 @@ def run(
 ) -> Iterator[Partial[RaceResult]]:
     """Advance all learners an epoch at a time, seed after seed; then try the leak on them."""
     pictures = digits()
-    races: list[Race] = kept_records(kept, "races")
-
-    def snapshot() -> RaceResult:
-        return RaceResult(
+    yield from recorded(
+        kept,
+        "races",
+        lambda races: work(settings, pictures, races),
+        lambda races: RaceResult(
             settings=settings,
             tests=len(pictures.test),
             chance=chance(len(pictures.test), pictures.classes),
-            races=copy.deepcopy(races),
-        )
-
-    yield from paced(work(settings, pictures, races), snapshot)
+            races=races,
+        ),
+    )
 
 
 def work(settings: RaceSettings, pictures: Pictures, races: list[Race]) -> Iterator[Tick]:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from transformer_lab.experiments import by_seed
+from transformer_lab.experiments.discriminative import DiscriminativeSettings
 from transformer_lab.experiments.experiment import Plot, Table
 from transformer_lab.experiments.paired import Judged, judged, worded
 from transformer_lab.experiments.statistics import (
@@ -14,7 +16,7 @@ from transformer_lab.experiments.statistics import (
     verdict_table,
 )
 from transformer_lab.pcn import PCN_LEARNING_RULES
-from transformer_lab.settings import Config, choice, knob
+from transformer_lab.settings import choice, knob
 
 TWIN = "predictive_coding_t0"  # nothing settles, so that only the last layer learns
 RACERS = {
@@ -39,27 +41,11 @@ CLOSE = 3.0  # points of accuracy that count as about equal in the question
 
 
 @dataclass(frozen=True, kw_only=True)
-class RaceSettings(Config):
+class RaceSettings(DiscriminativeSettings):
     """The knobs of predictive coding against backpropagation."""
 
     GROUP = "pcn_race"
 
-    steps: int = knob(20, 0, 200, "Inference Steps", "T: settling steps before each weight update.")
-    step_size: float = knob(
-        0.1, 0.001, 1.0, "Step Size", "How far each step of settling moves the hidden values."
-    )
-    width: int = knob(
-        128, 4, 512, "Width", "Units of the first hidden layer; the second has half as many."
-    )
-    precision: float = knob(
-        1.0,
-        0.01,
-        10.0,
-        "Label Precision",
-        "How much the label's error weighs against the hidden ones.",
-    )
-    epochs: int = knob(20, 1, 100, "Epochs", "Times every training picture is learned from.")
-    seeds: int = knob(3, 1, 20, "Seeds", "Independent repetitions, from weights to batches.")
     rule: str = choice(
         "settling",
         [rule for rule in PCN_LEARNING_RULES if rule != "backpropagation"],
@@ -174,8 +160,7 @@ def refusals(result: RaceResult) -> str:
 
 def differences(result: RaceResult, other: str) -> list[float]:
     """Predictive coding minus another learner, in points, for every seed that has both."""
-    ours, theirs = result.by_seed("predictive_coding"), result.by_seed(other)
-    return [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+    return by_seed.differences(result.by_seed("predictive_coding"), result.by_seed(other))
 
 
 def answer(result: RaceResult) -> int | None:

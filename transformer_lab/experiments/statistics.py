@@ -10,6 +10,8 @@ from transformer_lab.experiments.experiment import Reference, Series, Table
 from transformer_lab.experiments.paired import Judged, cannot_tell, interval
 from transformer_lab.experiments.paired import by_amount as amount
 
+COMPARED = ["difference", "seeds", "mean and interval", "verdict"]  # columns of `verdict_table`
+
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
@@ -112,7 +114,7 @@ def verdict_table(
     return Table(
         title="Differences, seed by seed: mean, 95 % interval by Student's t, and verdict by "
         "Holm's correction for their number",
-        columns=["difference", "seeds", "mean and interval", "verdict"],
+        columns=COMPARED,
         rows=[
             [
                 name,

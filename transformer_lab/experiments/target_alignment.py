@@ -6,7 +6,6 @@ predictive coding with T = 0, whose last layer learns alone. That is aligned per
 construction, and learns next to nothing: alignment is not learning.
 """
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from transformer_lab.experiments.by_seed import cell, differences, having, lines, listed, part_of
 from transformer_lab.experiments.experiment import (
     Equation,
     Experiment,
@@ -25,8 +25,7 @@ from transformer_lab.experiments.experiment import (
     Reference,
     Table,
     Tick,
-    kept_records,
-    paced,
+    recorded,
     seeds_in,
 )
 from transformer_lab.experiments.paired import Judged, judged, worded
@@ -98,11 +97,7 @@ class AlignmentResult:
 
     def of(self, rule: str, layers: int, width: int) -> dict[int, Aligned]:
         """One rule in one kind of network, by seed."""
-        return {
-            one.seed: one
-            for one in self.found
-            if (one.rule, one.layers, one.width) == (rule, layers, width)
-        }
+        return having(self.found, rule=rule, layers=layers, width=width)
 
     def compared(self) -> dict[str, Judged]:
         """What the verdict rests on: differences of the mean cosine, paired by seed."""
@@ -117,8 +112,8 @@ class AlignmentResult:
 
     def differences(self, layers: int, width: int) -> list[float]:
         """PC minus backpropagation, of every seed."""
-        ours, theirs = (self.of(rule, layers, width) for rule in ("states", "backpropagation"))
-        return [ours[seed].cosine - theirs[seed].cosine for seed in ours if seed in theirs]
+        rules = ("states", "backpropagation")
+        return differences(*(part_of(self.of(rule, layers, width), "cosine") for rule in rules))
 
     def largest_gap(self) -> float | None:
         """The control: the largest difference of Z-IL from backpropagation, in cosine."""
@@ -145,14 +140,11 @@ class AlignmentResult:
                 for rule, words in RULES.items()
                 for series in over_seeds(
                     words,
-                    [
-                        [
-                            self.of(rule, layers, width)[seed].cosine
-                            for layers in DEPTHS
-                            if seed in self.of(rule, layers, width)
-                        ]
-                        for seed in range(self.settings.seeds)
-                    ],
+                    lines(
+                        [self.of(rule, layers, width) for layers in DEPTHS],
+                        "cosine",
+                        self.settings.seeds,
+                    ),
                     [float(layers) for layers in DEPTHS],
                 )
             ],
@@ -166,12 +158,12 @@ def run(
     kept: Partial[AlignmentResult] | None = None,
 ) -> Iterator[Partial[AlignmentResult]]:
     """One step of every rule in every network, seed after seed."""
-    found: list[Aligned] = kept_records(kept, "found")
-
-    def snapshot() -> AlignmentResult:
-        return AlignmentResult(settings=settings, found=copy.copy(found))
-
-    yield from paced(work(settings, found), snapshot)
+    return recorded(
+        kept,
+        "found",
+        lambda found: work(settings, found),
+        lambda found: AlignmentResult(settings=settings, found=found),
+    )
 
 
 def work(settings: AlignmentSettings, found: list[Aligned]) -> Iterator[Tick]:
@@ -301,7 +293,13 @@ def tables(result: AlignmentResult) -> list[Table]:
             "backpropagation's), mean over pictures and seeds",
             columns=["rule", *(f"{width} units, L = {layers}" for width, layers in kinds)],
             rows=[
-                [words, *(_cell(result, rule, layers, width) for width, layers in kinds)]
+                [
+                    words,
+                    *(
+                        cell(result.of(rule, layers, width), "{:.3f} ({:.2g})", "cosine", "gain")
+                        for width, layers in kinds
+                    ),
+                ]
                 for rule, words in RULES.items()
             ],
         ),
@@ -309,27 +307,19 @@ def tables(result: AlignmentResult) -> list[Table]:
     ]
 
 
-def _cell(result: AlignmentResult, rule: str, layers: int, width: int) -> str:
-    found = result.of(rule, layers, width).values()
-    if not found:
-        return "-"
-    near, gain = (spread(getattr(one, part) for one in found).mean for part in ("cosine", "gain"))
-    return f"{near:.3f} ({gain:.2g})"
-
-
 def rows(result: AlignmentResult) -> list[dict[str, Any]]:
     """Every number."""
-    return [
+    return listed(
+        result.found,
         {
-            "seed": one.seed,
-            "rule": one.rule,
-            "layers": one.layers,
-            "width": one.width,
-            "alignment": one.cosine,
-            "way_over_backpropagations": one.gain,
-        }
-        for one in result.found
-    ]
+            "seed": "seed",
+            "rule": "rule",
+            "layers": "layers",
+            "width": "width",
+            "cosine": "alignment",
+            "gain": "way_over_backpropagations",
+        },
+    )
 
 
 EXPERIMENT = Experiment(

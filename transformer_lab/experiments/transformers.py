@@ -7,7 +7,6 @@ the standard model bit for bit.
 `run` races them by itself, for reports; the lab races them as runs of its own, to be opened later.
 """
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,7 @@ from transformer_lab.experiments.experiment import (
     Partial,
     Question,
     Tick,
-    kept_records,
-    paced,
+    recorded,
     seeds_in,
 )
 from transformer_lab.experiments.language_model_leak import text_of
@@ -92,12 +90,12 @@ def race(
     kept: Partial[TransformerRace] | None = None,
 ) -> Iterator[Partial[TransformerRace]]:
     """One race for each seed that is not in `kept`, and what has been measured so far."""
-    lanes: list[Lane] = kept_records(kept, "lanes")
-
-    def snapshot() -> TransformerRace:
-        return TransformerRace(settings=settings, corpus=corpus.title, lanes=copy.deepcopy(lanes))
-
-    return paced(work(settings, corpus.name, racing, lanes), snapshot)
+    return recorded(
+        kept,
+        "lanes",
+        lambda lanes: work(settings, corpus.name, racing, lanes),
+        lambda lanes: TransformerRace(settings=settings, corpus=corpus.title, lanes=lanes),
+    )
 
 
 def work(

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from transformer_lab.experiments import by_seed
 from transformer_lab.experiments.experiment import Plot, Reference, Table
 from transformer_lab.experiments.paired import Judged, judged, worded
 from transformer_lab.experiments.statistics import (
@@ -66,12 +67,11 @@ class TransformerRace:
 
     def differences(self, variant: str, other: str) -> list[float]:
         """Its last loss minus the other's, in nats, for every seed that has both."""
-        ours, theirs = self.ended(variant), self.ended(other)
-        return [
-            lane.losses[-1] - theirs[seed].losses[-1]
-            for seed, lane in ours.items()
-            if seed in theirs
-        ]
+        last = (
+            {seed: lane.losses[-1] for seed, lane in self.ended(name).items()}
+            for name in (variant, other)
+        )
+        return by_seed.differences(*last)
 
     @property
     def pairs(self) -> list[tuple[str, str]]:

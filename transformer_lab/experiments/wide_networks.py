@@ -6,7 +6,6 @@ which must break it; the standard parameterization, settled as long; and the set
 the loss, which has to come to 1 with the cosines.
 """
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import torch
 
+from transformer_lab.experiments.by_seed import cell, differences, having, lines, listed, part_of
 from transformer_lab.experiments.experiment import (
     Equation,
     Experiment,
@@ -23,8 +23,7 @@ from transformer_lab.experiments.experiment import (
     Reference,
     Table,
     Tick,
-    kept_records,
-    paced,
+    recorded,
     seeds_in,
 )
 from transformer_lab.experiments.gradient_agreement import cosine
@@ -102,11 +101,7 @@ class WidthResult:
 
     def of(self, way: str, layers: int, width: int) -> dict[int, WidthLook]:
         """The looks at one kind of network, by seed."""
-        return {
-            one.seed: one
-            for one in self.looks
-            if (one.way, one.layers, one.width) == (way, layers, width)
-        }
+        return having(self.looks, way=way, layers=layers, width=width)
 
     def compared(self) -> dict[str, Judged]:
         """What the verdict rests on: differences of the lowest cosine, paired by seed."""
@@ -128,11 +123,12 @@ class WidthResult:
                 (STANDARD, deep, wide),
             ),
         }
-        return judged({name: self._differences(*pair) for name, pair in pairs.items()})
-
-    def _differences(self, one: tuple[str, int, int], other: tuple[str, int, int]) -> list[float]:
-        ours, theirs = self.of(*one), self.of(*other)
-        return [ours[seed].cosine - theirs[seed].cosine for seed in ours if seed in theirs]
+        return judged(
+            {
+                name: differences(*(part_of(self.of(*kind), "cosine") for kind in kinds))
+                for name, kinds in pairs.items()
+            }
+        )
 
     def plots(self) -> list[Plot]:
         """The lowest cosine and the settled energy against the width."""
@@ -147,15 +143,12 @@ class WidthResult:
         series = []
         for way, words in ways(self.settings).items():
             for layers in self.settings.depths if way == LONG else [self.settings.layers]:
-                lines = [
-                    [
-                        getattr(self.of(way, layers, width)[seed], part)
-                        for width in widths
-                        if seed in self.of(way, layers, width)
-                    ]
-                    for seed in range(self.settings.seeds)
-                ]
-                series += over_seeds(f"L = {layers}, {words}", lines, [float(w) for w in widths])
+                found = [self.of(way, layers, width) for width in widths]
+                series += over_seeds(
+                    f"L = {layers}, {words}",
+                    lines(found, part, self.settings.seeds),
+                    [float(width) for width in widths],
+                )
         return Plot(
             title=title,
             kind="line",
@@ -182,12 +175,12 @@ def run(
     kept: Partial[WidthResult] | None = None,
 ) -> Iterator[Partial[WidthResult]]:
     """Settle networks of every width and depth, seed after seed, and compare the gradients."""
-    looks: list[WidthLook] = kept_records(kept, "looks")
-
-    def snapshot() -> WidthResult:
-        return WidthResult(settings=settings, looks=copy.copy(looks))
-
-    yield from paced(work(settings, looks), snapshot)
+    return recorded(
+        kept,
+        "looks",
+        lambda looks: work(settings, looks),
+        lambda looks: WidthResult(settings=settings, looks=looks),
+    )
 
 
 def work(settings: WidthSettings, looks: list[WidthLook]) -> Iterator[Tick]:
@@ -284,8 +277,10 @@ def tables(result: WidthResult) -> list[Table]:
         for layers in (result.settings.depths if way == LONG else [result.settings.layers])
     ]
     body = [
-        [f"L = {layers}, {ways(result.settings)[way]}", *(_cell(result, way, layers, width)
-                                                          for width in widths)]
+        [f"L = {layers}, {ways(result.settings)[way]}", *(
+            cell(result.of(way, layers, width), "{:.4f} ({:.3f})", "cosine", "energy")
+            for width in widths
+        )]
         for way, layers in kinds
     ]  # fmt: skip
     return [
@@ -299,30 +294,19 @@ def tables(result: WidthResult) -> list[Table]:
     ]
 
 
-def _cell(result: WidthResult, way: str, layers: int, width: int) -> str:
-    found = result.of(way, layers, width).values()
-    if not found:
-        return "-"
-    near, energy = (spread(getattr(one, part) for one in found).mean for part in PARTS)
-    return f"{near:.4f} ({energy:.3f})"
-
-
-PARTS = ("cosine", "energy")
-
-
 def rows(result: WidthResult) -> list[dict[str, Any]]:
     """Every number."""
-    return [
+    return listed(
+        result.looks,
         {
-            "seed": one.seed,
-            "settled": one.way,
-            "layers": one.layers,
-            "width": one.width,
-            "lowest_cosine": one.cosine,
-            "energy_over_loss": one.energy,
-        }
-        for one in result.looks
-    ]
+            "seed": "seed",
+            "way": "settled",
+            "layers": "layers",
+            "width": "width",
+            "cosine": "lowest_cosine",
+            "energy": "energy_over_loss",
+        },
+    )
 
 
 EXPERIMENT = Experiment(
