@@ -609,6 +609,8 @@ def test_the_report_holds_the_measured_tables(tmp_path, result):
     assert summary.endswith("after\n")
     assert verdict in summary
     assert "old" not in summary
+    kept = report.read_csv(tmp_path / report.TABLES / report.VERDICTS)
+    assert len(kept) == len(result("gradients").compared())
     with (tmp_path / report.TABLES / "gradients.csv").open() as file:
         rows = [*csv.DictReader(file)]
     expected = EXPERIMENTS["gradients"].rows(result("gradients"))

@@ -4,7 +4,8 @@
 
 takes about half an hour and writes, after each experiment, docs/pcn_results.md,
 docs/pcn_tables/*.csv and, between its two marks, the part of docs/pcn_executive_summary.md that
-holds results.
+holds results. Sections that are not measured anew stay, so what was interrupted goes on with the
+experiments that are missing, by their names. `figures.py` fills in the numbers in the prose.
 """
 
 import csv
@@ -21,15 +22,17 @@ import torch
 
 from transformer_lab.experiments.catalogue import EXPERIMENTS
 from transformer_lab.experiments.experiment import Experiment, Result, Table
+from transformer_lab.experiments.statistics import COMPARED
 from transformer_lab.experiments.transformer_variants import CHOSEN
 from transformer_lab.settings import Config, plain, settings_of
 
 SEEDS = 8
-FEWER = {"transformers": 3}  # each seed trains twenty models
 LAST = ("transformers",)  # what takes longest is measured last
 RESULTS = "pcn_results.md"
 SUMMARY = "pcn_executive_summary.md"
 TABLES = "pcn_tables"
+VERDICTS = "verdicts.csv"  # every comparison, as it is judged
+OLD_VERDICTS = "old_verdicts.csv"  # what the first report said, by hand; see `changed`
 BEGIN = "<!-- results: written by `make pcn-report`, do not edit -->"
 END = "<!-- end of results -->"
 # Other settings than the defaults, where a report can wait longer than a page.
@@ -59,16 +62,20 @@ def write_report(
     for key in sorted(experiments, key=lambda key: key in LAST):
         experiment = experiments[key]
         tell(f"{experiment.title} ...\n")
-        begun = time.monotonic()
+        begun = time.process_time()
         given = (settings or {}).get(key)
-        chosen = given or preset(experiment, min(seeds, FEWER.get(key, seeds)), CHANGES.get(key))
+        chosen = given or preset(experiment, seeds, CHANGES.get(key))
         result = final_result(experiment, chosen)
         parts = [section(experiment, chosen, result)]
         for title, changes in VARIANTS.get(key, {}).items() if given is None else ():
-            parts.append(variant(experiment, title, preset(experiment, seeds, changes)))
-        seconds = f"Measured in {time.monotonic() - begun:.0f} s.\n"
+            other = preset(experiment, seeds, changes)
+            found = final_result(experiment, other)
+            parts.append("\n".join([f"### {title}\n", *measured(experiment, other, found)]))
+            write_csv(folder / TABLES / f"{key}_variant.csv", experiment.rows(found))
+        seconds = f"Measured in {time.process_time() - begun:.0f} s of one CPU thread.\n"
         sections[key] = "\n".join([*parts, seconds])
         write_csv(folder / TABLES / f"{key}.csv", experiment.rows(result))
+        keep_verdicts(folder / TABLES / VERDICTS, experiment, result)
         tell(f"  {experiment.verdict(result)}\n  {seconds}")
         written = put_together(folder, [sections[one] for one in EXPERIMENTS if one in sections])
     return [folder / TABLES / f"{key}.csv" for key in experiments] + written
@@ -85,12 +92,48 @@ def sections_in(path: Path) -> dict[str, str]:
 
 def put_together(folder: Path, sections: Sequence[str]) -> list[Path]:
     """Write the sections there are into the results and, where its marks are, the summary."""
-    body = "\n".join(sections)
+    body = "\n".join([*sections, *changed(folder / TABLES)])
     path = folder / RESULTS
     path.write_text(f"{heading()}\n{body}", encoding="utf-8")
     if put_between_marks(folder / SUMMARY, body):
         return [path, folder / SUMMARY]
     return [path]
+
+
+def keep_verdicts(path: Path, experiment: Experiment[Any, Any], result: Result) -> None:
+    """Write the comparisons of one experiment into the file of all, which stay as they are."""
+    others = [one for one in read_csv(path) if one["experiment"] != experiment.key]
+    ours = [
+        {"experiment": experiment.key, **dict(zip(table.columns, row, strict=True))}
+        for table in experiment.tables(result)
+        if table.columns == COMPARED
+        for row in table.rows
+    ]
+    order = list(EXPERIMENTS)
+    write_csv(path, sorted([*others, *ours], key=lambda one: order.index(one["experiment"])))
+
+
+def changed(tables: Path) -> list[str]:
+    """What the first report said, with three seeds and other rules, beside what is said now."""
+    now = {(one["experiment"], one["difference"]): one for one in read_csv(tables / VERDICTS)}
+    rows = [
+        [EXPERIMENTS[key].title, one["difference"], one["verdict"], said]
+        for one in read_csv(tables / OLD_VERDICTS)
+        for key in [one["experiment"]]
+        if (new := now.get((key, one["difference"])))
+        for said in [f"{new['mean and interval']}, {new['seeds']} seeds: {new['verdict']}"]
+    ]
+    if not rows:
+        return []
+    title = (
+        "The first report had three seeds, one split of the digits, and called a difference clear "
+        "when it had one sign in all seeds and passed a t-test, whatever the number of comparisons"
+    )
+    columns = ["experiment", "difference", "old verdict", "new verdict"]
+    return [
+        "## Old verdict, new verdict\n",
+        markdown(Table(title=title, columns=columns, rows=rows)),
+    ]
 
 
 def preset(
@@ -132,12 +175,6 @@ def section(experiment: Experiment[Any, Any], settings: Config, result: Result) 
     return "\n".join(parts)
 
 
-def variant(experiment: Experiment[Any, Any], title: str, settings: Config) -> str:
-    """The same experiment at other settings: tables and verdict only."""
-    result = final_result(experiment, settings)
-    return "\n".join([f"### {title}\n", *measured(experiment, settings, result)])
-
-
 def measured(experiment: Experiment[Any, Any], settings: Config, result: Result) -> list[str]:
     """Settings, tables, verdict and notes, a paragraph each."""
     values = ", ".join(
@@ -167,13 +204,21 @@ def markdown(table: Table) -> str:
 
 def line(cells: Sequence[str]) -> str:
     """One row of a Markdown table; what a model wrote may hold marks, which are only text here."""
-    escaped = (re.sub(r"([|*`_<])", r"\\\1", cell) for cell in cells)
+    escaped = (re.sub(r"([|*`_<$])", r"\\\1", cell) for cell in cells)
     return f"| {' | '.join(escaped)} |"
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Rows with the same keys, as a CSV file."""
     path.write_text(csv_text(rows), encoding="utf-8", newline="")
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of such a file; none where there is no file."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def csv_text(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -214,6 +259,9 @@ def deeper(body: str) -> str:
 def main(arguments: Sequence[str], tell: Callable[[str], Any]) -> int:
     """The command: where to write, `docs` if nothing is said; then which, all if none is named."""
     folder, *keys = arguments or ["docs"]
+    if unknown := [key for key in keys if key not in EXPERIMENTS]:
+        tell(f"There is no experiment {unknown[0]}: choose of {', '.join(EXPERIMENTS)}.\n")
+        return 2
     wanted = {key: one for key, one in EXPERIMENTS.items() if key in keys or not keys}
     torch.set_num_threads(1)  # so that the numbers do not depend on how many there are
     for path in write_report(Path(folder), tell=tell, experiments=wanted):
