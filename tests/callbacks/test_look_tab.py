@@ -312,7 +312,10 @@ def test_importance_is_measured_part_by_part_and_known_afterwards(trained, train
         assert job.wait(PATIENCE)
         trained.fire("importance-chart.figure", "importance-tick.n_intervals")
         assert "3 of 3 parts" in trained.get("importance-state", "children")
-        found = array(trained.get("importance-chart", "figure")["data"][0]["z"])
+        drawn = trained.get("importance-chart", "figure")["data"][0]
+        found = array(drawn["z"])
+        words = [word for row in drawn["text"] for word in row]
+        assert [word.startswith("(") for word in words] == (found.ravel() == 0).tolist()
         assert found.shape == (1, 3)
         assert np.isfinite(found).all()
         assert trained.get("importance-tick", "disabled") is True

@@ -21,6 +21,7 @@ from transformer_lab.inspection.capture import (
     part_path,
     twin,
 )
+from transformer_lab.inspection.sequence_losses import SequenceLosses
 from transformer_lab.inspection.taps import layer_of
 from transformer_lab.model import GPT
 from transformer_lab.settings import ConfigError
@@ -28,6 +29,7 @@ from transformer_lab.training import micro_batches
 from transformer_lab.training.micro_batches import at_once, in_parts
 
 Batch = tuple[Tensor, Tensor]  # inputs and targets, (B, T) each
+ERRORS = 2.0  # standard errors up to which a change may be chance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,11 +257,15 @@ def _checked(model: GPT, site: Site) -> Site:
 
 @dataclass(frozen=True, kw_only=True)
 class Importance:
-    """What switching one part off did to the loss, in nats per token; `done` of `total` parts."""
+    """What switching one part off did to the loss, in nats per token; `done` of `total` parts.
+
+    `error` is the standard error of the change, over the sequences that were read.
+    """
 
     site: Site
     loss: float
     baseline: float
+    error: float
     done: int
     total: int
 
@@ -267,6 +273,11 @@ class Importance:
     def change(self) -> float:
         """How much worse the model is without the part; below 0 it is better."""
         return self.loss - self.baseline
+
+    @property
+    def noise(self) -> bool:
+        """Whether the change is no larger than other sequences could make it."""
+        return abs(self.change) <= ERRORS * self.error
 
 
 def importance(
@@ -285,12 +296,14 @@ def importance(
     if sites is None:
         sites = [*heads_of(model), *feedforwards_of(model), *others_of(model)]
     means = mean_writes(model, sites, batches) if mean else None
-    baseline = mean_loss(model, batches)
+    whole = SequenceLosses.of(model, batches)
     for done, site in enumerate(sites, start=1):
+        without = SequenceLosses.of(ablated(model, [site], means), batches)
         yield Importance(
             site=site,
-            loss=mean_loss(ablated(model, [site], means), batches),
-            baseline=baseline,
+            loss=without.mean,
+            baseline=whole.mean,
+            error=without.error_of_change(whole),
             done=done,
             total=len(sites),
         )

@@ -174,10 +174,36 @@ def test_importance_is_the_loss_without_each_part(make, tokens):
     for one in found:
         loss = sum(ablated(model, [one.site]).loss(*batch).item() for batch in batches) / 2
         assert one.loss == pytest.approx(loss)
-        assert one.change == pytest.approx(loss - mean_loss(model, batches))
+        assert one.change == pytest.approx(loss - mean_loss(model, batches), abs=1e-6)
         assert abs(one.change) > 1e-4
     means = [one.loss for one in importance(model, batches, mean=True)]
     assert all(abs(one.loss - mean) > 1e-4 for one, mean in zip(found, means, strict=True))
+
+
+def test_a_change_comes_with_its_standard_error_over_the_sequences(make, tokens):
+    model = make()
+    inputs, targets = tokens(6, 13), tokens(6, 13, seed=1)
+    found = next(importance(model, [(inputs[:2], targets[:2]), (inputs[2:], targets[2:])]))
+    without = ablated(model, [found.site])
+    changes = torch.tensor(
+        [
+            without.loss(some, wanted).item() - model.loss(some, wanted).item()
+            for some, wanted in zip(inputs.split(1), targets.split(1), strict=True)
+        ]
+    )
+    assert found.change == pytest.approx(changes.mean().item(), rel=1e-3)
+    assert found.error == pytest.approx(changes.std().item() / 6**0.5, rel=1e-3)
+    assert found.noise == (abs(found.change) <= 2 * found.error)
+
+
+def test_tokens_that_are_not_counted_add_nothing_to_the_error(make, tokens):
+    model = make()
+    inputs, targets = tokens(4, 13), tokens(4, 13, seed=1)
+    padded = torch.cat([inputs, inputs.flip(0)]), torch.cat([targets, torch.full((4, 13), -100)])
+    alone, beside = (next(importance(model, [batch])) for batch in ((inputs, targets), padded))
+    assert beside.loss == pytest.approx(alone.loss)
+    sequences = 8 / 7 / (4 / 3)  # one mean more is known of more sequences
+    assert beside.error == pytest.approx(alone.error * sequences**0.5, rel=1e-4)
 
 
 def test_importance_comes_one_part_at_a_time(make, tokens):
@@ -194,6 +220,15 @@ def test_a_head_that_writes_nothing_is_not_missed(make, tokens):
     changes = [one.change for one in importance(model, [(tokens(2, 13), tokens(2, 13))])]
     assert changes[0] == 0
     assert changes[1] != 0
+
+
+def test_what_is_not_missed_is_told_to_be_chance(make, tokens):
+    def columns(weights):
+        weights[:, :8] = 0
+
+    model = edited(make(), blocks__0__attention__output__weight=columns)
+    first = next(importance(model, [(tokens(2, 13), tokens(2, 13))]))
+    assert first.noise
 
 
 @pytest.mark.parametrize(

@@ -51,10 +51,11 @@ class Intervention:
 class ImportanceLook:
     """Validation losses in nats per token: without each writing part, and `baseline` with all.
 
-    In the order of `Interventions.parts`.
+    In the order of `Interventions.parts`; `errors` are the standard errors of the changes.
     """
 
     losses: Numbers
+    errors: Numbers
     baseline: float
 
 
@@ -155,16 +156,20 @@ class Interventions:
         key, saved = f"{subject.key} {subject.run} {mean}", subject.snapshot.saved
         known = self._cache.find(ImportanceLook, key, on_disk=saved)
         if known is not None:
-            for done, (site, loss) in enumerate(zip(sites, known.losses, strict=True), start=1):
-                yield Importance(site=site, loss=float(loss), baseline=known.baseline, done=done,
-                                 total=len(sites))  # fmt: skip
+            rows = zip(sites, known.losses.tolist(), known.errors.tolist(), strict=True)
+            for done, (site, loss, error) in enumerate(rows, start=1):
+                yield Importance(site=site, loss=loss, baseline=known.baseline, error=error,
+                                 done=done, total=len(sites))  # fmt: skip
             return
         found: list[Importance] = []
         for one in importance(subject.model, batches, sites, mean=mean):
             found.append(one)
             yield one
-        losses = np.array([one.loss for one in found])
-        look = ImportanceLook(losses=losses, baseline=found[0].baseline)
+        look = ImportanceLook(
+            losses=np.array([one.loss for one in found]),
+            errors=np.array([one.error for one in found]),
+            baseline=found[0].baseline,
+        )
         self._cache.put(key, look, on_disk=saved)
 
     def induction(self, opened: Open) -> Job:

@@ -186,22 +186,41 @@ def next_token_figure(
 
 
 def importance_figure(
-    changes: Numbers, losses: Numbers, rows: Sequence[str], columns: Sequence[str], *, dark: bool
+    changes: Numbers,
+    losses: Numbers,
+    noise: Numbers,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    dark: bool,
 ) -> go.Figure:
-    """How much worse the loss is without each part: rows are layers, NaN where there is nothing."""
+    """How much worse the loss is without each part: rows are layers, NaN where there is nothing.
+
+    A change that is no larger than its `noise` has no colour, and its number stands in brackets.
+    """
     reach = float(np.nanmax(np.abs(changes), initial=1e-6)) if changes.size else 1e-6
+    chance = np.abs(changes) <= noise
+    words = [
+        ["" if np.isnan(change) else f"({change:+.3f})" if noisy else f"{change:+.3f}"
+         for change, noisy in zip(*row, strict=True)]
+        for row in zip(changes, chance, strict=True)
+    ]  # fmt: skip
     figure = figure_with_title("Loss without each part, nats per token", "importance")
     figure.add_heatmap(
-        z=changes.astype(np.float32),
+        z=np.where(chance, 0.0, changes).astype(np.float32),
         x=list(columns),
         y=list(rows),
         zmin=-reach,
         zmax=reach,
         colorscale=scales.signed(dark),
-        customdata=losses.astype(np.float32),
-        texttemplate="%{z:+.3f}" if changes.shape[1] <= 14 else "",
+        customdata=np.dstack([losses, noise]).astype(np.float32),
+        text=words,
+        texttemplate="%{text}" if changes.shape[1] <= 14 else "",
         textfont={"size": 11},
-        hovertemplate="%{y}, %{x}: loss %{customdata:.3f}, %{z:+.3f}<extra></extra>",
+        hovertemplate=(
+            "%{y}, %{x}: loss %{customdata[0]:.3f}, %{text}, "
+            "chance up to ± %{customdata[1]:.3f}<extra></extra>"
+        ),
         colorbar={"thickness": 8, "outlinewidth": 0, "x": 1.0, "tickformat": "+.2g", "nticks": 5},
         xgap=2,
         ygap=2,

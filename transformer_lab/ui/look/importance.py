@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.exceptions import PreventUpdate
 
-from transformer_lab.inspection.ablation import Importance
+from transformer_lab.inspection.ablation import ERRORS, Importance
 from transformer_lab.lab.jobs import Job
 from transformer_lab.lab.lab import Lab
 from transformer_lab.ui import ids
@@ -153,12 +153,12 @@ def _figure(found: list[Importance], dark: bool) -> go.Figure:
     columns = list(dict.fromkeys(_column(one) for one in found))
     rows = sorted({one.site.layer or 0 for one in found})
     changes = np.full((len(rows), len(columns)), np.nan)
-    losses = np.full_like(changes, np.nan)
+    losses, noise = np.full_like(changes, np.nan), np.full_like(changes, np.nan)
     for one in found:
         place = rows.index(one.site.layer or 0), columns.index(_column(one))
-        changes[place], losses[place] = one.change, one.loss
+        changes[place], losses[place], noise[place] = one.change, one.loss, ERRORS * one.error
     names = [f"layer {row + 1}" for row in rows]
-    return importance_figure(changes, losses, names, columns, dark=dark)
+    return importance_figure(changes, losses, noise, names, columns, dark=dark)
 
 
 def _column(one: Importance) -> str:
@@ -168,11 +168,20 @@ def _column(one: Importance) -> str:
 def _progress(job: Job, found: list[Importance], after: int) -> str:
     last, worst = found[-1], max(found, key=lambda one: one.change)
     stopped = " (stopped)" if job.stopped and last.done < last.total else ""
-    return (
+    said = (
         f"{last.done} of {last.total} parts{stopped}, after step {after:,}. With all parts the "
-        f"loss is {last.baseline:.3f}. Most is lost without {worst.site.label}: {worst.loss:.3f} "
-        f"({worst.change:+.3f})."
+        f"loss is {last.baseline:.3f}. "
     )
+    if worst.noise:
+        said += "No part is missed by more than chance."
+    else:
+        said += (
+            f"Most is lost without {worst.site.label}: {worst.loss:.3f} "
+            f"({worst.change:+.3f} ± {ERRORS * worst.error:.3f})."
+        )
+    if any(one.noise for one in found):
+        said += " In brackets and without colour: no more than chance, within two standard errors."
+    return said
 
 
 def began(job: Job, data: Opened | None) -> Began:
