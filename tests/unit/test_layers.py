@@ -32,6 +32,7 @@ ROOMS: dict[str, set[str]] = {
         "plotly",
         "flask",
         "werkzeug",
+        "itsdangerous",
         "pydantic",
         "numpy",
     },

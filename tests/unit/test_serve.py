@@ -3,7 +3,7 @@
 import pytest
 
 from transformer_lab.cli import main
-from transformer_lab.cli.serve import address, checked_base
+from transformer_lab.cli.serve import TOKEN, address, checked_base, chosen_token, tunnel_of
 from transformer_lab.settings import ConfigError
 from transformer_lab.ui.web.guard import is_loopback
 
@@ -78,3 +78,62 @@ def test_an_option_that_cannot_be_used_is_one_sentence(options, words, tmp_path,
     told = capsys.readouterr()
     assert told.err.startswith(f"transformer-lab: {words}")
     assert told.err.count("\n") == 1
+
+
+def test_a_token_is_made_anew_or_taken_from_the_environment(monkeypatch):
+    monkeypatch.delenv(TOKEN, raising=False)
+    assert len({chosen_token() for _ in range(5)}) == 5
+    monkeypatch.setenv(TOKEN, "a-token-of-24-characters")
+    assert chosen_token() == "a-token-of-24-characters"
+    for wrong, words in (("short", "has 5 characters"), ("with a blank in it, &?", "letters")):
+        monkeypatch.setenv(TOKEN, wrong)
+        with pytest.raises(ConfigError, match=words):
+            chosen_token()
+
+
+@pytest.mark.parametrize(
+    ("environment", "command"),
+    [
+        ({}, ""),
+        ({"SSH_CONNECTION": "nonsense"}, ""),
+        (
+            {"SSH_CONNECTION": "10.0.0.9 50000 10.0.0.2 22", "USER": "ada"},
+            "ssh -N -L 8050:localhost:8050 ada@10.0.0.2",
+        ),
+        (
+            {"SSH_CONNECTION": "10.0.0.9 50000 10.0.0.2 2222", "USER": "ada"},
+            "ssh -N -L 8050:localhost:8050 -p 2222 ada@10.0.0.2",
+        ),
+    ],
+)
+def test_over_ssh_the_command_for_the_tunnel_is_told(environment, command):
+    assert tunnel_of(environment, 8050) == command
+
+
+class _OpenError(Exception):
+    """Raised where the lab would begin to serve."""
+
+
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        ([], False),
+        (["--host", "0.0.0.0"], True),
+        (["--allow-host", "lab.school"], True),
+        (["--trust-proxy"], True),
+        (["--host", "0.0.0.0", "--no-token"], False),
+    ],
+)
+def test_a_token_is_asked_for_wherever_other_computers_can_come(
+    options, asked, tmp_path, monkeypatch
+):
+    given = []
+
+    def made(_lab, **settings):
+        given.append(settings["token"])
+        raise _OpenError
+
+    monkeypatch.setattr("transformer_lab.cli.serve.create_app", made)
+    with pytest.raises(_OpenError):
+        main(["serve", "--home", str(tmp_path), *options])
+    assert bool(given[0]) is asked

@@ -73,6 +73,11 @@ def _serve(command: Command) -> None:
         help="let every visitor add, and so read, text files of this computer by their path "
         "(without it only while nobody else can visit)",
     )
+    command.add_argument(
+        "--no-token",
+        action="store_true",
+        help="let everybody in who reaches the lab, where other computers do",
+    )
     command.add_argument("--debug", action="store_true", help="Dash's developer tools")
 
 

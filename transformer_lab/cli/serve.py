@@ -2,6 +2,9 @@
 
 import argparse
 import logging
+import os
+from collections.abc import Mapping
+from urllib.parse import quote
 
 # On the main thread, before any other starts: the optimizers need it, and it takes a second.
 import torch._dynamo  # noqa: F401
@@ -13,7 +16,10 @@ from transformer_lab.lab.home import writing_problem
 from transformer_lab.lab.lab import Lab
 from transformer_lab.settings import ConfigError
 from transformer_lab.ui.server import create_app
+from transformer_lab.ui.web.access import NAME, SHORTEST, new_token
 from transformer_lab.ui.web.guard import is_loopback
+
+TOKEN = "TRANSFORMER_LAB_TOKEN"
 
 
 def serve(arguments: argparse.Namespace) -> int:
@@ -29,18 +35,23 @@ def serve(arguments: argparse.Namespace) -> int:
     lab = Lab(home_folder(arguments))
     try:
         alone = is_loopback(host) and not names and not arguments.trust_proxy
+        token = "" if alone or arguments.no_token else chosen_token()
         lab.texts.paths_allowed = alone or arguments.allow_paths
         app = create_app(
             lab,
             allowed_hosts=[in_address(host.lower()), *names],
             base_path=base_path,
             trust_proxy=arguments.trust_proxy,
+            token=token,
             debug=arguments.debug,
         )
-        ready = (
-            f"Transformer Lab is at {address(host, arguments.port)}{base_path} - Ctrl-C ends it."
-        )
-        ready += f" Runs are kept in {lab.home}."
+        where = f"{address(host, arguments.port)}{base_path}"
+        link = f"{where}/?{NAME}={token}" if token else where
+        ready = f"Transformer Lab is at {link} - Ctrl-C ends it. Runs are kept in {lab.home}."
+        if token:
+            ready += " Other computers open that link with this computer's name in it."
+        if tunnel := tunnel_of(os.environ, arguments.port) if alone else "":
+            ready += f" Over SSH, run this on your own computer first: {tunnel}"
         if problem := writing_problem(lab.home):
             ready += f" They can be looked at only: {problem}"
         if arguments.debug:
@@ -59,6 +70,30 @@ def serve(arguments: argparse.Namespace) -> int:
     finally:
         lab.close()
     return 0
+
+
+def chosen_token() -> str:
+    """The token of TRANSFORMER_LAB_TOKEN, or a new one. Raises ConfigError for a short one."""
+    chosen = os.environ.get(TOKEN, "")
+    if chosen and len(chosen) < SHORTEST:
+        raise ConfigError(
+            TOKEN,
+            f"The token in {TOKEN} has {len(chosen)} characters: take at least {SHORTEST}, or "
+            "none, for one that is made anew at each start.",
+        )
+    if quote(chosen, safe="") != chosen:
+        raise ConfigError(TOKEN, f"The token in {TOKEN} may have letters, digits, - and _ only.")
+    return chosen or new_token()
+
+
+def tunnel_of(environment: Mapping[str, str], port: int) -> str:
+    """The command that brings the page to the computer from which somebody came over SSH, or ""."""
+    connection = environment.get("SSH_CONNECTION", "").split()
+    if len(connection) != 4:
+        return ""
+    _, _, here, ssh_port = connection
+    other = "" if ssh_port == "22" else f" -p {ssh_port}"
+    return f"ssh -N -L {port}:localhost:{port}{other} {environment.get('USER', 'you')}@{here}"
 
 
 def address(host: str, port: int) -> str:

@@ -26,6 +26,7 @@ from transformer_lab.ui.look import callbacks as look
 from transformer_lab.ui.runs import callbacks as runs
 from transformer_lab.ui.train import callbacks as train
 from transformer_lab.ui.web import downloads, upload
+from transformer_lab.ui.web.access import Access
 from transformer_lab.ui.web.compress import compress_answers
 from transformer_lab.ui.web.guard import (
     CALLBACKS,
@@ -76,13 +77,15 @@ def create_app(
     allowed_hosts: Sequence[str] = (),
     base_path: str = "",
     trust_proxy: bool = False,
+    token: str = "",
     debug: bool = False,
 ) -> Dash:
     """The page over a lab. `allowed_hosts` are names it answers to besides this computer's own.
 
     `base_path`, such as /lab, is where a reverse proxy shows it; with `trust_proxy` the proxy's
-    X-Forwarded-Host and -Proto are believed, when it runs on this computer. `debug` leaves out the
-    policy that Dash's developer tools do not keep to.
+    X-Forwarded-Host and -Proto are believed, when it runs on this computer. With a `token` only
+    those are answered who bring it. `debug` leaves out the policy that Dash's developer tools do
+    not keep to.
     """
     app = Dash(
         __name__,
@@ -96,7 +99,8 @@ def create_app(
         suppress_callback_exceptions=True,  # some parts are made late; a test looks for them
         meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
     )
-    guard = Guard([*LOOPBACK, *allowed_hosts], base_path, trust_proxy, BODIES)
+    access = Access(token) if token else None
+    guard = Guard([*LOOPBACK, *allowed_hosts], base_path, trust_proxy, BODIES, access)
     install(app.server, guard, headers_of(app, strict=not debug))
     check_requests(app)
     serve_bootstrap(app.server)

@@ -12,6 +12,8 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from flask import Flask, Request, Response, jsonify, request
 from werkzeug.exceptions import HTTPException, abort
 
+from transformer_lab.ui.web.access import Access
+
 Environ = Mapping[str, Any]  # of a WSGI request
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 CALLBACKS = "/_dash-update-component"
@@ -40,13 +42,15 @@ class Guard:
     """Refuses requests that no page of ours would send, with a sentence that says the way out.
 
     `hosts` are the names it answers to; `base_path` is where a proxy shows the lab, "" or "/lab";
-    with `trust_proxy` a proxy on this computer says by X-Forwarded-Host what it was asked for.
+    with `trust_proxy` a proxy on this computer says by X-Forwarded-Host what it was asked for;
+    with `access` visitors must bring its token.
     """
 
     hosts: Sequence[str]
     base_path: str = ""
     trust_proxy: bool = False
     bodies: Mapping[str, Body] = field(default_factory=dict)
+    access: Access | None = None
 
     def refusal(self, environ: Environ) -> HTTPException | None:
         """Why the request with these headers is refused, if it is; its body is not touched."""
@@ -71,6 +75,8 @@ class Guard:
         for host in (asked.environ.get(DIRECT_HOST), asked.host):
             self._check_host(host)
         self._check_site(asked)
+        if self.access:
+            self.access.check(asked, self.base_path)
         if asked.method not in ("GET", "HEAD", "POST"):
             abort(405)
         if asked.method == "POST":
