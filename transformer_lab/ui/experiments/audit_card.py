@@ -1,10 +1,11 @@
 """The leak audit on the page: any model of the lab, its proofs, and the lines that would leak."""
 
 import inspect
-from typing import Any
+from typing import Required, TypedDict
 
 import dash_bootstrap_components as dbc
 from dash import Dash, Input, Output, State, dcc, html, no_update
+from dash.exceptions import PreventUpdate
 
 from transformer_lab.inspection import clamped
 from transformer_lab.inspection.audit import LIMITS, PROOFS, Proof, Verdict
@@ -12,12 +13,20 @@ from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.ui import ids
 from transformer_lab.ui.experiments import plant_card
 from transformer_lab.ui.experiments.proof_rows import proof_row, verdict_row
+from transformer_lab.ui.web.values import Scalar
 
 ABOUT = (
     "A model that predicts the next token must not have seen it. The proofs are run on the model "
     "itself, with fresh tokens each time; in one of them leaks are planted that the audit has to "
     "catch, or it is reported broken."
 )
+
+
+class Auditing(TypedDict, total=False):
+    """The job under way, and whose audit it is."""
+
+    job: Required[str]
+    who: str
 
 
 def layout(lab: Lab) -> html.Section:
@@ -80,57 +89,89 @@ def _source() -> str:
 def register(app: Dash, lab: Lab) -> None:
     """What the card answers to."""
     plant_card.register(app, lab)
+    _register_models(app, lab)
+    _register_start(app, lab)
+    _register_follow(app, lab)
 
+
+def _register_models(app: Dash, lab: Lab) -> None:
     @app.callback(
-        Output(ids.AUDIT_MODEL, "options"),
-        Output(ids.AUDIT_MODEL, "value"),
-        Input(ids.TABS, "active_tab"),
-        Input(ids.EXPERIMENT_PARTS.tick, "n_intervals"),
-        State(ids.AUDIT_MODEL, "options"),
-        State(ids.AUDIT_MODEL, "value"),
+        output={
+            "options": Output(ids.AUDIT_MODEL, "options"),
+            "value": Output(ids.AUDIT_MODEL, "value"),
+        },
+        inputs={
+            "tab": Input(ids.TABS, "active_tab"),
+            "tick": Input(ids.EXPERIMENT_PARTS.tick, "n_intervals"),
+        },
+        state={
+            "known": State(ids.AUDIT_MODEL, "options"),
+            "value": State(ids.AUDIT_MODEL, "value"),
+        },
     )
-    def models(tab: Any, tick: Any, known: Any, value: Any) -> tuple[Any, Any]:
+    def models(
+        tab: str | None, tick: int | None, known: list[dict[str, str]] | None, value: Scalar
+    ) -> dict[str, object]:
         """The models there are now; the first one if none is chosen."""
         if tab != "PCN Experiments":
-            return no_update, no_update
+            raise PreventUpdate
         fresh = _options(lab)
         kept = any(option["value"] == value for option in fresh)
-        chosen = no_update if kept else (fresh[0]["value"] if fresh else None)
-        return no_update if fresh == known else fresh, chosen
+        return {
+            "options": no_update if fresh == known else fresh,
+            "value": no_update if kept else (fresh[0]["value"] if fresh else None),
+        }
 
+
+def _register_start(app: Dash, lab: Lab) -> None:
     @app.callback(
-        Output(ids.AUDIT_JOB, "data"),
-        Output(ids.AUDIT_TICK, "disabled"),
-        Output(ids.AUDIT_START, "disabled"),
-        Output(ids.AUDIT_CAPTION, "children"),
-        Output(ids.AUDIT_PROOFS, "children"),
-        Input(ids.AUDIT_START, "n_clicks"),
-        State(ids.AUDIT_MODEL, "value"),
+        output={
+            "job": Output(ids.AUDIT_JOB, "data"),
+            "tick_off": Output(ids.AUDIT_TICK, "disabled"),
+            "start_off": Output(ids.AUDIT_START, "disabled"),
+            "caption": Output(ids.AUDIT_CAPTION, "children"),
+            "proofs": Output(ids.AUDIT_PROOFS, "children"),
+        },
+        inputs={"pressed": Input(ids.AUDIT_START, "n_clicks")},
+        state={"name": State(ids.AUDIT_MODEL, "value")},
         prevent_initial_call=True,
     )
-    def start(pressed: Any, name: Any) -> tuple[Any, bool, bool, str, Any]:
+    def start(pressed: int | None, name: Scalar) -> dict[str, object]:
         """Begin the audit, or say why not."""
+        rests: dict[str, object] = {"job": no_update, "tick_off": True, "start_off": False}
         try:
             snapshot, job = lab.models.audit(str(name) if name else "latest")
         except LabError as error:
-            return no_update, True, False, str(error), []
+            return rests | {"caption": str(error), "proofs": []}
         who = f"{snapshot.run_id or 'the untrained model'} after step {snapshot.step:,}"
-        return {"job": job.id, "who": who}, False, True, f"{who} · auditing", []
+        return {
+            "job": {"job": job.id, "who": who},
+            "tick_off": False,
+            "start_off": True,
+            "caption": f"{who} · auditing",
+            "proofs": [],
+        }
 
+
+def _register_follow(app: Dash, lab: Lab) -> None:
     @app.callback(
-        Output(ids.AUDIT_PROOFS, "children", allow_duplicate=True),
-        Output(ids.AUDIT_CAPTION, "children", allow_duplicate=True),
-        Output(ids.AUDIT_TICK, "disabled", allow_duplicate=True),
-        Output(ids.AUDIT_START, "disabled", allow_duplicate=True),
-        Input(ids.AUDIT_TICK, "n_intervals"),
-        State(ids.AUDIT_JOB, "data"),
+        output={
+            "proofs": Output(ids.AUDIT_PROOFS, "children", allow_duplicate=True),
+            "caption": Output(ids.AUDIT_CAPTION, "children", allow_duplicate=True),
+            "tick_off": Output(ids.AUDIT_TICK, "disabled", allow_duplicate=True),
+            "start_off": Output(ids.AUDIT_START, "disabled", allow_duplicate=True),
+        },
+        inputs={"tick": Input(ids.AUDIT_TICK, "n_intervals")},
+        state={"data": State(ids.AUDIT_JOB, "data")},
         prevent_initial_call=True,
     )
-    def follow(tick: Any, data: Any) -> tuple[Any, Any, bool, bool]:
+    def follow(tick: int | None, data: Auditing | None) -> dict[str, object]:
         """The proofs so far."""
-        job = lab.jobs.find(data["job"]) if isinstance(data, dict) and "job" in data else None
-        if job is None:
-            return no_update, no_update, True, False
+        job = lab.jobs.find(data["job"]) if data else None
+        if job is None or data is None:
+            return {
+                "proofs": no_update, "caption": no_update, "tick_off": True, "start_off": False,
+            }  # fmt: skip
         over = job.done  # before what it has found is read, or the last could be missed
         found, _ = job.since()
         proofs = [one for one in found if isinstance(one, Proof)]
@@ -138,6 +179,12 @@ def register(app: Dash, lab: Lab) -> None:
         state = job.error or (
             "" if over else f" · proof {min(len(proofs) + 1, len(PROOFS))} of {len(PROOFS)}"
         )
-        shown = [*map(verdict_row, verdicts), html.Ol([proof_row(proof) for proof in proofs])]
         lab.runs.refresh()
-        return shown, f"{data['who']}{state}", over, not over
+        return {
+            "proofs": [
+                *map(verdict_row, verdicts), html.Ol([proof_row(proof) for proof in proofs]),
+            ],
+            "caption": f"{data.get('who', '')}{state}",
+            "tick_off": over,
+            "start_off": not over,
+        }  # fmt: skip

@@ -1,8 +1,12 @@
 """Embeddings: where tokens lie in the space the model made for them, and likewise positions."""
 
+from collections.abc import Sequence
+
 from dash import Dash, Input, Output, State, html, no_update
+from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
 
+from transformer_lab.inspection.embeddings import Neighbour
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.looking.checkups import EmbeddingLook
 from transformer_lab.ui import ids
@@ -148,15 +152,17 @@ def _register_cloud(app: Dash, lab: Lab) -> None:
             "note": f"{KEPT} {_left_out(look, lab.inspector.vocabulary_size(what))}",
             "options": options,
             "token": str(chosen),
-            "neighbours": table(
-                [f"to {quoted(names[tokens.index(chosen)])}", "cosine"],
-                [
-                    [html.Code(piece), f"{n.cosine:.3f}"]
-                    for piece, n in zip(others, near, strict=True)
-                ],
-            ),
+            "neighbours": _near(names[tokens.index(chosen)], others, near),
             "problem": "",
         }
+
+
+def _near(name: str, pieces: Sequence[str], near: Sequence[Neighbour]) -> Component:
+    """The tokens that lie next to one."""
+    rows = [
+        [html.Code(piece), f"{one.cosine:.3f}"] for piece, one in zip(pieces, near, strict=True)
+    ]
+    return table([f"to {quoted(name)}", "cosine"], rows)
 
 
 def _register_pick(app: Dash, lab: Lab) -> None:

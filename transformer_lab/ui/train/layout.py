@@ -11,6 +11,7 @@ from transformer_lab.ui import form, ids
 from transformer_lab.ui.charts.training import GRAPH, blank
 from transformer_lab.ui.terms import terms_line
 from transformer_lab.ui.train import (
+    actions,
     after,
     coach_card,
     live,
@@ -86,7 +87,7 @@ def _settings(
             ],
             className="fields scroll",
         ),
-        _actions(),
+        actions.layout(),
     ]
 
 
@@ -175,158 +176,59 @@ def _recipe(recipes: dict[str, Recipe], recipe: Recipe) -> list[Component]:
     ]
 
 
-def _actions() -> html.Div:
-    def button(name: str, button_id: str, kind: str, then: str) -> html.Button:
-        """`then` gets the focus when pressing this one switches it off."""
-        follows = {"data-next": then}
-        return html.Button(name, id=button_id, className=f"btn btn-{kind}", **follows)
+def _charts(lab: Lab) -> list[Component]:
+    perplexity = _chart(ids.PERPLEXITY, "Perplexity, tokens")
+    rate = _chart(ids.RATE, "Learning rate")
+    loss = _chart(ids.LOSS, "Loss, nats per token", "chart-loss")
+    return [
+        _resume_offer(),
+        _state_row(lab),
+        after.layout(),
+        strip.layout(),
+        html.Div([loss, _smoothing()], className="chart-box"),
+        html.Div([perplexity, rate], className="two"),
+    ]
 
+
+def _chart(chart_id: str, title: str, kind: str = "") -> dcc.Graph:
+    classes = f"card chart {kind}".strip()
+    return dcc.Graph(id=chart_id, figure=blank(title), config=GRAPH, className=classes)
+
+
+def _resume_offer() -> html.Div:
     return html.Div(
         [
-            html.Div(
-                [
-                    html.Div(id=ids.PREFLIGHT),
-                    html.Button(
-                        "Use Quick start instead", id=ids.OFFER, className="link", hidden=True
-                    ),
-                ],
-                className="preflight",
-                role="status",
-            ),
-            html.Div(id=ids.MESSAGE, className="message", role="alert"),
-            button("Initialize Model", ids.INITIALIZE, "outline-primary", ids.START),
-            button("Start Training", ids.START, "primary", ids.PAUSE),
+            html.Span(id=ids.RESUME_WORDS),
+            html.Button("Resume", id=ids.RESUME_NOW, className="btn btn-primary btn-sm"),
             html.Button(
-                "Add to queue",
-                id=ids.ENQUEUE,
-                className="btn btn-outline-primary",
-                hidden=True,
-                title="Train this when its turn comes; the queue is on the Runs tab",
+                "Later",
+                id=ids.RESUME_LATER,
+                className="btn btn-outline-secondary btn-sm",
+                title="It stays on the Runs tab",
             ),
-            html.Div(
-                [
-                    button("Pause", ids.PAUSE, "outline-secondary", ids.START),
-                    button("Stop", ids.STOP, "outline-secondary", ids.START),
-                    button("Start over", ids.START_OVER, "outline-secondary", ids.PAUSE),
-                ],
-                className="three",
-            ),
-            html.Div(
-                [
-                    html.Span(id=ids.START_OVER_WORDS),
-                    html.Div(
-                        [
-                            button("Start over", ids.START_OVER_YES, "primary btn-sm", ids.PAUSE),
-                            button(
-                                "Keep training",
-                                ids.START_OVER_NO,
-                                "outline-secondary btn-sm",
-                                ids.PAUSE,
-                            ),
-                        ],
-                        className="two-buttons",
-                    ),
-                ],
-                id=ids.START_OVER_ASK,
-                className="ask",
-                role="alertdialog",
-                hidden=True,
-                **{"aria-labelledby": ids.START_OVER_WORDS},
-            ),
-            html.Div(
-                [
-                    html.Button(
-                        "Apply Learning Rate",
-                        className="btn btn-outline-primary btn-sm",
-                        id=ids.APPLY_RATE,
-                        title="From the next step on, for the run under way",
-                    ),
-                    html.Button(
-                        "Save checkpoint",
-                        id=ids.KEEP,
-                        className="btn btn-outline-primary btn-sm",
-                        title="Keep this state for good, to generate with or to branch from later",
-                    ),
-                ],
-                id=ids.LIVE_ACTIONS,
-                className="two-buttons",
-                hidden=True,
-            ),
-            html.Div(id=ids.WHY, className="why"),
         ],
-        className="actions",
+        id=ids.RESUME_OFFER,
+        className="card resume-offer",
+        role="status",
+        hidden=True,
     )
 
 
-def _charts(lab: Lab) -> list[Component]:
-    return [
-        html.Div(
-            [
-                html.Span(id=ids.RESUME_WORDS),
-                html.Button("Resume", id=ids.RESUME_NOW, className="btn btn-primary btn-sm"),
-                html.Button(
-                    "Later",
-                    id=ids.RESUME_LATER,
-                    className="btn btn-outline-secondary btn-sm",
-                    title="It stays on the Runs tab",
-                ),
-            ],
-            id=ids.RESUME_OFFER,
-            className="card resume-offer",
-            role="status",
-            hidden=True,
-        ),
-        html.Div(
-            [
-                html.Div(id=ids.STATE, className="state-line"),
-                html.Label(
-                    [
-                        html.Span("Run shown", className="visually-hidden"),
-                        dbc.Select(
-                            id=ids.RUN,
-                            options=live.run_options(lab.runs.all()),
-                            value=live.LATEST,
-                            size="sm",
-                        ),
-                    ],
-                    className="run-choice",
-                    title="Whose charts and text are shown; it changes nothing else",
-                ),
-            ],
-            className="state-row",
-        ),
-        after.layout(),
-        strip.layout(),
-        html.Div(
-            [
-                dcc.Graph(
-                    id=ids.LOSS,
-                    figure=blank("Loss, nats per token"),
-                    config=GRAPH,
-                    className="card chart chart-loss",
-                ),
-                _smoothing(),
-            ],
-            className="chart-box",
-        ),
-        html.Div(
-            [
-                dcc.Graph(
-                    id=ids.PERPLEXITY,
-                    figure=blank("Perplexity, tokens"),
-                    config=GRAPH,
-                    className="card chart",
-                ),
-                dcc.Graph(
-                    id=ids.RATE,
-                    figure=blank("Learning rate"),
-                    config=GRAPH,
-                    className="card chart",
-                ),
-            ],
-            className="two",
-        ),
-    ]
+def _state_row(lab: Lab) -> html.Div:
+    choice = dbc.Select(
+        id=ids.RUN, options=live.run_options(lab.runs.all()), value=live.LATEST, size="sm"
+    )
+    return html.Div(
+        [
+            html.Div(id=ids.STATE, className="state-line"),
+            html.Label(
+                [html.Span("Run shown", className="visually-hidden"), choice],
+                className="run-choice",
+                title="Whose charts and text are shown; it changes nothing else",
+            ),
+        ],
+        className="state-row",
+    )
 
 
 def _smoothing() -> html.Label:
