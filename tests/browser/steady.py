@@ -1,9 +1,19 @@
-"""Waiting for a page that stands still, before a key is pressed or a place is clicked."""
+"""Waiting for a page: until it stands still, until a part is filled, until nothing is too wide."""
 
 from playwright.sync_api import Locator
 
 from waiting import PATIENCE
 
+PARTS = {  # of Look inside, and what shows that it is filled
+    "Predictions": "#attribution-sum",
+    "Cause": ".site",
+    "Embeddings": "#neighbours",
+    "Health": "#health-signs li",
+    "Architecture": ".block-button",
+    "Attention": "#measures .ag-row",
+    "Overview": ".flow-block",
+}
+FITS = "document.documentElement.scrollWidth <= window.innerWidth"
 STEADY = """async (element, patience) => {
   const turn = () => new Promise((resolve) => requestAnimationFrame(resolve));
   const where = () => JSON.stringify(element.getBoundingClientRect());

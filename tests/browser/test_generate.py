@@ -91,7 +91,7 @@ def test_tokens_are_looked_into_by_mouse_and_by_keyboard_and_branched_from(page:
     expect(page.locator("#output .tok.chosen")).to_have_count(0)
 
 
-def test_the_slider_goes_back_in_the_life_of_the_model_and_plays_it(page: Page, lab: Lab):
+def test_the_slider_goes_back_to_earlier_checkpoints_and_plays_it(page: Page, lab: Lab):
     trained(page, lab)
     still(page.locator("#moment-bar [role=slider]")).focus()
     page.keyboard.press("Home")

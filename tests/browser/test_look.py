@@ -3,10 +3,9 @@
 import re
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
-from chromium import TOURED
-from steady import still
+from steady import FITS, PARTS, still
 
 SHARE = re.compile(r"([\d.]+)\u00a0%")
 
@@ -123,30 +122,15 @@ def test_slow_motion_walks_through_the_blocks_and_rests(look: Page):
     expect(look.locator('.block-button[aria-current="true"]')).to_have_count(1)
 
 
-def test_the_slider_shows_an_earlier_self_and_a_phone_needs_no_sideways_scrolling(
-    look: Page, browser: Browser, address: str
-):
+def test_the_slider_shows_an_earlier_checkpoint_and_a_phone_needs_no_sideways_scrolling(look: Page):
     now = look.locator("#measures .ag-cell[col-id='entropy']").first.inner_text()
     thumb = look.get_by_role("slider").first
     thumb.focus()
     look.keyboard.press("Home")
     expect(look.locator("#moment-label")).to_contain_text("after step 0")
     expect(look.locator("#measures .ag-cell[col-id='entropy']").first).not_to_have_text(now)
-    context = browser.new_context(viewport={"width": 390, "height": 844}, base_url=address)
-    context.add_init_script(TOURED)
-    phone = context.new_page()
-    phone.goto("/")
-    open_look(phone)
-    for part in (
-        "Overview",
-        "Attention",
-        "Predictions",
-        "Cause",
-        "Embeddings",
-        "Health",
-        "Architecture",
-    ):
-        phone.get_by_role("tab", name=part).click()
-        phone.wait_for_timeout(1500)
-        assert phone.evaluate("document.documentElement.scrollWidth") <= 390, part
-    context.close()
+    look.set_viewport_size({"width": 390, "height": 844})
+    for title, place in PARTS.items():
+        look.get_by_role("tab", name=title, exact=True).click()
+        expect(look.locator(place).first).to_contain_text(re.compile(r"\w"))
+        look.wait_for_function(FITS)

@@ -6,6 +6,7 @@ import io
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from steady import FITS
 from transformer_lab.inspection.audit import PROOFS
 from transformer_lab.lab.lab import Lab
 
@@ -118,7 +119,7 @@ def test_a_leak_is_planted_into_a_copy_and_caught_by_a_number(tab: Page, model: 
     expect(tab.locator("#plant-start")).to_be_enabled()
 
 
-def test_transformers_race_as_runs_and_their_time_is_told_before(tab: Page, lab: Lab):
+def test_transformers_race_as_runs_and_their_time_is_reported_before(tab: Page, lab: Lab):
     tab.locator(".experiment-entry", has_text="PC-enhanced transformers").click()
     expect(tab.locator("#experiment-cost")).to_contain_text("Will take about")
     for label, value in {"Training Steps": "10", "Seeds": "1", "Width": "16"}.items():
@@ -161,5 +162,7 @@ def test_on_a_telephone_nothing_reaches_beyond_the_page(tab: Page):
     tab.set_viewport_size({"width": 390, "height": 844})
     for place in range(tab.locator(".experiment-entry").count()):
         tab.locator(".experiment-entry").nth(place).click()
-        tab.wait_for_timeout(500)
-        assert tab.evaluate("document.documentElement.scrollWidth") == 390
+        expect(tab.locator(".experiment-entry").nth(place)).to_have_attribute(
+            "aria-current", "true"
+        )
+        tab.wait_for_function(FITS)

@@ -107,7 +107,7 @@ def visit(browser: Browser) -> Iterator[Callable[[Proxy, str], tuple[Page, list[
         context.close()
 
 
-@pytest.mark.parametrize("strips", [True, False])
+@pytest.mark.parametrize("strips", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_page_works_under_a_path_of_a_proxy(lab, model, visit, strips, tmp_path):
     options = {"base_path": BASE, "trust_proxy": True, "allowed_hosts": ["lab.localhost"]}
     with served(lab, strips=strips, **options) as proxy:
@@ -131,6 +131,12 @@ def test_the_page_works_under_a_path_of_a_proxy(lab, model, visit, strips, tmp_p
         assert saved.read_text(encoding="utf-8").startswith("step")
         for name in ("Look inside", "PCN Experiments", "Learn"):
             page.get_by_role("tab", name=name, exact=True).click()
+        proxy.strips = not strips  # a proxy that does the other thing shows it as well
+        page.reload()
+        expect(page.locator("#why")).to_be_attached()
+        expect(page.locator("#panel")).to_contain_text("parameters")
+        page.get_by_role("tab", name="Runs").click()
+        expect(page.locator(f"#runs .ag-row[row-id='{model}']").first).to_be_visible()
         expect(page.locator("#refusal")).to_be_empty()
         assert proxy.outside == []
         assert troubles == []

@@ -3,6 +3,8 @@
 import pytest
 from playwright.sync_api import Page, expect
 
+from steady import FITS
+
 WIDTHS = (360, 390, 768, 1024, 1100, 1366, 1920, 2560)
 OVERLAPS = """() => {
   const cards = [...document.querySelectorAll(".card")].filter((card) => card.offsetParent);
@@ -17,7 +19,6 @@ OVERLAPS = """() => {
           found.push([one.id || one.className, other.id || other.className]);
   return found;
 }"""
-FITS = "document.documentElement.scrollWidth <= window.innerWidth"
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def test_the_keyboard_alone_starts_a_training(page: Page):
     expect(page.locator(".state")).to_have_text("running")
 
 
-def test_lost_answers_are_told_and_do_not_stop_the_page(page: Page):
+def test_lost_answers_are_reported_and_do_not_stop_the_page(page: Page):
     start(page)
     wait_for_step(page, 5)
     page.route(CALLBACKS, lambda route: route.abort())
@@ -224,7 +224,7 @@ def test_a_run_of_another_program_shows_live_and_cannot_be_controlled(page: Page
     expect(page.locator("#start")).to_be_enabled()
 
 
-def test_what_takes_long_is_said_before_and_has_a_way_out(page: Page):
+def test_what_takes_long_is_reported_before_and_has_a_way_out(page: Page):
     page.locator("#recipe").select_option("best_quality")
     page.locator("label:has-text('Corpus') select").select_option("python_docs")
     expect(page.locator("#preflight")).to_contain_text("long for this computer")
