@@ -61,7 +61,8 @@ def model_from_weights(
 def parameter_breakdown(config: ModelConfig, vocabulary_size: int) -> Mapping[str, int]:
     """How many trained numbers each part has, by its name; nothing is allocated."""
     named: dict[str, tuple[str, ...]] = {
-        "Token embedding": ("embedding", "smear"),
+        "Token embedding": ("embedding",),
+        "Smear": ("smear",),
         "Positions": ("positions",),
         "Attention": ("attention",),
         "Predictive coding": ("settling", "predictive", "hierarchy", "stack", "output", "gate"),
