@@ -386,7 +386,8 @@ def card() -> Iterator[str]:
     ):
         now, (high, low) = plain(TUTORIAL.values()[key]), ADVICE[key]
         yield f"| {label} | {now} | {high}{up} | {low}{down} |"
-    yield f"| Temperature | {TUTORIAL.sample.temperature} | above 1: riskier text | below 0.5: safer, more repetition |"
+    now = TUTORIAL.sample.temperature
+    yield f"| Temperature | {now} | above 1: riskier text | below 0.5: safer, more repetition |"
     basic, readable, high, overfit = MILESTONES
     yield f"below {basic} basic patterns, below {readable} readable, below {high} high quality"
     yield f"below {overfit} perhaps overfitting"
