@@ -156,6 +156,12 @@ def walk(page: Page, lab: Lab, slug: str) -> int:
             rest(lab)
         put_otherwise(page, taken)
         press(page, lab, button)
+        if "lesson-button" in taken[-1].get("press", ""):  # it led to another lesson: back
+            page.locator(f"[id='{name}']").click()
+            expect(page.locator(f"[id='{name}']")).to_have_attribute("aria-current", "page")
+            expect(page.locator("#lesson-body .do:not(.lesson-check .do)")).to_have_count(
+                len(buttons)
+            )
     rest(lab)
     return len(buttons)
 
