@@ -8,6 +8,7 @@
   const HUNG = 120000; // milliseconds after which a poll is given up
   const [SOON, LATE] = [1000, 15000]; // how long a failed poll rests
   const GONE = "The lab does not answer: is it still running? The page goes on when it is back.";
+  const AWAY = [502, 503, 504]; // said by a lab that ends, or by a proxy that does not reach it
   const limits = JSON.parse(document.querySelector("meta[name=limits]").content);
   const config = () => JSON.parse(document.getElementById("_dash-config").textContent);
   const ask = window.fetch.bind(window);
@@ -118,6 +119,7 @@
     }
     try {
       const came = await ask(address, poll ? { ...options, signal: AbortSignal.timeout(HUNG) } : options);
+      if (AWAY.includes(came.status)) throw new Error("away");
       const text = await came.text(); // which may be cut off, too
       if (came.ok) {
         rest = SOON;

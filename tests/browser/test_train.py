@@ -149,6 +149,15 @@ def test_lost_answers_are_reported_and_do_not_stop_the_page(page: Page):
     expect(page.locator("#refusal")).to_be_empty()
 
 
+def test_a_tab_that_a_proxy_could_not_reach_the_lab_for_is_filled_when_it_can(page: Page):
+    page.route(CALLBACKS, lambda route: route.fulfill(status=502, body="Bad Gateway"))
+    page.get_by_role("tab", name="Compare").click()
+    expect(page.locator("#refusal")).to_contain_text("does not answer")
+    page.unroute(CALLBACKS)
+    expect(page.locator("#compare-title")).to_contain_text(" ")
+    expect(page.locator("#refusal")).to_be_empty()
+
+
 def wait_for_polls(page: Page, polls: list[Route], count: int) -> None:
     """Let time pass until so many polls have come."""
     for _ in range(int(5 * PATIENCE)):

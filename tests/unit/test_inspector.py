@@ -284,7 +284,7 @@ def test_pictures_of_activations_are_means_of_what_was_captured(lab):
 
 def test_what_would_need_pickle_is_not_packed():
     with pytest.raises(TypeError, match="pickled"):
-        packed(ImportanceLook(losses=np.array([None]), baseline=1.0))
+        packed(ImportanceLook(losses=np.array([None]), errors=np.zeros(1), baseline=1.0))
     with pytest.raises(look_cache.UNREADABLE):
         unpacked(ImportanceLook, b"cos\nsystem\n(S'true'\ntR.")
 
@@ -294,7 +294,7 @@ def test_memory_is_bounded_and_the_newest_stays(tmp_path):
 
     def look(number):
         made.append(number)
-        return ImportanceLook(losses=np.full(100, number), baseline=0.0)
+        return ImportanceLook(losses=np.full(50, number), errors=np.zeros(50), baseline=0.0)
 
     for number in (1, 2, 2, 1):
         found = cache.get(ImportanceLook, str(number), lambda n=number: look(n), on_disk=False)
