@@ -124,6 +124,25 @@ def learned(tables: Path) -> str:
     return f"{row['mean and interval']} points over {row['seeds']} seeds: {row['verdict']}"
 
 
+def pc_ffn(tables: Path) -> str:
+    """PC-FFN beside its controls"""
+    return _race_of(tables, "PC-FFN, ")
+
+
+def positions(tables: Path) -> str:
+    """What settling is worth to PC positions, and what the table of positions is"""
+    return _race_of(tables, "PC positions, ")
+
+
+def _race_of(tables: Path, begins: str) -> str:
+    return "; ".join(
+        f"{one['difference'].removeprefix(begins)} {one['mean and interval']} nats, "
+        f"{one['verdict']}"
+        for one in verdicts(tables, "transformers")
+        if one["difference"].startswith(begins)
+    )
+
+
 def verdicts(tables: Path, key: str) -> list[dict[str, str]]:
     """The comparisons of one experiment, as the report wrote them."""
     return [one for one in read_csv(tables / VERDICTS) if one["experiment"] == key]
@@ -137,6 +156,8 @@ MEASURED: Mapping[str, Callable[[Path], str]] = {
 READ: Mapping[str, Callable[[Path], str]] = {
     "never_learned": never_learned,
     "learned": learned,
+    "pc_ffn": pc_ffn,
+    "positions": positions,
 }
 FIGURES: Mapping[str, Callable[[Path], str]] = {**MEASURED, **READ}
 
