@@ -1,6 +1,7 @@
 """The Learn tab as a learner uses it: every lesson, every button, the keys, the tour, a phone."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -233,6 +234,7 @@ def test_the_tour_comes_once_and_leads_to_the_first_lesson(browser: Browser, add
     page.locator("#lesson-body .do").first.click()
     page.locator("#back-to-lesson button").click()
     expect(page.locator(".lesson-title")).to_be_visible()
+    page.wait_for_url(re.compile("tab=learn"))
     page.reload()  # where it was: the address says so
     expect(page.locator(".lesson-title")).to_be_visible()
     expect(page.locator("#tour")).to_have_count(0)

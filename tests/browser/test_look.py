@@ -61,7 +61,7 @@ def test_the_mouse_links_tokens_with_the_picture_and_the_picture_with_tokens(loo
     expect(look.locator("#look-caption")).to_contain_text("(4).")
     expect(tokens(look).nth(12)).to_have_class(re.compile(r"\bat\b"))
     expect(tokens(look).nth(3)).to_have_class(re.compile(r"\bpointed\b"))
-    box = look.locator("#tiles-chart .nsewdrag").bounding_box()
+    box = still(look.locator("#tiles-chart .nsewdrag")).bounding_box()
     assert box
     look.mouse.click(box["x"] + 0.2 * box["width"], box["y"] + 0.7 * box["height"])
     expect(look.locator("#head-chart .gtitle")).to_contain_text("Layer 2")
