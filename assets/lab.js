@@ -8,7 +8,7 @@
   const HUNG = 120000; // milliseconds after which a poll is given up
   const [SOON, LATE] = [1000, 15000]; // how long a failed poll rests
   const GONE = "The lab does not answer: is it still running? The page goes on when it is back.";
-  const AWAY = [502, 503, 504]; // said by a lab that ends, or by a proxy that does not reach it
+  const AWAY = [502, 503, 504]; // said by a proxy that does not reach the lab
   const limits = JSON.parse(document.querySelector("meta[name=limits]").content);
   const config = () => JSON.parse(document.getElementById("_dash-config").textContent);
   const ask = window.fetch.bind(window);

@@ -254,20 +254,6 @@ def test_an_exception_in_a_callback_is_reported_without_a_traceback(page, lab, m
     page.tick()
 
 
-def test_a_lab_that_ends_says_so_whether_a_request_came_before_or_after(page, lab, monkeypatch):
-    body = page.body("cursor.data", "tick.n_intervals")
-
-    def ending(*args):
-        lab.closed = True
-        raise RuntimeError("there are no threads any more")
-
-    monkeypatch.setattr(lab.runs, "view", ending)
-    for _ in range(2):  # under way when it ended; come when it had
-        answer = page.post(body)
-        assert answer.status_code == 503
-        assert answer.get_json() == {"error": "The lab is ending."}
-
-
 def test_every_setting_has_a_control_with_a_label_and_help(visited):
     fields = {}
     for part in parts_of(visited.client.get("/_dash-layout").get_json()):

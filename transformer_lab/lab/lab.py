@@ -48,7 +48,6 @@ class Lab:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.closed = False
         problem = writing_problem(home)
         if problem and not home.is_dir():
             raise ConfigError("home", problem)
@@ -74,7 +73,6 @@ class Lab:
 
     def close(self) -> None:
         """Save what runs, to be resumed later, and end all threads."""
-        self.closed = True
         self.trainings.close()
         self.jobs.close()
         self.texts.close()

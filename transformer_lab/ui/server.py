@@ -64,7 +64,6 @@ LATE: tuple[Tab, ...] = (
     learn,
 )  # made when they are first opened, for a page that opens with less is faster
 SKIP = "Skip to the page"
-CLOSED = "The lab is ending."
 BODIES = {  # what may be posted, by address
     CALLBACKS: Body("application/json", LARGEST_CALLBACK, LENGTHY),
     upload.PATH: upload.BODY,
@@ -95,7 +94,7 @@ def create_app(
         assets_folder=str(packaged("assets")),
         requests_pathname_prefix=f"{base_path}/",
         routes_pathname_prefix="/",
-        on_error=lambda error: report(lab, error),
+        on_error=report,
         enable_mcp=False,
         suppress_callback_exceptions=True,  # some parts are made late; a test looks for them
         meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
@@ -104,7 +103,6 @@ def create_app(
     guard = Guard([*LOOPBACK, *allowed_hosts], base_path, trust_proxy, BODIES, access)
     install(app.server, guard, headers_of(app, strict=not debug))
     check_requests(app)
-    refuse_when_closed(app.server, lab)
     serve_bootstrap(app.server)
     compress_answers(app.server)
     upload.serve_uploads(app.server, lab)
@@ -245,19 +243,8 @@ def _make_late(app: Dash, lab: Lab, tab: Tab) -> None:
         return {"made": languages.put(made, spoken), "kind": ""}
 
 
-def refuse_when_closed(server: Flask, lab: Lab) -> None:
-    """A lab that ends answers like one that is away: the page asks again when it is back."""
-
-    @server.before_request
-    def check() -> None:
-        if lab.closed:
-            abort(503, CLOSED)
-
-
-def report(lab: Lab, error: Exception) -> None:
+def report(error: Exception) -> None:
     """A callback failed: log it, and say so on the page without the traceback."""
-    if lab.closed:
-        abort(503, CLOSED)
     log.error("a callback failed", exc_info=error)
     words = f"Something went wrong ({type(error).__name__}). Reload the page; the training goes on."
     set_props("trouble", {"children": words})
