@@ -9,10 +9,9 @@ from transformer_lab.ui.server import create_app
 from transformer_lab.ui.web.access import Access
 
 TOKEN = "a-token-of-24-characters"
-BASE = {"": "", "/lab": "/lab"}
 
 
-@pytest.fixture(scope="module", params=list(BASE))
+@pytest.fixture(scope="module", params=["", "/lab"])
 def site(request, tmp_path_factory) -> Any:
     """Where a lab with a token is, and something that makes a new visitor of it."""
     lab = Lab(tmp_path_factory.mktemp("token"))

@@ -78,3 +78,12 @@ def test_words_beside_the_lines_of_a_loss_chart_stand_where_no_curve_can_be():
         width = max(map(len, one.text.split("<br>"))) * 5.5  # pixels, at the size of its font
         assert width <= figure.layout.margin.r - 4
     assert [(one.y, one.yanchor) for one in above] == [(1, "bottom")]
+
+
+def test_a_change_no_larger_than_chance_has_no_colour_and_stands_in_brackets():
+    changes = np.array([[0.071, -0.0021, 10.05, np.nan]])
+    figure = predictions.importance_figure(
+        changes, 2 + changes, np.full((1, 4), 0.01), ["layer 1"], list("abcd"), dark=False
+    )
+    assert list(figure.data[0].text[0]) == ["+.071", "(-.002)", "+10.050", ""]
+    assert figure.data[0].z[0, :3].tolist() == pytest.approx([0.071, 0, 10.05])

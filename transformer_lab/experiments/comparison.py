@@ -163,10 +163,10 @@ def comparison_from(
     known_only("compare", compare, COMPARE)
     tuned = base_from(content.get("finetune"), compare)
     made, usual = lanes_from(content, _maker(content, base))
-    experiment = (
-        "experiment" in content
-    )  # made from its settings, see lab/experiments/race_trial.py
-    if not experiment:
+    # Made from the settings of an experiment (lab/experiments/race_trial.py), whose controls may be
+    # the same, and which takes more seeds.
+    of_experiment = "experiment" in content
+    if not of_experiment:
         check_different(made)
     lanes = with_budget({name: setup for name, (setup, _) in made.items()}, compare)
     against = str(compare.get("against", usual))
@@ -191,7 +191,7 @@ def comparison_from(
             "compare.seeds",
             compare.get("seeds", 3),
             1,
-            MOST_OF_EXPERIMENT if experiment else MOST_SEEDS,
+            MOST_OF_EXPERIMENT if of_experiment else MOST_SEEDS,
         ),
         seconds=whole("compare.seconds", compare["seconds"], 1, LONGEST)
         if "seconds" in compare

@@ -3,6 +3,7 @@
 Shapes: L layers, T tokens, P parts.
 """
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -185,6 +186,12 @@ def next_token_figure(
     return figure
 
 
+def _change(change: float, noisy: bool) -> str:
+    """As short as the columns of a phone: +.071, in brackets where it is no more than chance."""
+    said = "" if np.isnan(change) else re.sub(r"^([+-])0\.", r"\1.", f"{change:+.3f}")
+    return f"({said})" if said and noisy else said
+
+
 def importance_figure(
     changes: Numbers,
     losses: Numbers,
@@ -201,8 +208,7 @@ def importance_figure(
     reach = float(np.nanmax(np.abs(changes), initial=1e-6)) if changes.size else 1e-6
     chance = np.abs(changes) <= noise
     words = [
-        ["" if np.isnan(change) else f"({change:+.3f})" if noisy else f"{change:+.3f}"
-         for change, noisy in zip(*row, strict=True)]
+        [_change(change, bool(noisy)) for change, noisy in zip(*row, strict=True)]
         for row in zip(changes, chance, strict=True)
     ]  # fmt: skip
     figure = figure_with_title("Loss without each part, nats per token", "importance")
