@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from conftest import SMALL_MODEL
-from steady import PARTS
+from steady import PARTS, still
 from transformer_lab.cli.listening import listen
 from transformer_lab.lab.lab import Lab
 from transformer_lab.ui.server import create_app
@@ -143,4 +143,24 @@ def test_a_tab_opened_while_the_lab_was_away_is_filled_when_it_is_back(
         page.get_by_role("tab", name=title, exact=True).click()
         expect(page.locator(place).first).to_contain_text(re.compile(r"\w"))
     open_tab(page, "Runs", model=True)
+    page.context.close()
+
+
+COUNT_TELLS = """() => {
+  window.tells = 0;
+  window.dash_stores[0].subscribe(() => window.tells++);
+}"""
+COUNTED = "() => [window.tells, document.querySelectorAll('*').length]"
+
+
+def test_what_a_tab_puts_in_is_told_to_the_page_in_few_words(own: OwnServer, browser: Browser):
+    """Each time the page is told, every one of its parts looks whether it has to be drawn anew."""
+    page = own.visit(browser)
+    still(page.locator("#start"))
+    page.evaluate(COUNT_TELLS)
+    _, before = page.evaluate(COUNTED)
+    open_tab(page, "PCN Experiments", model=False)
+    still(page.locator("#experiment-title"))
+    tells, after = page.evaluate(COUNTED)
+    assert 0 < tells < (after - before) / 4, (tells, after - before)
     page.context.close()
