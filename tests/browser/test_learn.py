@@ -10,10 +10,14 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from chromium import TOURED
 from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import SETTINGS
-from transformer_lab.ui import ids
+from transformer_lab.ui.experiments import ids as experiments_ids
+from transformer_lab.ui.generate import ids as generate_ids
+from transformer_lab.ui.learn import ids as learn_ids
 from transformer_lab.ui.learn.actions import steps
 from transformer_lab.ui.learn.lessons import load_lessons
+from transformer_lab.ui.look import ids as look_ids
 from transformer_lab.ui.server import TABS
+from transformer_lab.ui.train import ids as train_ids
 from waiting import PATIENCE, until
 
 TINY = (  # set before a lesson trains, so that it takes no time
@@ -21,13 +25,13 @@ TINY = (  # set before a lesson trains, so that it takes no time
     "set model.heads 2\nset model.embedding_dim 16\nset model.sequence_length 16\n"
     "set train.batch_size 4\nset train.steps 1000000\nset train.threads 1"
 )
-TRAINS = (ids.INITIALIZE, ids.START)
+TRAINS = (train_ids.INITIALIZE, train_ids.START)
 LESSONS = load_lessons()
 SETTINGS_OF = {"sample-setting": "sample."}
 STATES = {  # what a training is after a press
-    ids.INITIALIZE: ("ready",),
-    ids.START: ("running",),
-    ids.STOP: ("stopped",),
+    train_ids.INITIALIZE: ("ready",),
+    train_ids.START: ("running",),
+    train_ids.STOP: ("stopped",),
 }
 
 
@@ -67,12 +71,12 @@ def check_press(page: Page, lab: Lab, button: str) -> None:
 
     if button in STATES:
         until(lambda: state() in STATES[button])
-    elif button == ids.GENERATE:
+    elif button == generate_ids.GENERATE:
         expect(page.locator("#generate-caption")).to_contain_text("Written by")
-    elif button == ids.PLANT_START:
+    elif button == experiments_ids.PLANT_START:
         expect(page.locator("#plant-caption")).to_contain_text("a copy of")
         expect(page.locator(".plant .audit-verdict")).to_contain_text("Caught by")
-    elif button == ids.STAGE_NEXT:
+    elif button == look_ids.STAGE_NEXT:
         expect(page.locator("#stage-title")).not_to_contain_text("Query")
     elif "experiment-button" in button or "compare-button" in button:
         expect(page.locator(f"[id='{button}']")).to_have_attribute("aria-current", "true")
@@ -105,7 +109,7 @@ def rest(lab: Lab) -> None:
 
 def other_than(step: dict[str, Any]) -> str | None:
     """A value that a control may have and this step does not set; None where any is another."""
-    if step["set"] == ids.RECIPE:
+    if step["set"] == train_ids.RECIPE:
         return "fast_learning" if step["value"] != "fast_learning" else "good_text"
     kind = step["set"].get("type", "") if isinstance(step["set"], dict) else ""
     if "setting" not in kind or step.get("prop") != "value":
@@ -126,9 +130,9 @@ def put_otherwise(page: Page, taken: list[dict[str, Any]]) -> None:
     """
     page.get_by_role("tab", name="Learn", exact=True).click()
     expect(page.locator(".tab-pane.active #learn")).to_be_visible()
-    if {"press": ids.GENERATE} in taken:
+    if {"press": generate_ids.GENERATE} in taken:
         page.evaluate("dash_clientside.set_props('generate-caption', {children: ''})")
-    chosen = [step for step in taken if step.get("set") == ids.RECIPE]
+    chosen = [step for step in taken if step.get("set") == train_ids.RECIPE]
     for step in chosen[:1] or [step for step in taken if "set" in step]:
         if value := other_than(step):
             given = {"id": step["set"], "value": value}
@@ -138,7 +142,7 @@ def put_otherwise(page: Page, taken: list[dict[str, Any]]) -> None:
 
 def walk(page: Page, lab: Lab, slug: str) -> int:
     """Press every button of a lesson as a learner would; how many there were."""
-    name = json.dumps(ids.lesson_button(slug), sort_keys=True, separators=(",", ":"))
+    name = json.dumps(learn_ids.lesson_button(slug), sort_keys=True, separators=(",", ":"))
     page.locator(f"[id='{name}']").click()
     expect(page.locator(f"[id='{name}']")).to_have_attribute("aria-current", "page")
     expect(page.locator(".lesson-text").first).to_be_visible()
@@ -153,7 +157,7 @@ def walk(page: Page, lab: Lab, slug: str) -> int:
     buttons = page.locator("#lesson-body .do:not(.lesson-check .do)").all()
     for button in buttons:
         taken = json.loads(str(button.get_attribute("data-do")))
-        if {"press": ids.STOP} not in taken:
+        if {"press": train_ids.STOP} not in taken:
             rest(lab)
         put_otherwise(page, taken)
         press(page, lab, button)

@@ -11,6 +11,7 @@ import pytest
 from sampling import sampled
 from transformer_lab.lab.lab import Lab
 from transformer_lab.ui import ids
+from transformer_lab.ui.runs import ids as runs_ids
 from transformer_lab.ui.server import LATE, create_app
 
 CALLBACKS = "/_dash-update-component"
@@ -373,4 +374,4 @@ def test_a_tab_that_is_made_late_is_made_once(visited):
     visited.values["tabs", "active_tab"] = "Train"
     first = visited.client.get("/_dash-layout").get_data(as_text=True)
     assert ids.late(title) in first
-    assert ids.RUNS_SEARCH not in first
+    assert runs_ids.RUNS_SEARCH not in first

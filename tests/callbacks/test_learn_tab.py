@@ -4,12 +4,14 @@ import re
 
 import pytest
 
-from transformer_lab.ui import ids
+from transformer_lab.ui.learn import ids as learn_ids
 from transformer_lab.ui.learn.actions import TRAINS, steps
 from transformer_lab.ui.learn.lessons import load_lessons
 from transformer_lab.ui.learn.page import body, found
 from transformer_lab.ui.learn.symptoms import ALL_CHECKS
+from transformer_lab.ui.look import ids as look_ids
 from transformer_lab.ui.server import TABS
+from transformer_lab.ui.train import ids as train_ids
 
 LESSONS = load_lessons()
 BUTTONS = [
@@ -31,7 +33,7 @@ WITHOUT_A_RUN = {
 
 
 def open_lesson(page, slug):
-    page.values[ids.LESSON, "data"] = {"at": slug, "read": []}
+    page.values[learn_ids.LESSON, "data"] = {"at": slug, "read": []}
     page.fire("lesson-body.children", "lesson.data")
 
 
@@ -39,14 +41,14 @@ def open_lesson(page, slug):
 def test_every_lesson_opens_with_all_its_buttons_and_checks(visited, slug):
     open_lesson(visited, slug)
     lesson = LESSONS[slug]
-    assert lesson.title in visited.text(ids.LESSON_HEAD)
-    body = str(visited.get(ids.LESSON_BODY, "children"))
+    assert lesson.title in visited.text(learn_ids.LESSON_HEAD)
+    body = str(visited.get(learn_ids.LESSON_BODY, "children"))
     for block in lesson.shown([tab.TITLE for tab in TABS]):
         if block.kind == "do":
             assert block.words in body
         if block.kind == "check":
             assert f"'name': '{block.words}'" in body
-    entry = ids.lesson_button(slug)
+    entry = learn_ids.lesson_button(slug)
     assert visited.get(entry, "aria-current") == "page"
 
 
@@ -62,23 +64,25 @@ def test_every_button_names_parts_that_are_on_the_page(visited):
             if "set" in step:
                 options = visited.get(step["set"], "options")
                 listed = [one["value"] for one in options] if options else [step["value"]]
-                made_later = step["at"] in (ids.LAYER, ids.HEAD)  # by the model that is open
+                by_model = (look_ids.LAYER, look_ids.HEAD)  # their options come with it
+                made_later = step["at"] in by_model
                 assert made_later or step["value"] in listed, block.words
 
 
 @pytest.mark.parametrize("data", [None, [], {"at": 3}, {"at": "gone", "read": 7}, {"read": [{}]}])
 def test_whatever_the_browser_has_kept_some_lesson_opens(visited, data):
-    visited.values[ids.LESSON, "data"] = data
+    visited.values[learn_ids.LESSON, "data"] = data
     visited.fire("lesson-body.children", "lesson.data")
-    assert visited.text(ids.LESSON_HEAD)
+    assert visited.text(learn_ids.LESSON_HEAD)
 
 
 def test_what_was_read_is_marked_and_counted(visited):
-    visited.values[ids.LESSON, "data"] = {"at": "attention", "read": ["positions", "attention"]}
+    read = ["positions", "attention"]
+    visited.values[learn_ids.LESSON, "data"] = {"at": "attention", "read": read}
     visited.fire("lesson-body.children", "lesson.data")
-    assert visited.text(ids.LESSON_PROGRESS) == "2 of 17 read"
-    assert visited.get(ids.lesson_button("positions"), "className") == "lesson-entry read"
-    assert visited.get(ids.lesson_button("temperature"), "className") == "lesson-entry"
+    assert visited.text(learn_ids.LESSON_PROGRESS) == "2 of 17 read"
+    assert visited.get(learn_ids.lesson_button("positions"), "className") == "lesson-entry read"
+    assert visited.get(learn_ids.lesson_button("temperature"), "className") == "lesson-entry"
 
 
 def test_without_a_run_each_check_says_so_and_offers_one_with_its_cost(page, lab):
@@ -101,8 +105,8 @@ def test_each_check_tells_of_the_learners_own_run(trained_lab):
     page = open_page()
     open_lesson(page, "loss_and_perplexity")
     page.react("lesson-head.children")
-    assert view.run_id in page.text(ids.lesson_check("line"))
-    assert page.get(ids.lesson_maker("line"), "hidden") is True
+    assert view.run_id in page.text(learn_ids.lesson_check("line"))
+    assert page.get(learn_ids.lesson_maker("line"), "hidden") is True
     said, there = found(lab, "compared")
     assert not there
     assert "a comparison needs two" in said
@@ -122,9 +126,9 @@ def test_what_a_button_costs_stands_beside_it_before_it_is_pressed(visited):
     open_lesson(visited, "your_first_transformer")
     visited.react("lesson-head.children")
     laptop = "recipe tutorial_on_a_laptop\npress Start Training"
-    assert visited.text(ids.lesson_cost(laptop)).startswith("Cost: 2,000 steps, ")
-    form = visited.get(ids.PLAN, "data")["setup"]["train"]["steps"]
-    said = visited.text(ids.lesson_cost("press Start Training"))
+    assert visited.text(learn_ids.lesson_cost(laptop)).startswith("Cost: 2,000 steps, ")
+    form = visited.get(train_ids.PLAN, "data")["setup"]["train"]["steps"]
+    said = visited.text(learn_ids.lesson_cost("press Start Training"))
     assert said.startswith(f"Cost: {form:,} steps, ")
 
 

@@ -20,10 +20,15 @@ from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.recipes import SETTINGS, Recipe, Setup, load_recipes
 from transformer_lab.settings import ConfigError, checked, shown
 from transformer_lab.ui import form, ids
+from transformer_lab.ui.compare import ids as compare_ids
 from transformer_lab.ui.compare import own
+from transformer_lab.ui.experiments import ids as experiments_ids
 from transformer_lab.ui.languages import ENGLISH, languages
 from transformer_lab.ui.learn.lessons import load_lessons
+from transformer_lab.ui.look import ids as look_ids
 from transformer_lab.ui.look.layout import PARTS as LOOK_PARTS
+from transformer_lab.ui.runs import ids as runs_ids
+from transformer_lab.ui.train import ids as train_ids
 
 LAYOUT = "/_dash-layout"
 LONGEST = 8_000  # characters of an address that is read
@@ -85,7 +90,7 @@ def register(app: Dash) -> None:
         Output(ids.ADDRESS_WRITTEN, "data"),
         Input(ids.TABS, "active_tab"),
         Input(ids.ADDRESS_FORM, "data"),
-        Input(ids.RUN, "value"),
+        Input(train_ids.RUN, "value"),
         Input(ids.WRITER, "value"),
         Input(ids.MOMENT_AT, "data"),
         Input(ANY_SAMPLE, "value"),
@@ -224,8 +229,8 @@ def _by_id(parts: Component) -> dict[str, Any]:
 
 
 def _put_form(found: Mapping[str, Any], address: Address) -> None:
-    found[ids.RECIPE].value = address.recipe.slug
-    found[ids.RECIPE_SUMMARY].children = address.recipe.summary
+    found[train_ids.RECIPE].value = address.recipe.slug
+    found[train_ids.RECIPE_SUMMARY].children = address.recipe.summary
     for key, value in address.setup.values().items():
         setting = SETTINGS[key]
         where = (
@@ -243,7 +248,7 @@ def _lock(found: Mapping[str, Any], locked: Sequence[str]) -> None:
     names = []
     for key in locked:
         if key == RECIPE:
-            found[ids.RECIPE].disabled = True
+            found[train_ids.RECIPE].disabled = True
             names.append("Recipe")
             continue
         setting = SETTINGS[key]
@@ -253,7 +258,7 @@ def _lock(found: Mapping[str, Any], locked: Sequence[str]) -> None:
     rest = f" and {more} more" if more > 0 else ""
     told = f"Kept as they are by the link: {', '.join(names[:MOST_TOLD])}{rest}."
     icon = html.I(className="bi bi-lock-fill", **{"aria-hidden": "true"})
-    found[ids.LOCKED_NOTE].children = [icon, f" {told}"]
+    found[train_ids.LOCKED_NOTE].children = [icon, f" {told}"]
 
 
 def _put_places(found: Mapping[str, Any], places: Mapping[str, str]) -> None:
@@ -262,23 +267,23 @@ def _put_places(found: Mapping[str, Any], places: Mapping[str, str]) -> None:
 
     for name, (component, prop) in {
         "tab": (ids.TABS, "active_tab"),
-        "run": (ids.RUN, "value"),
+        "run": (train_ids.RUN, "value"),
         "model": (ids.WRITER, "value"),
-        "look": (ids.LOOK_TABS, "active_tab"),
-        "text": (ids.LOOK_TEXT, "value"),
-        "question": (ids.COMPARE_QUESTION, "data"),
-        "experiment": (ids.EXPERIMENT, "data"),
-        "find": (ids.RUNS_SEARCH, "value"),
+        "look": (look_ids.LOOK_TABS, "active_tab"),
+        "text": (look_ids.LOOK_TEXT, "value"),
+        "question": (compare_ids.COMPARE_QUESTION, "data"),
+        "experiment": (experiments_ids.EXPERIMENT, "data"),
+        "find": (runs_ids.RUNS_SEARCH, "value"),
     }.items():
         if has(name, component):
             setattr(found[component], prop, places[name])
             _offer(found[component], places[name])
-    for name, component in (("layer", ids.LAYER), ("head", ids.HEAD)):
+    for name, component in (("layer", look_ids.LAYER), ("head", look_ids.HEAD)):
         if has(name, component):
             found[component].value = str(int(places[name]) - 1)
             _offer(found[component], found[component].value, places[name])
-    if has("find", ids.RUNS):
-        found[ids.RUNS].dashGridOptions["quickFilterText"] = places["find"]
+    if has("find", runs_ids.RUNS):
+        found[runs_ids.RUNS].dashGridOptions["quickFilterText"] = places["find"]
 
 
 def _offer(select: Any, value: str, words: str = "") -> None:

@@ -8,6 +8,7 @@ from dash.exceptions import PreventUpdate
 
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.ui import ids
+from transformer_lab.ui.generate import ids as generate_ids
 
 NEWEST = "latest"
 SHOWN_ON = ("Generate", "Look inside")
@@ -174,9 +175,9 @@ def _register_slider(app: Dash) -> None:
         State(ids.MOMENT, "max"),
         State(ids.TABS, "active_tab"),
         State(ids.MOMENT_AT, "data"),
-        State(ids.WRITING, "data"),
-        State(ids.WRITTEN, "data"),
-        State(ids.GENERATE_STOP, "disabled"),
+        State(generate_ids.WRITING, "data"),
+        State(generate_ids.WRITTEN, "data"),
+        State(generate_ids.GENERATE_STOP, "disabled"),
         prevent_initial_call=True,
     )
 

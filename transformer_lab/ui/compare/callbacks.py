@@ -11,8 +11,8 @@ from transformer_lab.experiments.questions import find_question, ready
 from transformer_lab.lab.experiments.comparisons import Asked
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.settings import ConfigError
-from transformer_lab.ui import ids
-from transformer_lab.ui.compare import parts, rates, scaling
+from transformer_lab.ui import ids as shared_ids
+from transformer_lab.ui.compare import ids, parts, rates, scaling
 from transformer_lab.ui.compare.layout import TOOLS, layout
 from transformer_lab.ui.compare.own import SLUG, Form, asked_for
 from transformer_lab.ui.compare.pictures import serve_pictures
@@ -111,7 +111,7 @@ def _register_choice(app: Dash) -> None:
         inputs={
             "presses": Input(ANY_BUTTON, "n_clicks"),
             "picks": Input(ANY_TOOL, "n_clicks"),
-            "tab": Input(ids.TABS, "active_tab"),
+            "tab": Input(shared_ids.TABS, "active_tab"),
         },
         state={
             "slug": State(ids.COMPARE_QUESTION, "data"),
@@ -237,7 +237,7 @@ def _register_poll(app: Dash, lab: Lab) -> None:
             "slug": Input(ids.COMPARE_QUESTION, "data"),
             "guesses": Input(ids.COMPARE_GUESSES, "data"),
             "axis": Input(ids.COMPARE_AXIS, "value"),
-            "tab": Input(ids.TABS, "active_tab"),
+            "tab": Input(shared_ids.TABS, "active_tab"),
             "values": {name: Input(control, "value") for name, control in CONTROLS.items()},
         },
         state={"seen": State(PAGE.seen, "data")},

@@ -13,8 +13,7 @@ from transformer_lab.experiments.comparison_result import AXES
 from transformer_lab.experiments.questions import load_questions
 from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import load_recipes
-from transformer_lab.ui import ids
-from transformer_lab.ui.compare import rates, scaling
+from transformer_lab.ui.compare import ids, rates, scaling
 from transformer_lab.ui.compare.own import BUDGETS, NOTHING, PRESETS, SLUG, VARIED, Form, form_of
 from transformer_lab.ui.results import layout as frame
 from transformer_lab.ui.web.values import Scalar

@@ -12,11 +12,14 @@ from transformer_lab.lab.training.range_tests import RangeTest
 from transformer_lab.recipes import SETTINGS, Setup
 from transformer_lab.settings import ConfigError
 from transformer_lab.training.range_test import HIGH, LOW, STEPS
-from transformer_lab.ui import form, ids, polling, words
+from transformer_lab.ui import form, polling, words
+from transformer_lab.ui import ids as shared_ids
 from transformer_lab.ui.charts.rates import rate_figure
 from transformer_lab.ui.charts.training import GRAPH
+from transformer_lab.ui.compare import ids
 from transformer_lab.ui.results import layout as frame
 from transformer_lab.ui.results.poll import FAST, RESTING
+from transformer_lab.ui.train import ids as train_ids
 from transformer_lab.ui.train.plan import FormPlan, planned
 
 TOOL, TAB = "rate", "Compare"
@@ -105,7 +108,7 @@ def _register_buttons(app: Dash, lab: Lab) -> None:
             "start": Input(ids.RATE_START, "n_clicks"),
             "cancel": Input(ids.RATE_CANCEL, "n_clicks"),
         },
-        state={"plan": State(ids.PLAN, "data"), "refresh": State(ids.RATE_REFRESH, "data")},
+        state={"plan": State(train_ids.PLAN, "data"), "refresh": State(ids.RATE_REFRESH, "data")},
         prevent_initial_call=True,
     )
     def command(
@@ -124,8 +127,10 @@ def _register_buttons(app: Dash, lab: Lab) -> None:
 
     @app.callback(
         output={
-            "rate": Output(ids.setting("train", "learning_rate"), "value", allow_duplicate=True),
-            "tab": Output(ids.TABS, "active_tab", allow_duplicate=True),
+            "rate": Output(
+                shared_ids.setting("train", "learning_rate"), "value", allow_duplicate=True
+            ),
+            "tab": Output(shared_ids.TABS, "active_tab", allow_duplicate=True),
         },
         inputs={"press": Input(ids.RATE_TAKE, "n_clicks")},
         prevent_initial_call=True,
@@ -145,9 +150,9 @@ def _register_poll(app: Dash, lab: Lab) -> None:
             "tick": Input(ids.RATE_TICK, "n_intervals"),
             "refresh": Input(ids.RATE_REFRESH, "data"),
             "tool": Input(ids.COMPARE_TOOL, "data"),
-            "tab": Input(ids.TABS, "active_tab"),
+            "tab": Input(shared_ids.TABS, "active_tab"),
         },
-        state={"plan": State(ids.PLAN, "data"), "seen": State(ids.RATE_SEEN, "data")},
+        state={"plan": State(train_ids.PLAN, "data"), "seen": State(ids.RATE_SEEN, "data")},
         running=[(Output(ids.RATE_TICK, "disabled"), True, False)],
     )
     def poll(

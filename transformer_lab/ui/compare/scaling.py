@@ -12,9 +12,11 @@ from transformer_lab.experiments.experiment import Table
 from transformer_lab.experiments.scaling import RULE, Fit, fit, said
 from transformer_lab.lab.experiments.scaling import LeftOut, ScalingPoint
 from transformer_lab.lab.lab import Lab
-from transformer_lab.ui import ids, words
+from transformer_lab.ui import ids as shared_ids
+from transformer_lab.ui import words
 from transformer_lab.ui.charts.scaling import residual_figure, scaling_figure
 from transformer_lab.ui.charts.training import GRAPH, blank
+from transformer_lab.ui.compare import ids
 from transformer_lab.ui.results import parts as results
 from transformer_lab.ui.results.layout import button
 from transformer_lab.ui.web.values import Scalar
@@ -104,7 +106,7 @@ def register(app: Dash, lab: Lab) -> None:
             "again": Input(ids.SCALING_AGAIN, "n_clicks"),
             "wanted": Input(ids.SCALING_CORPUS, "value"),
         },
-        state={"tab": State(ids.TABS, "active_tab")},
+        state={"tab": State(shared_ids.TABS, "active_tab")},
     )
     def show(
         tool: str | None, again: int | None, wanted: Scalar, tab: str | None

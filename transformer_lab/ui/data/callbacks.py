@@ -6,8 +6,8 @@ Its layout is in `ui/data/layout.py`; each other file here is one part of the ta
 from dash import Dash, Input, Output, State
 
 from transformer_lab.lab.lab import Lab
-from transformer_lab.ui import ids
-from transformer_lab.ui.data import fetching, library, sentence, studying
+from transformer_lab.ui import ids as shared_ids
+from transformer_lab.ui.data import fetching, ids, library, sentence, studying
 from transformer_lab.ui.data.layout import TITLE, layout
 
 __all__ = ["TITLE", "layout", "register"]
@@ -24,9 +24,13 @@ def _register_training(app: Dash) -> None:
     @app.callback(
         output={
             "corpus": Output(library.CORPUS, "value", allow_duplicate=True),
-            "tokenizer": Output(ids.setting("data", "tokenizer"), "value", allow_duplicate=True),
-            "size": Output(ids.setting("data", "vocabulary_size"), "value", allow_duplicate=True),
-            "tab": Output(ids.TABS, "active_tab"),
+            "tokenizer": Output(
+                shared_ids.setting("data", "tokenizer"), "value", allow_duplicate=True
+            ),
+            "size": Output(
+                shared_ids.setting("data", "vocabulary_size"), "value", allow_duplicate=True
+            ),
+            "tab": Output(shared_ids.TABS, "active_tab"),
         },
         inputs={"pressed": Input(ids.TRAIN_ON, "n_clicks")},
         state={

@@ -7,7 +7,7 @@ from dash.exceptions import PreventUpdate
 
 from transformer_lab.lab.jobs import Job
 from transformer_lab.lab.lab import Lab
-from transformer_lab.ui import ids
+from transformer_lab.ui.data import ids
 from transformer_lab.ui.data.library import CORPUS, choices
 
 

@@ -10,8 +10,8 @@ from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import SETTINGS, load_recipes
 from transformer_lab.text import DataConfig
 from transformer_lab.text.decoding import LARGEST
-from transformer_lab.ui import ids
 from transformer_lab.ui.charts.training import GRAPH
+from transformer_lab.ui.data import ids
 from transformer_lab.ui.train.layout import opening
 
 TITLE = "Data"

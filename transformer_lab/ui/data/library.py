@@ -9,11 +9,12 @@ from dash.exceptions import PreventUpdate
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.decoding import EncodingError
-from transformer_lab.ui import ids
+from transformer_lab.ui import ids as shared_ids
+from transformer_lab.ui.data import ids
 from transformer_lab.ui.data.layout import options
 from transformer_lab.ui.web.upload import offered
 
-CORPUS = ids.setting("data", "corpus")
+CORPUS = shared_ids.setting("data", "corpus")
 GUESSED = {"encoding", "label", "preview"}
 FROM_UPLOAD = "upload"  # in the place of a path: the page holds the file that could not be read
 CHANGED = {

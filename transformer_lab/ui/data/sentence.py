@@ -10,8 +10,7 @@ from transformer_lab.lab.lab import Lab
 from transformer_lab.text import DataConfig
 from transformer_lab.text.bpe import BytePairTokenizer
 from transformer_lab.text.tokenizers import TOKENIZERS
-from transformer_lab.ui import ids
-from transformer_lab.ui.data import findings, pieces
+from transformer_lab.ui.data import findings, ids, pieces
 
 LONGEST = 2000  # characters that are shown token by token
 

@@ -13,9 +13,9 @@ from transformer_lab.settings import ConfigError, checked
 from transformer_lab.text import DataConfig
 from transformer_lab.text.corpora import SIZES
 from transformer_lab.text.errors import CorpusMissingError
-from transformer_lab.ui import ids
+from transformer_lab.ui import ids as shared_ids
 from transformer_lab.ui.charts.text import rank_count_figure
-from transformer_lab.ui.data import findings
+from transformer_lab.ui.data import findings, ids
 from transformer_lab.ui.data.fetching import job_of
 from transformer_lab.ui.data.layout import TITLE
 
@@ -54,7 +54,7 @@ def _register_choice(app: Dash, lab: Lab) -> None:
             "text": Input(ids.TEXT, "value"),
             "tokenizer": Input(ids.TEXT_TOKENIZER, "value"),
             "size": Input(ids.TEXT_VOCABULARY, "value"),
-            "tab": Input(ids.TABS, "active_tab"),
+            "tab": Input(shared_ids.TABS, "active_tab"),
             "titles": Input(ids.TEXT, "options"),
         },
         state={"known": State(ids.STUDY, "data")},

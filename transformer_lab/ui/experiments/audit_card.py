@@ -10,8 +10,8 @@ from dash.exceptions import PreventUpdate
 from transformer_lab.inspection import clamped
 from transformer_lab.inspection.audit import LIMITS, PROOFS, Proof, Verdict
 from transformer_lab.lab.lab import Lab, LabError
-from transformer_lab.ui import ids
-from transformer_lab.ui.experiments import plant_card
+from transformer_lab.ui import ids as shared_ids
+from transformer_lab.ui.experiments import ids, plant_card
 from transformer_lab.ui.experiments.proof_rows import proof_row, verdict_row
 from transformer_lab.ui.web.values import Scalar
 
@@ -101,7 +101,7 @@ def _register_models(app: Dash, lab: Lab) -> None:
             "value": Output(ids.AUDIT_MODEL, "value"),
         },
         inputs={
-            "tab": Input(ids.TABS, "active_tab"),
+            "tab": Input(shared_ids.TABS, "active_tab"),
             "tick": Input(ids.EXPERIMENT_PARTS.tick, "n_intervals"),
         },
         state={

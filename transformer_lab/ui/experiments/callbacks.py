@@ -12,8 +12,9 @@ from transformer_lab.experiments.catalogue import EXPERIMENTS
 from transformer_lab.lab.experiments.trial import Trial
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.settings import Config, ConfigError, settings_of
-from transformer_lab.ui import form, ids, polling, words
-from transformer_lab.ui.experiments import parts, summary
+from transformer_lab.ui import form, polling, words
+from transformer_lab.ui import ids as shared_ids
+from transformer_lab.ui.experiments import ids, parts, summary
 from transformer_lab.ui.experiments.layout import CARDS, layout
 from transformer_lab.ui.ids import ComponentId
 from transformer_lab.ui.results import parts as results
@@ -63,7 +64,10 @@ def _register_choice(app: Dash) -> None:
             "current": Output(ANY_BUTTON, "aria-current"),
             "fields_hidden": Output(ANY_FIELDS, "hidden"),
         },
-        inputs={"presses": Input(ANY_BUTTON, "n_clicks"), "tab": Input(ids.TABS, "active_tab")},
+        inputs={
+            "presses": Input(ANY_BUTTON, "n_clicks"),
+            "tab": Input(shared_ids.TABS, "active_tab"),
+        },
         state={"key": State(ids.EXPERIMENT, "data")},
     )
     def choose(presses: list[int | None], tab: str | None, key: str | None) -> dict[str, Any]:
@@ -244,7 +248,7 @@ def _register_poll(app: Dash, lab: Lab) -> None:
             "refresh": Input(PAGE.refresh, "data"),
             "key": Input(ids.EXPERIMENT, "data"),
             "guesses": Input(ids.GUESSES, "data"),
-            "tab": Input(ids.TABS, "active_tab"),
+            "tab": Input(shared_ids.TABS, "active_tab"),
         },
         state={"seen": State(PAGE.seen, "data"), "given": SETTINGS},
         running=[(Output(PAGE.tick, "disabled"), True, False)],

@@ -11,8 +11,8 @@ from transformer_lab.experiments.catalogue import EXPERIMENTS
 from transformer_lab.experiments.experiment import Experiment
 from transformer_lab.lab.lab import Lab
 from transformer_lab.settings import Config, Setting, settings_of
-from transformer_lab.ui import form, ids
-from transformer_lab.ui.experiments import audit_card, summary
+from transformer_lab.ui import form
+from transformer_lab.ui.experiments import audit_card, ids, summary
 from transformer_lab.ui.results import layout as frame
 
 MOST_PLOTS = 8

@@ -9,7 +9,7 @@ from transformer_lab.experiments.catalogue import EXPERIMENTS
 from transformer_lab.experiments.experiment import Equation, Experiment, source_of
 from transformer_lab.lab.experiments.race_trial import KEY as RACE
 from transformer_lab.lab.experiments.trial import Trial
-from transformer_lab.ui import ids
+from transformer_lab.ui.experiments import ids
 from transformer_lab.ui.experiments.layout import START_HELP, STOP_HELP
 from transformer_lab.ui.results import parts as results
 from transformer_lab.ui.results.parts import HIDDEN, Guesses

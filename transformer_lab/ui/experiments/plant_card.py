@@ -14,7 +14,8 @@ from transformer_lab.inspection.planted import LEAKS
 from transformer_lab.inspection.planting import Losses, caught_first, told_by
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.lab.looking.plants import Untouched
-from transformer_lab.ui import ids, words
+from transformer_lab.ui import words
+from transformer_lab.ui.experiments import ids
 from transformer_lab.ui.experiments.proof_rows import proof_row, verdict_row
 from transformer_lab.ui.web.values import Scalar
 

@@ -9,7 +9,7 @@ from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
 
 from transformer_lab.packaged import packaged
-from transformer_lab.ui import ids
+from transformer_lab.ui.experiments import ids
 
 FILE = "pcn_executive_summary.md"
 TITLE = "Predictive coding: an executive summary"

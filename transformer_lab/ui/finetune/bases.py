@@ -10,7 +10,7 @@ from dash.exceptions import PreventUpdate
 
 from transformer_lab.exchange import ImportRefusedError
 from transformer_lab.lab.lab import UNTRAINED, Lab
-from transformer_lab.ui import ids
+from transformer_lab.ui.finetune import ids
 from transformer_lab.ui.web.values import Scalar
 
 NO_PATH = "Type the path of a Hugging Face folder on the computer that runs the lab."

@@ -17,8 +17,8 @@ from transformer_lab.runs.run import Run, RunNotFoundError
 from transformer_lab.settings import ConfigError, checked, from_mapping
 from transformer_lab.text.tokenizers import UnknownTextError
 from transformer_lab.training.finetune import FULL_RATE, LORA_RATE, FineTuning
-from transformer_lab.ui import form, ids
-from transformer_lab.ui.finetune import bases, parts, poll
+from transformer_lab.ui import form
+from transformer_lab.ui.finetune import bases, ids, parts, poll
 from transformer_lab.ui.finetune.layout import ASKED, NOTHING, layout
 from transformer_lab.ui.ids import ComponentId
 from transformer_lab.ui.web.values import Scalar

@@ -10,9 +10,9 @@ from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import SETTINGS
 from transformer_lab.settings import Setting
 from transformer_lab.training.finetune import FINETUNE_SETTINGS, WHY_RATE, FineTuning
-from transformer_lab.ui import form, ids
+from transformer_lab.ui import form
 from transformer_lab.ui.charts.training import GRAPH, blank
-from transformer_lab.ui.finetune import bases
+from transformer_lab.ui.finetune import bases, ids
 
 RESTING = 3_600_000  # milliseconds between polls while another tab is open
 HELP = {  # the sentence beside each list

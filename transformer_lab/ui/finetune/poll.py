@@ -8,9 +8,10 @@ from dash import Dash, Input, Output, State, no_update
 from transformer_lab.lab.lab import UNTRAINED, Lab
 from transformer_lab.lab.writing import Writing
 from transformer_lab.runs.run import RunNotFoundError
-from transformer_lab.ui import ids, polling, words
+from transformer_lab.ui import ids as shared_ids
+from transformer_lab.ui import polling, words
 from transformer_lab.ui.charts.training import blank
-from transformer_lab.ui.finetune import parts
+from transformer_lab.ui.finetune import ids, parts
 from transformer_lab.ui.finetune.layout import RESTING
 from transformer_lab.ui.train import live
 from transformer_lab.ui.web.values import Scalar
@@ -61,7 +62,7 @@ def register(app: Dash, lab: Lab) -> None:
             "refresh": Input(ids.FINETUNE_REFRESH, "data"),
             "shown": Input(ids.FINETUNE_SHOWN, "value"),
             "writing": Input(ids.FINETUNE_WRITING, "data"),
-            "tab": Input(ids.TABS, "active_tab"),
+            "tab": Input(shared_ids.TABS, "active_tab"),
         },
         state={
             "base": State(ids.FINETUNE_BASE, "value"),

@@ -9,7 +9,9 @@ from dash import Dash, Input, Output, State, dcc, html
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.lab.looking.mixing import STRONGEST, Adapter, mixed, siblings
 from transformer_lab.lab.training.snapshot import Snapshot
-from transformer_lab.ui import ids, moment_bar
+from transformer_lab.ui import ids as shared_ids
+from transformer_lab.ui import moment_bar
+from transformer_lab.ui.generate import ids
 from transformer_lab.ui.moment_bar import At
 from transformer_lab.ui.web.values import Scalar
 
@@ -90,7 +92,7 @@ def register(app: Dash, lab: Lab) -> None:
             "values": [Output(ids.adapter(place), "value") for place in PLACES],
             "of": Output(ids.ADAPTERS_OF, "data"),
         },
-        inputs={"at": Input(ids.MOMENT_AT, "data")},
+        inputs={"at": Input(shared_ids.MOMENT_AT, "data")},
         state={
             "before": [State(ids.adapter(place), "value") for place in PLACES],
             "of": State(ids.ADAPTERS_OF, "data"),

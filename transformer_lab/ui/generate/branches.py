@@ -5,7 +5,7 @@ from dash.exceptions import PreventUpdate
 
 from transformer_lab.lab.lab import Lab
 from transformer_lab.settings import ConfigError
-from transformer_lab.ui import ids
+from transformer_lab.ui.generate import ids
 from transformer_lab.ui.generate.controls import STATES, Scalar, config_of
 from transformer_lab.ui.generate.state import Leaf, Shown, Token, leaf, picked
 

@@ -16,17 +16,20 @@ from transformer_lab.recipes import load_recipes
 from transformer_lab.runs.run import RunNotFoundError
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.tokenizers import UnknownTextError
-from transformer_lab.ui import ids, moment_bar
-from transformer_lab.ui.generate import adapters, branches, controls, texts, token
+from transformer_lab.ui import ids as shared_ids
+from transformer_lab.ui import moment_bar
+from transformer_lab.ui.generate import adapters, branches, controls, ids, texts, token
 from transformer_lab.ui.generate.controls import PROMPT, Scalar, config_of, marks
 from transformer_lab.ui.generate.layout import NOTHING, layout
 from transformer_lab.ui.generate.state import Given, Leaf, Shown, leaf, stop
 from transformer_lab.ui.moment_bar import At
+from transformer_lab.ui.train import ids as train_ids
 
 __all__ = ["TITLE", "layout", "register"]
 
 TITLE = "Generate"
-OF_THE_RUN_SHOWN = (ids.AFTER_GENERATE, ids.GENERATE_NOW)  # buttons of Train mean its run
+# Buttons of Train mean its run.
+OF_THE_RUN_SHOWN = (train_ids.AFTER_GENERATE, train_ids.GENERATE_NOW)
 Option = dict[str, str]
 
 
@@ -45,7 +48,7 @@ def register(app: Dash, lab: Lab) -> None:
 def _register_prompt(app: Dash, lab: Lab) -> None:
     @app.callback(
         Output(ids.PROMPT_GIVEN, "data"),
-        inputs={"at": Input(ids.MOMENT_AT, "data")},
+        inputs={"at": Input(shared_ids.MOMENT_AT, "data")},
         state={"prompt": State(PROMPT, "value"), "known": State(ids.PROMPT_GIVEN, "data")},
         prevent_initial_call=True,
     )
@@ -85,13 +88,13 @@ def _register_begin(app: Dash, lab: Lab) -> None:
         inputs={
             "pressed": Input(ids.GENERATE, "n_clicks"),
             "drop": Input(ids.DROP_UNKNOWN, "n_clicks"),
-            "ended": Input(ids.AFTER_GENERATE, "n_clicks"),
-            "now": Input(ids.GENERATE_NOW, "n_clicks"),
+            "ended": Input(train_ids.AFTER_GENERATE, "n_clicks"),
+            "now": Input(train_ids.GENERATE_NOW, "n_clicks"),
         },
         state={
             "settings": controls.STATES,
-            "at": State(ids.MOMENT_AT, "data"),
-            "shown": State(ids.RUN_SHOWN, "data"),
+            "at": State(shared_ids.MOMENT_AT, "data"),
+            "shown": State(train_ids.RUN_SHOWN, "data"),
             "chosen": adapters.STATES,
             "against": State(ids.AGAINST, "value"),
             "against_step": State(ids.AGAINST_STEP, "value"),
@@ -196,9 +199,9 @@ def _register_play(app: Dash, lab: Lab) -> None:
     app.clientside_callback(
         ClientsideFunction("generate", "played"),
         Output(ids.PLAYED, "data"),
-        Input(ids.MOMENT_AT, "data"),
-        Input(ids.PLAY_TICK, "disabled"),
-        State(ids.TABS, "active_tab"),
+        Input(shared_ids.MOMENT_AT, "data"),
+        Input(shared_ids.PLAY_TICK, "disabled"),
+        State(shared_ids.TABS, "active_tab"),
         prevent_initial_call=True,
     )
 
@@ -229,7 +232,7 @@ def _register_play(app: Dash, lab: Lab) -> None:
 def _register_against(app: Dash, lab: Lab) -> None:
     @app.callback(
         Output(ids.AGAINST, "options"),
-        inputs={"options": Input(ids.WRITER, "options")},
+        inputs={"options": Input(shared_ids.WRITER, "options")},
     )
     def models(options: list[Option] | None) -> list[Option]:
         """The same models as on the bar."""

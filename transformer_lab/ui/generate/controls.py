@@ -6,14 +6,15 @@ from dash import Output, State
 
 from transformer_lab.generation import SampleConfig
 from transformer_lab.recipes import SETTINGS
-from transformer_lab.ui import form, ids
+from transformer_lab.ui import form
+from transformer_lab.ui import ids as shared_ids
 
 Scalar = str | bool | int | float | None
 NAMES = [setting.name for setting in SETTINGS.values() if setting.group == "sample"]
-STATES = {name: State(ids.sample_setting(name), "value") for name in NAMES}
-PROBLEMS = {name: Output(ids.problem("sample", name), "children") for name in NAMES}
+STATES = {name: State(shared_ids.sample_setting(name), "value") for name in NAMES}
+PROBLEMS = {name: Output(shared_ids.problem("sample", name), "children") for name in NAMES}
 DRAWING = ("temperature", "top_k", "top_p")  # what a token is drawn by
-PROMPT = ids.sample_setting("prompt")
+PROMPT = shared_ids.sample_setting("prompt")
 
 
 def config_of(given: Mapping[str, Scalar]) -> tuple[SampleConfig | None, dict[str, str]]:

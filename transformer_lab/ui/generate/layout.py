@@ -7,8 +7,8 @@ from dash import dcc, html
 
 from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import SETTINGS, load_recipes
-from transformer_lab.ui import form, ids
-from transformer_lab.ui.generate import adapters
+from transformer_lab.ui import form
+from transformer_lab.ui.generate import adapters, ids
 from transformer_lab.ui.generate.xray import LEVELS
 from transformer_lab.ui.train.layout import opening
 

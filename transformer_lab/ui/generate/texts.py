@@ -5,8 +5,7 @@ from dash.development.base_component import Component
 
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.writing import Writing
-from transformer_lab.ui import ids
-from transformer_lab.ui.generate import xray
+from transformer_lab.ui.generate import ids, xray
 from transformer_lab.ui.generate.state import Read, Shown, stop
 
 

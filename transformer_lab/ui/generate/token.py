@@ -8,8 +8,8 @@ from dash import ALL, ClientsideFunction, Dash, Input, Output, State
 from dash.exceptions import PreventUpdate
 
 from transformer_lab.lab.lab import Lab
-from transformer_lab.ui import ids
-from transformer_lab.ui.generate import xray
+from transformer_lab.ui import ids as shared_ids
+from transformer_lab.ui.generate import ids, xray
 from transformer_lab.ui.generate.controls import DRAWING
 from transformer_lab.ui.generate.state import Token, picked
 
@@ -43,7 +43,7 @@ def register(app: Dash, lab: Lab) -> None:
 
 
 def _register_sliders(app: Dash) -> None:
-    controls = [ids.sample_setting(name) for name in DRAWING]
+    controls = [shared_ids.sample_setting(name) for name in DRAWING]
     sliders = [ids.draw_slider(name) for name in DRAWING]
     app.clientside_callback(
         ClientsideFunction("generate", "slid"),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from transformer_lab.lab.writing import Writing, Written
 from transformer_lab.text.tokenizers import Tokenizer
-from transformer_lab.ui import ids
+from transformer_lab.ui.generate import ids
 
 MOST_MARKED = 3000  # tokens that can be looked at one by one; the rest is plain text
 ALTERNATIVES = 10

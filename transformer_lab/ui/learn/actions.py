@@ -13,22 +13,31 @@ from transformer_lab.experiments.questions import load_questions
 from transformer_lab.inspection.planted import LEAKS
 from transformer_lab.recipes import SETTINGS, Setup, load_recipes
 from transformer_lab.settings import checked
-from transformer_lab.ui import form, ids
+from transformer_lab.ui import form
+from transformer_lab.ui import ids as shared_ids
+from transformer_lab.ui.compare import ids as compare_ids
+from transformer_lab.ui.data import ids as data_ids
+from transformer_lab.ui.experiments import ids as experiments_ids
+from transformer_lab.ui.generate import ids as generate_ids
+from transformer_lab.ui.learn import ids
 from transformer_lab.ui.learn.lessons import LessonError
+from transformer_lab.ui.look import ids as look_ids
+from transformer_lab.ui.runs import ids as runs_ids
+from transformer_lab.ui.train import ids as train_ids
 
 Step = dict[str, Any]
 
 TRAIN, RUNS, DATA, GENERATE, LOOK = "Train", "Runs", "Data", "Generate", "Look inside"
 COMPARE, PCN = "Compare", "PCN Experiments"
 BUTTONS = {  # what may be pressed: the tab it is on, and its id
-    "Initialize Model": (TRAIN, ids.INITIALIZE),
-    "Start Training": (TRAIN, ids.START),
-    "Pause": (TRAIN, ids.PAUSE),
-    "Stop": (TRAIN, ids.STOP),
-    "Apply Learning Rate": (TRAIN, ids.APPLY_RATE),
-    "Generate": (GENERATE, ids.GENERATE),
-    "Next stage": (LOOK, ids.STAGE_NEXT),
-    "Plant it and audit": (PCN, ids.PLANT_START),
+    "Initialize Model": (TRAIN, train_ids.INITIALIZE),
+    "Start Training": (TRAIN, train_ids.START),
+    "Pause": (TRAIN, train_ids.PAUSE),
+    "Stop": (TRAIN, train_ids.STOP),
+    "Apply Learning Rate": (TRAIN, train_ids.APPLY_RATE),
+    "Generate": (GENERATE, generate_ids.GENERATE),
+    "Next stage": (LOOK, look_ids.STAGE_NEXT),
+    "Plant it and audit": (PCN, experiments_ids.PLANT_START),
 }
 TRAINS = "press Start Training"  # the line of a button that costs time
 
@@ -59,7 +68,7 @@ def _show(component: Any) -> Step:
 def _recipe(slug: str) -> list[Step]:
     if slug not in load_recipes():
         raise LessonError(f"There is no recipe {slug}.")
-    return [_tab(TRAIN), _set(ids.RECIPE, slug)]
+    return [_tab(TRAIN), _set(train_ids.RECIPE, slug)]
 
 
 def _setting(words: str) -> list[Step]:
@@ -69,7 +78,9 @@ def _setting(words: str) -> list[Step]:
     setting = SETTINGS[key]
     shown = form.written(setting, checked(setting, value))
     group, name = setting.group, setting.name
-    component = ids.sample_setting(name) if group == "sample" else ids.setting(group, name)
+    component = (
+        shared_ids.sample_setting(name) if group == "sample" else shared_ids.setting(group, name)
+    )
     return [_tab(GENERATE if group == "sample" else TRAIN), _set(component, shown)]
 
 
@@ -83,56 +94,64 @@ def _button(words: str) -> list[Step]:
 def _open(words: str) -> list[Step]:
     tab, _, sub_tab = words.partition(" / ")
     steps = [_tab(tab)]
-    return [*steps, _set(ids.LOOK_TABS, sub_tab, "active_tab")] if sub_tab else steps
+    return [*steps, _set(look_ids.LOOK_TABS, sub_tab, "active_tab")] if sub_tab else steps
 
 
 def _head(words: str) -> list[Step]:
     layer, _, head = words.partition(" ")
     return [
         *_open(f"{LOOK} / Attention"),
-        _set(ids.LAYER, str(int(layer) - 1)),
-        _set(ids.HEAD, str(int(head) - 1)),
-        _show(ids.HEAD_CHART),
+        _set(look_ids.LAYER, str(int(layer) - 1)),
+        _set(look_ids.HEAD, str(int(head) - 1)),
+        _show(look_ids.HEAD_CHART),
     ]
 
 
 def _text(words: str) -> list[Step]:
-    return [_tab(LOOK), _set(ids.LOOK_TEXT, words)]
+    return [_tab(LOOK), _set(look_ids.LOOK_TEXT, words)]
 
 
 def _sentence(words: str) -> list[Step]:
-    return [_tab(DATA), _set(ids.SENTENCE, words)]
+    return [_tab(DATA), _set(data_ids.SENTENCE, words)]
 
 
 def _tokenizer(words: str) -> list[Step]:
     checked(SETTINGS["data.tokenizer"], words)
-    return [_tab(DATA), _set(ids.TEXT_TOKENIZER, words)]
+    return [_tab(DATA), _set(data_ids.TEXT_TOKENIZER, words)]
 
 
 def _experiment(key: str) -> list[Step]:
     if key not in EXPERIMENTS:
         raise LessonError(f"There is no experiment {key}.")
-    return [_tab(PCN), _press(ids.experiment_button(key)), _show(ids.EXPERIMENT_TITLE)]
+    return [
+        _tab(PCN),
+        _press(experiments_ids.experiment_button(key)),
+        _show(experiments_ids.EXPERIMENT_TITLE),
+    ]
 
 
 def _question(slug: str) -> list[Step]:
     if slug not in load_questions():
         raise LessonError(f"There is no question {slug}.")
-    return [_tab(COMPARE), _press(ids.compare_button(slug)), _show(ids.COMPARE_TITLE)]
+    return [
+        _tab(COMPARE),
+        _press(compare_ids.compare_button(slug)),
+        _show(compare_ids.COMPARE_TITLE),
+    ]
 
 
 def _plant(kind: str) -> list[Step]:
     if kind not in LEAKS:
         raise LessonError(f"There is no leak {kind} to plant.")
-    return [_tab(PCN), _set(ids.PLANT_KIND, kind), _show(ids.PLANT_START)]
+    return [_tab(PCN), _set(experiments_ids.PLANT_KIND, kind), _show(experiments_ids.PLANT_START)]
 
 
 PLACES = {
     "upload": (DATA, "drop"),
-    "audit": (PCN, ids.AUDIT_START),
-    "status": (TRAIN, ids.PANEL),
-    "queue": (RUNS, ids.AT_ONCE),
-    "summary": (PCN, ids.SUMMARY_OPEN),
+    "audit": (PCN, experiments_ids.AUDIT_START),
+    "status": (TRAIN, train_ids.PANEL),
+    "queue": (RUNS, runs_ids.AT_ONCE),
+    "summary": (PCN, experiments_ids.SUMMARY_OPEN),
 }
 
 

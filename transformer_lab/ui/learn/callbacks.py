@@ -9,10 +9,12 @@ from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_up
 from flask import current_app
 
 from transformer_lab.lab.lab import Lab
-from transformer_lab.ui import ids, languages, polling
-from transformer_lab.ui.learn import page
+from transformer_lab.ui import ids as shared_ids
+from transformer_lab.ui import languages, polling
+from transformer_lab.ui.learn import ids, page
 from transformer_lab.ui.learn.layout import layout
 from transformer_lab.ui.learn.lessons import Lesson, load_lessons
+from transformer_lab.ui.train import ids as train_ids
 from transformer_lab.ui.train.plan import FormPlan, planned
 
 __all__ = ["TITLE", "layout", "register"]
@@ -45,7 +47,7 @@ def _register_choice(app: Dash) -> None:
     app.clientside_callback(
         ClientsideFunction("learn", "pace"),
         Output(ids.LESSON_TICK, "interval"),
-        Input(ids.TABS, "active_tab"),
+        Input(shared_ids.TABS, "active_tab"),
     )
 
 
@@ -74,7 +76,7 @@ def _register_page(app: Dash) -> None:
             "seen": Output(ids.LESSON_SEEN, "data"),
         },
         inputs={"data": Input(ids.LESSON, "data")},
-        state={"language": State(ids.LANGUAGE, "data")},
+        state={"language": State(shared_ids.LANGUAGE, "data")},
     )
     def show(data: object, language: object) -> dict[str, Any]:
         """Another lesson: its text, and where one is in the list."""
@@ -114,7 +116,7 @@ def _register_checks(app: Dash, lab: Lab) -> None:
         state={
             "names": State(ANY_CHECK, "id"),
             "buttons": State(ANY_COST, "id"),
-            "plan": State(ids.PLAN, "data"),
+            "plan": State(train_ids.PLAN, "data"),
             "seen": State(ids.LESSON_SEEN, "data"),
         },
         prevent_initial_call=True,
@@ -122,8 +124,8 @@ def _register_checks(app: Dash, lab: Lab) -> None:
     def look(
         tick: int | None,
         head: object,
-        names: list[ids.ComponentId],
-        buttons: list[ids.ComponentId],
+        names: list[shared_ids.ComponentId],
+        buttons: list[shared_ids.ComponentId],
         plan: FormPlan | None,
         seen: object,
     ) -> dict[str, Any]:

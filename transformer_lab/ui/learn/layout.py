@@ -8,7 +8,7 @@ from typing import Any
 from dash import dcc, html
 
 from transformer_lab.lab.lab import Lab
-from transformer_lab.ui import ids
+from transformer_lab.ui.learn import ids
 from transformer_lab.ui.learn.lessons import Lesson, load_lessons
 
 SLOW = 2000  # milliseconds between two looks at the learner's run

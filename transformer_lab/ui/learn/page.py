@@ -10,8 +10,9 @@ from dash import dcc, html
 from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import Setup, load_recipes
 from transformer_lab.settings import ConfigError
-from transformer_lab.ui import ids, words
+from transformer_lab.ui import words
 from transformer_lab.ui.languages import ENGLISH, say
+from transformer_lab.ui.learn import ids
 from transformer_lab.ui.learn.actions import TRAINS, settings_of, steps
 from transformer_lab.ui.learn.checks import NothingYetError
 from transformer_lab.ui.learn.lessons import Block, Lesson

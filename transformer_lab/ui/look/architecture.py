@@ -10,10 +10,10 @@ from transformer_lab.inspection.architecture import Part, Source
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.looking.looks import TensorLook
 from transformer_lab.lab.looking.subjects import Open
-from transformer_lab.ui import ids
+from transformer_lab.ui import ids as shared_ids
 from transformer_lab.ui.charts.attention import matrix_figure
 from transformer_lab.ui.charts.training import blank
-from transformer_lab.ui.look import blocks
+from transformer_lab.ui.look import blocks, ids
 from transformer_lab.ui.look.parts import (
     chart,
     choice,
@@ -101,7 +101,7 @@ def register(app: Dash, lab: Lab) -> None:
         Input(ids.SLOW, "n_clicks"),
         Input(ids.SLOW_TICK, "n_intervals"),
         Input(ids.LOOK_TABS, "active_tab"),
-        Input(ids.TABS, "active_tab"),
+        Input(shared_ids.TABS, "active_tab"),
         State(ids.SLOW_TICK, "disabled"),
         State(ids.BLOCK, "data"),
         State(ids.BLOCKS_KNOWN, "data"),

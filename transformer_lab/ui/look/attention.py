@@ -7,9 +7,8 @@ from dash.exceptions import PreventUpdate
 
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.looking.looks import AttentionLook, HeadLook, Numbers
-from transformer_lab.ui import ids
 from transformer_lab.ui.charts import attention as charts
-from transformer_lab.ui.look import measures, stepper
+from transformer_lab.ui.look import ids, measures, stepper
 from transformer_lab.ui.look.parts import (
     chart,
     choice,

@@ -6,7 +6,7 @@ from dash import html
 from dash.development.base_component import Component
 
 from transformer_lab.inspection.architecture import Part
-from transformer_lab.ui import ids
+from transformer_lab.ui.look import ids
 
 
 def column(parts: Sequence[Part], chosen: int) -> list[html.Button]:

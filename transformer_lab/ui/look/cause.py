@@ -12,9 +12,8 @@ from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.looking.causes import WRITTEN, Effect, is_stream
 from transformer_lab.lab.looking.interventions import Intervention
 from transformer_lab.lab.looking.subjects import Open
-from transformer_lab.ui import ids
 from transformer_lab.ui.charts.predictions import next_token_figure
-from transformer_lab.ui.look import importance, induction
+from transformer_lab.ui.look import ids, importance, induction
 from transformer_lab.ui.look.parts import (
     button,
     chart,

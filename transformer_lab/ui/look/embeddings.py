@@ -9,9 +9,9 @@ from dash.exceptions import PreventUpdate
 from transformer_lab.inspection.embeddings import Neighbour
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.looking.checkups import EmbeddingLook
-from transformer_lab.ui import ids
 from transformer_lab.ui.charts import health as charts
 from transformer_lab.ui.charts.training import blank
+from transformer_lab.ui.look import ids
 from transformer_lab.ui.look.parts import (
     chart,
     choice,

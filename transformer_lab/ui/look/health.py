@@ -9,9 +9,9 @@ from dash.exceptions import PreventUpdate
 from transformer_lab.inspection.health import COLLAPSED
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.looking.checkups import HealthLook
-from transformer_lab.ui import ids
 from transformer_lab.ui.charts import health as charts
 from transformer_lab.ui.charts.training import blank
+from transformer_lab.ui.look import ids
 from transformer_lab.ui.look.parts import chart, is_dark, note, opened, tried, trouble
 from transformer_lab.ui.look.state import Opened
 

@@ -8,8 +8,8 @@ from dash.exceptions import PreventUpdate
 from transformer_lab.inspection.ablation import ERRORS, Importance
 from transformer_lab.lab.jobs import Job
 from transformer_lab.lab.lab import Lab
-from transformer_lab.ui import ids
 from transformer_lab.ui.charts.predictions import importance_figure
+from transformer_lab.ui.look import ids
 from transformer_lab.ui.look.parts import (
     TROUBLE,
     button,

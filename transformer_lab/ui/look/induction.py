@@ -7,7 +7,7 @@ from dash.exceptions import PreventUpdate
 from transformer_lab.inspection.induction import InductionCheck
 from transformer_lab.lab.jobs import Job
 from transformer_lab.lab.lab import Lab
-from transformer_lab.ui import ids
+from transformer_lab.ui.look import ids
 from transformer_lab.ui.look.importance import EVERY, NAME, began, job_of, stop
 from transformer_lab.ui.look.parts import TROUBLE, button, named, opened, table
 from transformer_lab.ui.look.state import Began, Opened

@@ -3,13 +3,13 @@
 import dash_bootstrap_components as dbc
 from dash import html
 
-from transformer_lab.ui import ids
 from transformer_lab.ui.look import (
     architecture,
     attention,
     cause,
     embeddings,
     health,
+    ids,
     overview,
     predictions,
     text,

@@ -6,7 +6,7 @@ from dash import html
 from transformer_lab.inspection.attention import HEAD_MEASURES
 from transformer_lab.inspection.induction import LOOKS_BACK
 from transformer_lab.lab.looking.looks import AttentionLook, MeasuresLook
-from transformer_lab.ui import ids
+from transformer_lab.ui.look import ids
 from transformer_lab.ui.look.parts import named, note
 
 PLAIN = {  # share of its attention from which on a head is called so, and what it is called

@@ -17,7 +17,7 @@ from transformer_lab.lab.looking.looks import LensLook, NextLook
 from transformer_lab.lab.looking.subjects import Open
 from transformer_lab.model import ModelConfig
 from transformer_lab.recipes import SETTINGS
-from transformer_lab.ui import ids
+from transformer_lab.ui.look import ids
 from transformer_lab.ui.look.parts import (
     named,
     opened,

@@ -11,8 +11,8 @@ from transformer_lab.inspection.taps import layer_of
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.looking.looks import LensLook, NextLook, Numbers
 from transformer_lab.lab.looking.subjects import Open
-from transformer_lab.ui import ids
 from transformer_lab.ui.charts import predictions as charts
+from transformer_lab.ui.look import ids
 from transformer_lab.ui.look.parts import (
     chart,
     choice,

@@ -10,8 +10,8 @@ from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.looking.looks import QueryLook
-from transformer_lab.ui import ids
 from transformer_lab.ui.charts.attention import bars_figure, matrix_figure
+from transformer_lab.ui.look import ids
 from transformer_lab.ui.look.parts import (
     button,
     chart,

@@ -9,7 +9,9 @@ from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.lab.looking.inspector import Reading
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.tokenizers import UnknownTextError
-from transformer_lab.ui import ids, moment_bar
+from transformer_lab.ui import ids as shared_ids
+from transformer_lab.ui import moment_bar
+from transformer_lab.ui.look import ids
 from transformer_lab.ui.look.parts import TITLE, button, field, named, pieces_of
 from transformer_lab.ui.look.state import Given, Opened, Scalar
 from transformer_lab.ui.moment_bar import At
@@ -110,9 +112,9 @@ def _register_read(app: Dash, lab: Lab) -> None:
             "body_hidden": Output(ids.LOOK_BODY, "hidden"),
         },
         inputs={
-            "at": Input(ids.MOMENT_AT, "data"),
+            "at": Input(shared_ids.MOMENT_AT, "data"),
             "text": Input(ids.LOOK_TEXT, "value"),
-            "tab": Input(ids.TABS, "active_tab"),
+            "tab": Input(shared_ids.TABS, "active_tab"),
             "drop": Input(ids.LOOK_DROP, "n_clicks"),
             "again": Input(ids.LOOK_AGAIN, "n_clicks"),
         },
@@ -167,7 +169,7 @@ def _register_scripts(app: Dash) -> None:
     app.clientside_callback(
         ClientsideFunction("look", "theme"),
         Output(ids.LOOK_THEME, "data"),
-        Input(ids.TABS, "active_tab"),
+        Input(shared_ids.TABS, "active_tab"),
         State(ids.LOOK_THEME, "data"),
     )
     app.clientside_callback(

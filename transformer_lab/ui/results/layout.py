@@ -5,7 +5,8 @@ from dash import dcc, html
 from dash.development.base_component import Component
 
 from transformer_lab.ui.charts.training import GRAPH, blank
-from transformer_lab.ui.ids import ComponentId, ResultIds
+from transformer_lab.ui.ids import ComponentId
+from transformer_lab.ui.results.ids import ResultIds
 from transformer_lab.ui.results.poll import RESTING
 
 

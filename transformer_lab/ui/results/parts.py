@@ -10,7 +10,7 @@ from dash.exceptions import PreventUpdate
 from transformer_lab.experiments.experiment import Question, Table
 from transformer_lab.lab.experiments.trial import Trial
 from transformer_lab.ui import words
-from transformer_lab.ui.ids import ResultIds
+from transformer_lab.ui.results.ids import ResultIds
 from transformer_lab.ui.web.values import Scalar
 
 LONGEST_CELL = 40  # characters, before a cell of a table is wrapped

@@ -10,7 +10,8 @@ from dash.exceptions import PreventUpdate
 from transformer_lab.experiments.experiment import Plot
 from transformer_lab.ui import polling
 from transformer_lab.ui.charts import experiments as charts
-from transformer_lab.ui.ids import ComponentId, ResultIds
+from transformer_lab.ui.ids import ComponentId
+from transformer_lab.ui.results.ids import ResultIds
 
 FAST, SLOW, RESTING = 500, 2000, 3_600_000  # milliseconds between polls; RESTING on another tab
 CLOCK = "tick_interval"  # the part that says how often

@@ -8,9 +8,11 @@ from transformer_lab.lab.training.continuing import extension, resumption
 from transformer_lab.runs.run import RunNotFoundError
 from transformer_lab.runs.summaries import RunSummary
 from transformer_lab.settings import ConfigError
-from transformer_lab.ui import ids
+from transformer_lab.ui import ids as shared_ids
+from transformer_lab.ui.runs import ids
 from transformer_lab.ui.runs.opened import chosen_run
 from transformer_lab.ui.train import after, live
+from transformer_lab.ui.train import ids as train_ids
 
 ANY_CHECKPOINT = {"type": "checkpoint-button", "checkpoint": ALL}
 UNCHANGED: dict[str, object] = {"tab": no_update, "run": no_update, "branch": no_update}
@@ -21,9 +23,9 @@ def register(app: Dash, lab: Lab) -> None:
 
     @app.callback(
         output={
-            "tab": Output(ids.TABS, "active_tab", allow_duplicate=True),
-            "run": Output(ids.RUN, "value", allow_duplicate=True),
-            "branch": Output(ids.BRANCH, "data"),
+            "tab": Output(shared_ids.TABS, "active_tab", allow_duplicate=True),
+            "run": Output(train_ids.RUN, "value", allow_duplicate=True),
+            "branch": Output(train_ids.BRANCH, "data"),
             "message": Output(ids.RUNS_MESSAGE, "children", allow_duplicate=True),
         },
         inputs={

@@ -6,8 +6,8 @@ Its layout is in `ui/runs/layout.py`; each other file here is one part of the ta
 from dash import ClientsideFunction, Dash, Input, Output
 
 from transformer_lab.lab.lab import Lab
-from transformer_lab.ui import ids
-from transformer_lab.ui.runs import actions, comparison, editing, listing, opened, queue, race
+from transformer_lab.ui import ids as shared_ids
+from transformer_lab.ui.runs import actions, comparison, editing, ids, listing, opened, queue, race
 from transformer_lab.ui.runs.layout import TITLE, layout
 
 __all__ = ["TITLE", "layout", "register"]
@@ -20,5 +20,5 @@ def register(app: Dash, lab: Lab) -> None:
     app.clientside_callback(
         ClientsideFunction("lab", "only_on_runs"),
         Output(ids.RUNS_TICK, "interval"),
-        Input(ids.TABS, "active_tab"),
+        Input(shared_ids.TABS, "active_tab"),
     )

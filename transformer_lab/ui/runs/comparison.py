@@ -9,8 +9,9 @@ from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import SETTINGS, setup_from
 from transformer_lab.runs.run import Run
 from transformer_lab.runs.summaries import RunSummary
-from transformer_lab.ui import ids, words
+from transformer_lab.ui import words
 from transformer_lab.ui.charts.comparison import MOST_POINTS, RunCurve, overlay_figure, run_colors
+from transformer_lab.ui.runs import ids
 
 MOST_COMPARED = 10
 MANIFEST_FACTS: dict[str, Callable[[Mapping[str, Any]], object]] = {

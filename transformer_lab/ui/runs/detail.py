@@ -16,8 +16,9 @@ from transformer_lab.runs.checkpoint import can_go_on
 from transformer_lab.runs.events import ResumedEvent, event_value
 from transformer_lab.runs.run import RESUMABLE, DamagedRunError, Run, step_of
 from transformer_lab.runs.summaries import RunSummary
-from transformer_lab.ui import ids, words
+from transformer_lab.ui import words
 from transformer_lab.ui.charts import training as charts
+from transformer_lab.ui.runs import ids
 from transformer_lab.ui.runs.export import downloads
 
 MOST_SAMPLES = 100

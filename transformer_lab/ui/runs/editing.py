@@ -7,8 +7,8 @@ from dash.exceptions import PreventUpdate
 
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.runs.run import RunNotFoundError
-from transformer_lab.ui import ids
-from transformer_lab.ui.runs import folding
+from transformer_lab.ui.runs import folding, ids
+from transformer_lab.ui.train import ids as train_ids
 
 
 def register(app: Dash, lab: Lab) -> None:
@@ -21,7 +21,7 @@ def _register_descriptions(app: Dash, lab: Lab) -> None:
     @app.callback(
         output={
             "message": Output(ids.RUNS_MESSAGE, "children", allow_duplicate=True),
-            "refresh": Output(ids.REFRESH, "data", allow_duplicate=True),
+            "refresh": Output(train_ids.REFRESH, "data", allow_duplicate=True),
         },
         inputs={
             "changes": Input(ids.RUNS, "cellValueChanged"),
@@ -30,7 +30,7 @@ def _register_descriptions(app: Dash, lab: Lab) -> None:
         state={
             "notes": State(ids.RUN_NOTES, "value"),
             "chosen": State(ids.RUNS_PICKED, "data"),
-            "refresh": State(ids.REFRESH, "data"),
+            "refresh": State(train_ids.REFRESH, "data"),
         },
         prevent_initial_call=True,
     )
@@ -74,7 +74,7 @@ def _register_deletion(app: Dash, lab: Lab) -> None:
             "message": Output(ids.RUNS_MESSAGE, "children"),
             "deleted": Output(ids.RUN_DELETED, "data"),
             "undo_hidden": Output(ids.RUN_UNDO, "hidden"),
-            "refresh": Output(ids.REFRESH, "data", allow_duplicate=True),
+            "refresh": Output(train_ids.REFRESH, "data", allow_duplicate=True),
         },
         inputs={
             "delete": Input(ids.RUN_DELETE, "n_clicks"),
@@ -84,7 +84,7 @@ def _register_deletion(app: Dash, lab: Lab) -> None:
         state={
             "chosen": State(ids.RUNS_PICKED, "data"),
             "deleted": State(ids.RUN_DELETED, "data"),
-            "refresh": State(ids.REFRESH, "data"),
+            "refresh": State(train_ids.REFRESH, "data"),
         },
         prevent_initial_call=True,
     )

@@ -5,7 +5,7 @@ import dash_bootstrap_components as dbc
 from dash import dcc, html
 
 from transformer_lab.runs.summaries import RunSummary
-from transformer_lab.ui import ids
+from transformer_lab.ui.runs import ids
 
 Column = dict[str, object]
 ROW = 30  # pixels

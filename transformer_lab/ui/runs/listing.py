@@ -4,10 +4,12 @@ from dash import Dash, Input, Output, Patch, State
 from dash.exceptions import PreventUpdate
 
 from transformer_lab.lab.lab import Lab
-from transformer_lab.ui import ids, polling
-from transformer_lab.ui.runs import folding
+from transformer_lab.ui import ids as shared_ids
+from transformer_lab.ui import polling
+from transformer_lab.ui.runs import folding, ids
 from transformer_lab.ui.runs.grid import EMPTY, Column, columns, height
 from transformer_lab.ui.runs.layout import TITLE
+from transformer_lab.ui.train import ids as train_ids
 
 
 def register(app: Dash, lab: Lab) -> None:
@@ -28,8 +30,8 @@ def _register_poll(app: Dash, lab: Lab) -> None:
         },
         inputs={
             "tick": Input(ids.RUNS_TICK, "n_intervals"),
-            "tab": Input(ids.TABS, "active_tab"),
-            "refresh": Input(ids.REFRESH, "data"),
+            "tab": Input(shared_ids.TABS, "active_tab"),
+            "refresh": Input(train_ids.REFRESH, "data"),
             "fold": Input(ids.RUNS_FOLD, "value"),
         },
         state={"known": State(ids.RUNS_KNOWN, "data")},

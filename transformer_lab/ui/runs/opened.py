@@ -5,8 +5,9 @@ from dash.exceptions import PreventUpdate
 
 from transformer_lab.lab.lab import Lab
 from transformer_lab.runs.summaries import RunSummary
-from transformer_lab.ui import ids, polling
-from transformer_lab.ui.runs import detail
+from transformer_lab.ui import ids as shared_ids
+from transformer_lab.ui import polling
+from transformer_lab.ui.runs import detail, ids
 from transformer_lab.ui.runs.layout import TITLE
 
 
@@ -24,7 +25,7 @@ def register(app: Dash, lab: Lab) -> None:
             "chosen": Input(ids.RUNS_PICKED, "data"),
             "tick": Input(ids.RUNS_TICK, "n_intervals"),
         },
-        state={"seen": State(ids.RUNS_SEEN, "data"), "tab": State(ids.TABS, "active_tab")},
+        state={"seen": State(ids.RUNS_SEEN, "data"), "tab": State(shared_ids.TABS, "active_tab")},
     )
     def opened(
         chosen: list[str] | None,

@@ -5,7 +5,9 @@ from dash.exceptions import PreventUpdate
 
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.training.queue import MOST_AT_ONCE, Waiting
-from transformer_lab.ui import ids, polling
+from transformer_lab.ui import ids as shared_ids
+from transformer_lab.ui import polling
+from transformer_lab.ui.runs import ids
 from transformer_lab.ui.runs.layout import TITLE
 
 AT_ONCE = [str(count) for count in range(1, MOST_AT_ONCE + 1)]
@@ -23,7 +25,7 @@ def register(app: Dash, lab: Lab) -> None:
         },
         inputs={
             "tick": Input(ids.RUNS_TICK, "n_intervals"),
-            "tab": Input(ids.TABS, "active_tab"),
+            "tab": Input(shared_ids.TABS, "active_tab"),
             "run": Input(ids.QUEUE_RUN, "n_clicks"),
             "at_once": Input(ids.AT_ONCE, "value"),
             "buttons": Input(ANY_BUTTON, "n_clicks"),
@@ -43,7 +45,7 @@ def register(app: Dash, lab: Lab) -> None:
         drawn: object,
     ) -> dict[str, object]:
         """The trainings that wait, after what a button asked of the queue."""
-        if ctx.triggered_id == ids.TABS and tab != TITLE:
+        if ctx.triggered_id == shared_ids.TABS and tab != TITLE:
             raise PreventUpdate
         problem = ""
         try:

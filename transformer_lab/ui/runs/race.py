@@ -11,11 +11,12 @@ from dash.exceptions import PreventUpdate
 from transformer_lab.experiments.comparison_words import tables, verdict
 from transformer_lab.lab.lab import Lab
 from transformer_lab.runs.summaries import RunSummary
-from transformer_lab.ui import ids, polling, words
+from transformer_lab.ui import polling, words
 from transformer_lab.ui.charts.experiments import figure, height
 from transformer_lab.ui.charts.training import GRAPH, blank
 from transformer_lab.ui.results import layout as frame
 from transformer_lab.ui.results import parts as results
+from transformer_lab.ui.runs import ids
 from transformer_lab.ui.runs.folding import lanes_of, title_of
 
 PARTS = {

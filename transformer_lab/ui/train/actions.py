@@ -3,7 +3,7 @@
 from dash import html
 from dash.development.base_component import Component
 
-from transformer_lab.ui import ids
+from transformer_lab.ui.train import ids
 
 
 def layout() -> html.Div:

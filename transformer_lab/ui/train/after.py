@@ -16,8 +16,8 @@ from transformer_lab.lab.training.states import ENDED
 from transformer_lab.lab.training.views import View
 from transformer_lab.runs.run import RunNotFoundError
 from transformer_lab.settings import ConfigError
-from transformer_lab.ui import ids
-from transformer_lab.ui.train import live
+from transformer_lab.ui import ids as shared_ids
+from transformer_lab.ui.train import ids, live
 
 BUTTONS = {  # their words and help, in their order
     ids.AFTER_GENERATE: ("Generate", "The model of this run writes, on the Generate tab"),
@@ -125,8 +125,8 @@ def register(app: Dash, lab: Lab) -> None:
 def _register_opening(app: Dash) -> None:
     @app.callback(
         output={
-            "tab": Output(ids.TABS, "active_tab", allow_duplicate=True),
-            "writer": Output(ids.WRITER, "value"),
+            "tab": Output(shared_ids.TABS, "active_tab", allow_duplicate=True),
+            "writer": Output(shared_ids.WRITER, "value"),
         },
         inputs={"presses": [Input(button, "n_clicks") for button in GOES_TO]},
         state={"run": State(ids.RUN_SHOWN, "data")},

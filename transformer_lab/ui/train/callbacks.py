@@ -12,12 +12,14 @@ from dash.exceptions import PreventUpdate
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.training.states import BEGUN, BUSY
 from transformer_lab.lab.training.views import View
-from transformer_lab.ui import ids, polling, words
+from transformer_lab.ui import ids as shared_ids
+from transformer_lab.ui import polling, words
 from transformer_lab.ui.charts.training import MILESTONES
 from transformer_lab.ui.train import (
     after,
     coach_card,
     commands,
+    ids,
     live,
     milestones,
     settings_form,
@@ -34,8 +36,8 @@ TITLE = "Train"
 CHARTS = (ids.LOSS, ids.PERPLEXITY, ids.RATE)
 # What a poll may change, besides the charts.
 PARTS = {
-    "headline": Output(ids.HEADLINE, "children"),
-    "spoken": Output(ids.SPOKEN, "children"),
+    "headline": Output(shared_ids.HEADLINE, "children"),
+    "spoken": Output(shared_ids.SPOKEN, "children"),
     "state": Output(ids.STATE, "children"),
     **{name: Output(ids.strip_number(name), "children") for name in strip.HEADS},
     "sample": Output(ids.SAMPLE, "children"),
@@ -65,7 +67,7 @@ PARTS = {
     "resume_offer_hidden": Output(ids.RESUME_OFFER, "hidden"),
     "resume_words": Output(ids.RESUME_WORDS, "children"),
     "run_options": Output(ids.RUN, "options"),
-    "tick_interval": Output(ids.TICK, "interval"),
+    "tick_interval": Output(shared_ids.TICK, "interval"),
 }
 
 
@@ -94,14 +96,14 @@ def _register_poll(app: Dash, lab: Lab) -> None:
             "cursor": Output(ids.CURSOR, "data"),
         },
         inputs={
-            "tick": Input(ids.TICK, "n_intervals"),
+            "tick": Input(shared_ids.TICK, "n_intervals"),
             "refresh": Input(ids.REFRESH, "data"),
             "run_id": Input(ids.RUN, "value"),
             "form_plan": Input(ids.PLAN, "data"),
             "dismissed": Input(ids.RESUME_DISMISSED, "data"),
         },
         state={"cursor": State(ids.CURSOR, "data")},
-        running=[(Output(ids.TICK, "disabled"), True, False)],
+        running=[(Output(shared_ids.TICK, "disabled"), True, False)],
     )
     def poll(
         tick: int | None,

@@ -14,7 +14,11 @@ from transformer_lab.lab.training.evidence import Advice
 from transformer_lab.lab.training.states import BEGUN
 from transformer_lab.lab.training.views import View
 from transformer_lab.recipes import SETTINGS
-from transformer_lab.ui import form, ids
+from transformer_lab.ui import form
+from transformer_lab.ui import ids as shared_ids
+from transformer_lab.ui.generate import ids as generate_ids
+from transformer_lab.ui.learn import ids as learn_ids
+from transformer_lab.ui.train import ids
 
 RATE = "train.learning_rate"
 LESSON = "milestones"
@@ -59,22 +63,23 @@ def steps(advice: Advice, view: View) -> list[dict[str, Any]]:
     taken: list[dict[str, Any]] = []
     for key, value in advice.settings.items():
         setting = SETTINGS[key]
-        control = ids.setting(setting.group, setting.name)
+        control = shared_ids.setting(setting.group, setting.name)
         taken.append(_set(control, form.written(setting, value)))
     if _applies(advice, view):
         taken.append({"press": ids.APPLY_RATE})
     if advice.checkpoint is not None:
         moment = {"run": view.run_id, "step": advice.checkpoint}
+        goal = _set(shared_ids.MOMENT_GOAL, moment, "data")
         taken += [  # the goal first, so that it waits for the moments that the tab looks up
-            {**_set(ids.MOMENT_GOAL, moment, "data"), "at": ids.WRITER},  # a store is no element
-            _set(ids.WRITER, view.run_id),
+            {**goal, "at": shared_ids.WRITER},  # where it is shown: a store is no element
+            _set(shared_ids.WRITER, view.run_id),
             {"tab": "Generate"},
-            {"press": ids.GENERATE},
+            {"press": generate_ids.GENERATE},
         ]
     presses = {
         "pause": [{"press": ids.PAUSE}],
         "further": [{"press": ids.AFTER_FURTHER}],
-        "lesson": [{"tab": "Learn"}, {"press": _name(ids.lesson_button(LESSON))}],
+        "lesson": [{"tab": "Learn"}, {"press": _name(learn_ids.lesson_button(LESSON))}],
     }
     return taken + presses.get(advice.press, [])
 

@@ -9,8 +9,9 @@ from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.training.continuing import LabError, branching
 from transformer_lab.runs.run import RunNotFoundError
 from transformer_lab.settings import ConfigError
-from transformer_lab.ui import form, ids
-from transformer_lab.ui.train import live
+from transformer_lab.ui import form
+from transformer_lab.ui import ids as shared_ids
+from transformer_lab.ui.train import ids, live
 from transformer_lab.ui.train.plan import Branch, Controls, read, recipe_named
 from transformer_lab.ui.train.settings_form import ANY_SETTING
 
@@ -68,7 +69,7 @@ def _register_commands(app: Dash, lab: Lab) -> None:
     def command(
         presses: list[int | None],
         values: list[form.Value],
-        control_ids: list[ids.ComponentId],
+        control_ids: list[shared_ids.ComponentId],
         slug: str | None,
         refresh: int | None,
         shown: str | None,

@@ -7,13 +7,14 @@ from dash.development.base_component import Component
 from transformer_lab.lab.device import has_gpu
 from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import SETTINGS, Recipe, Setup, load_recipes
-from transformer_lab.ui import form, ids
+from transformer_lab.ui import form
 from transformer_lab.ui.charts.training import GRAPH, blank
 from transformer_lab.ui.terms import terms_line
 from transformer_lab.ui.train import (
     actions,
     after,
     coach_card,
+    ids,
     live,
     milestones,
     sections,

@@ -10,8 +10,8 @@ from transformer_lab.lab.training.milestones import Milestone
 from transformer_lab.lab.training.states import ENDED
 from transformer_lab.lab.training.views import View
 from transformer_lab.runs.database import Sample
-from transformer_lab.ui import ids
 from transformer_lab.ui.charts.training import MILESTONES
+from transformer_lab.ui.train import ids
 
 READABLE = 2.0  # the loss at which the tutorial goes on to Generate
 LONGEST = 240  # characters of a sample on the card

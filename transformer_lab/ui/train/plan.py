@@ -9,7 +9,8 @@ from transformer_lab.lab.training.views import describe_corpus
 from transformer_lab.model import parameter_breakdown
 from transformer_lab.recipes import SETTINGS, Recipe, Setup, load_recipes, setup_from
 from transformer_lab.settings import ConfigError
-from transformer_lab.ui import form, ids
+from transformer_lab.ui import form
+from transformer_lab.ui import ids as shared_ids
 
 
 class FormPlan(TypedDict):
@@ -35,13 +36,13 @@ class Controls(NamedTuple):
     """The form as the page sends it: the values of the controls, their ids, and the recipe."""
 
     values: Sequence[form.Value]
-    ids: Sequence[ids.ComponentId]
+    ids: Sequence[shared_ids.ComponentId]
     recipe: Recipe
 
     def value(self, key: str) -> form.Value:
         """What stands in the control of one setting; None where it has none."""
         found = zip(self.values, self.ids, strict=True)
-        return next((value for value, where in found if ids.key_of(where) == key), None)
+        return next((value for value, where in found if shared_ids.key_of(where) == key), None)
 
 
 def plan(lab: Lab, setup: Setup) -> FormPlan:
@@ -72,7 +73,7 @@ def recipe_named(slug: str | None) -> Recipe:
 
 def read(lab: Lab, controls: Controls) -> tuple[Setup | None, dict[str, str]]:
     """The setup in the controls and what is wrong with it, the text and the device included."""
-    keys = [ids.key_of(where) for where in controls.ids]
+    keys = [shared_ids.key_of(where) for where in controls.ids]
     given = [(SETTINGS[k], v) for k, v in zip(keys, controls.values, strict=True) if k in SETTINGS]
     setup, problems = form.read(given, controls.recipe.setup)
     if setup is not None:

@@ -17,8 +17,9 @@ from transformer_lab.recipes import (
     setup_from,
 )
 from transformer_lab.text.corpora import SIZES, TITLES
-from transformer_lab.ui import form, ids, words
-from transformer_lab.ui.train import sections
+from transformer_lab.ui import form, words
+from transformer_lab.ui import ids as shared_ids
+from transformer_lab.ui.train import ids, sections
 from transformer_lab.ui.train.plan import Branch, Controls, plan, read, recipe_named
 
 ANY_SETTING = {"type": "setting", "group": ALL, "name": ALL}
@@ -50,7 +51,7 @@ def _register_filling(app: Dash, lab: Lab) -> None:
         state={
             "setting_ids": State(ANY_SETTING, "id"),
             "sample_ids": State(ANY_SAMPLE_SETTING, "id"),
-            "locked": State(ids.ADDRESS_LOCKED, "data"),
+            "locked": State(shared_ids.ADDRESS_LOCKED, "data"),
         },
         prevent_initial_call=True,
     )
@@ -58,8 +59,8 @@ def _register_filling(app: Dash, lab: Lab) -> None:
         slug: str | None,
         branch: Branch | None,
         presses: list[int | None],
-        setting_ids: list[ids.ComponentId],
-        sample_ids: list[ids.ComponentId],
+        setting_ids: list[shared_ids.ComponentId],
+        sample_ids: list[shared_ids.ComponentId],
         locked: list[str] | None,
     ) -> dict[str, Any]:
         """A recipe was chosen, its changes undone, or a branch begun: controls get values."""
@@ -81,7 +82,7 @@ def _register_filling(app: Dash, lab: Lab) -> None:
 
 
 def _written(
-    controls: Sequence[ids.ComponentId], setup: Setup, locked: Sequence[str] = ()
+    controls: Sequence[shared_ids.ComponentId], setup: Setup, locked: Sequence[str] = ()
 ) -> list[object]:
     """What stands in each of these controls for a setup; those that are locked stay."""
     values = setup.values()
@@ -89,7 +90,7 @@ def _written(
         form.written(SETTINGS[key], values[key])
         if key in SETTINGS and key not in locked
         else no_update
-        for key in map(ids.key_of, controls)
+        for key in map(shared_ids.key_of, controls)
     ]
 
 
@@ -97,7 +98,7 @@ def _register_checking(app: Dash, lab: Lab) -> None:
     @app.callback(
         output={
             "plan": Output(ids.PLAN, "data"),
-            "address": Output(ids.ADDRESS_FORM, "data"),
+            "address": Output(shared_ids.ADDRESS_FORM, "data"),
             "modified": Output(ids.MODIFIED, "children"),
             "undo_hidden": Output(ids.UNDO, "hidden"),
             "note": Output(ids.CORPUS_NOTE, "children"),
@@ -114,8 +115,8 @@ def _register_checking(app: Dash, lab: Lab) -> None:
     )
     def check(
         values: list[form.Value],
-        control_ids: list[ids.ComponentId],
-        problem_ids: list[ids.ComponentId],
+        control_ids: list[shared_ids.ComponentId],
+        problem_ids: list[shared_ids.ComponentId],
         slug: str | None,
     ) -> dict[str, Any]:
         """A control changed: check everything, mark what is wrong, say what would be made."""
@@ -127,10 +128,10 @@ def _register_checking(app: Dash, lab: Lab) -> None:
             "address": form.in_address(valid, recipe) if valid else no_update,
             **_changes(setup, recipe),
             "note": _download_note(lab, valid.data.corpus) if valid else "",
-            "problems": [problems.get(ids.key_of(where), "") for where in problem_ids],
+            "problems": [problems.get(shared_ids.key_of(where), "") for where in problem_ids],
             "differs": _differs(setup) if setup else no_update,
             "unused": _unused(
-                dict(zip(map(ids.key_of, control_ids), values, strict=True)), problems
+                dict(zip(map(shared_ids.key_of, control_ids), values, strict=True)), problems
             ),
         }
 

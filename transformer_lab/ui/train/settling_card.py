@@ -7,10 +7,10 @@ from dash.exceptions import PreventUpdate
 
 from transformer_lab.lab.experiments.settlings import SettlingTrace
 from transformer_lab.lab.lab import UNTRAINED, Lab, LabError
-from transformer_lab.ui import ids
+from transformer_lab.ui import ids as shared_ids
 from transformer_lab.ui.charts.experiments import settling_figure
 from transformer_lab.ui.charts.training import GRAPH
-from transformer_lab.ui.train import live
+from transformer_lab.ui.train import ids, live
 
 MILLISECONDS = 5000  # between two polls
 HELP = (
@@ -51,7 +51,7 @@ def register(app: Dash, lab: Lab, tab: str) -> None:
         inputs={
             "tick": Input(ids.SETTLING_TICK, "n_intervals"),
             "run_id": Input(ids.RUN, "value"),
-            "shown": Input(ids.TABS, "active_tab"),
+            "shown": Input(shared_ids.TABS, "active_tab"),
         },
         state={"seen": State(ids.SETTLING_SEEN, "data")},
     )

@@ -14,8 +14,9 @@ from dash.development.base_component import Component
 
 from transformer_lab.lab.training.views import View
 from transformer_lab.training import StepMetrics
-from transformer_lab.ui import ids, words
+from transformer_lab.ui import words
 from transformer_lab.ui.terms import term
+from transformer_lab.ui.train import ids
 
 NEAR = 20  # steps
 
