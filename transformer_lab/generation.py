@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from transformer_lab.model import GPT
+from transformer_lab.model.cache import Cache
+from transformer_lab.model.one_token import OneToken, fits
 from transformer_lab.settings import Config, ConfigError, exact, knob, shown, text
 from transformer_lab.text.pieces import Tokens
 from transformer_lab.text.tokenizers import Tokenizer, UnknownTextError
@@ -89,6 +91,29 @@ class Reader:
             return logits[0, -1].to("cpu", torch.float32, copy=True)  # lets the other places go
 
 
+class QuickReader(Reader):
+    """A reader with a cache whose single tokens take the short way, where the model has one."""
+
+    def __init__(self, model: GPT) -> None:
+        super().__init__(model)
+        self._one_token = OneToken(model) if self._cached and fits(model) else None
+        self._followed: Cache | None = None
+
+    def read(self, tokens: Sequence[int]) -> Tensor:
+        """Token ids, which follow those read before -> (V,) logits of the next one, on the CPU"""
+        cache, one = self._cache, self._one_token
+        full = len(self._context) >= self._model.config.sequence_length
+        if one is None or cache is None or len(tokens) != 1 or not self._context or full:
+            self._followed = None  # what the model itself reads makes its cache the newer one
+            return super().read(tokens)
+        with torch.inference_mode():
+            if self._followed is not cache:
+                one.follow(cache)
+                self._followed = cache
+            self._context.extend(tokens)
+            return one.read(tokens[0])
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Step:
     """One token the model wrote, and the (V,) logits it was drawn from, float32 on the CPU.
@@ -118,7 +143,7 @@ def steps(
     To branch, pass what was written up to that place, another token after it, as the prompt.
     """
     generator = torch.Generator().manual_seed(config.seed)
-    reader = Reader(model, cached=cached)
+    reader = QuickReader(model) if cached else Reader(model, cached=False)
     fresh = prompt.tolist()
     for _ in range(config.length):
         logits = reader.read(fresh)
@@ -171,7 +196,20 @@ def choose(logits: Tensor, config: SampleConfig, generator: torch.Generator) -> 
     """Draw one token id from (V,) logits, as temperature, top-k and top-p say."""
     if config.temperature == 0:
         return int(logits.argmax())
-    return int(torch.multinomial(shaped(logits, config), 1, generator=generator))
+    return draw(shaped(logits, config), generator)
+
+
+def draw(probabilities: Tensor, generator: torch.Generator) -> int:
+    """Draw one token id from (V,) probabilities: the one that `torch.multinomial` draws, sooner.
+
+    Each probability is divided by a number drawn from an exponential distribution, and the largest
+    quotient wins. Raises RuntimeError for what are no probabilities.
+    """
+    quotients = torch.empty_like(probabilities).exponential_(generator=generator)
+    largest, token = torch.div(probabilities, quotients, out=quotients).max(0)
+    if math.isnan(largest):
+        return int(torch.multinomial(probabilities, 1, generator=generator))  # says what is wrong
+    return int(token)
 
 
 def shaped(logits: Tensor, config: SampleConfig) -> Tensor:

@@ -5,8 +5,19 @@ import math
 import pytest
 import torch
 
-from transformer_lab.generation import SampleConfig, choose, generate, nucleus, shaped, steps
+from transformer_lab.generation import (
+    QuickReader,
+    Reader,
+    SampleConfig,
+    choose,
+    draw,
+    generate,
+    nucleus,
+    shaped,
+    steps,
+)
 from transformer_lab.model import ModelConfig, build_model
+from transformer_lab.model.one_token import fits
 from transformer_lab.settings import ConfigError
 
 
@@ -91,6 +102,33 @@ def test_steps_are_the_tokens_and_what_the_model_thought_of_them():
         assert step.probability == pytest.approx(own[step.token].item(), abs=1e-5)
         assert step.entropy == pytest.approx(-(own * own.log()).sum().item(), abs=1e-5)
         text.append(step.token)
+
+
+def test_a_model_whose_parts_are_listened_to_or_replaced_takes_no_short_way():
+    for change in ("hook", "method", "training"):
+        model = some_model()
+        assert fits(model)
+        part = model.blocks[1].feedforward
+        if change == "hook":
+            part.expand.register_forward_hook(lambda *given: given[2] * 0)
+        elif change == "method":
+            model.blocks[0].attention.mix = lambda q, k, v, positions: v[:, :, -1:] * 0 + q
+        else:
+            model.train()
+        assert not fits(model)
+        quick, plain = QuickReader(model), Reader(model, cached=False)
+        for token in range(1, 6):
+            torch.testing.assert_close(quick.read([token]), plain.read([token]))
+
+
+def test_what_is_drawn_are_the_tokens_multinomial_draws():
+    probabilities = torch.randn(300, 65, generator=torch.Generator().manual_seed(1)).softmax(1)
+    probabilities[:, ::2] = 0
+    ours, theirs = torch.Generator().manual_seed(7), torch.Generator().manual_seed(7)
+    for row in probabilities:
+        assert draw(row, ours) == int(torch.multinomial(row, 1, generator=theirs))
+    with pytest.raises(RuntimeError, match="nan"):
+        draw(torch.tensor([0.5, math.nan]), ours)
 
 
 def test_a_step_keeps_its_own_logits_alone():

@@ -7,6 +7,7 @@ import torch
 
 from sampling import sampled
 from test_model import VARIANTS, VOCABULARY, randomized, some_tokens
+from transformer_lab.generation import QuickReader, Reader
 from transformer_lab.model import model_from_weights
 from transformer_lab.model.linear import Linear
 from transformer_lab.model.lora import VARIANTS as LORA_VARIANTS
@@ -19,6 +20,7 @@ from transformer_lab.model.lora import (
     load_factors,
     plain_weights,
 )
+from transformer_lab.model.one_token import fits
 from transformer_lab.settings import ConfigError
 
 RANK = 3
@@ -71,6 +73,16 @@ def test_merged_it_computes_the_same_and_the_base_is_never_changed(variant, kind
         apart, together = model(some_tokens(2, 16)), merged(some_tokens(2, 16))
     torch.testing.assert_close(apart, together, atol=1e-5, rtol=1e-5)
     assert sums(plain_weights(model)) != before
+
+
+@pytest.mark.parametrize("kind", LORA_VARIANTS)
+@pytest.mark.parametrize("variant", [{}, {"bias": False, "feedforward": "swiglu"}], ids=str)
+def test_one_token_is_read_with_its_changes(variant, kind):
+    model = tuned(randomized(**variant), variant=kind).eval()
+    assert fits(model)
+    quick, plain = QuickReader(model), Reader(model, cached=False)
+    for fresh in [[1, 2, 3], *[[token % VOCABULARY] for token in range(20)]]:
+        torch.testing.assert_close(quick.read(fresh), plain.read(fresh), atol=1e-5, rtol=1e-5)
 
 
 def test_queries_keys_and_values_have_a_change_each_of_the_given_rank():

@@ -7,13 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from transformer_lab.generation import Reader, SampleConfig, generate
+from transformer_lab.generation import QuickReader, Reader, SampleConfig, generate
 from transformer_lab.model import ModelConfig, build_model, parameter_breakdown
 from transformer_lab.model.architectures import ARCHITECTURES
 from transformer_lab.model.attention import ATTENTIONS
 from transformer_lab.model.config import either
 from transformer_lab.model.feedforward import FEEDFORWARDS
 from transformer_lab.model.norms import NORM_PLACES, NORMS
+from transformer_lab.model.one_token import fits
 from transformer_lab.model.positions import POSITIONS, PositionShape, RotaryPositions
 from transformer_lab.model.weights import count_parameters, outline, products_per_token
 from transformer_lab.settings import ConfigError
@@ -77,9 +78,17 @@ def test_no_position_sees_the_future(variant):
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_the_cache_changes_no_logit_even_when_the_context_is_refilled(variant):
     model = randomized(**variant)
-    cached, plain = Reader(model), Reader(model, cached=False)
+    quick, cached, plain = QuickReader(model), Reader(model), Reader(model, cached=False)
     for fresh in [[1, 2, 3], *[[token % VOCABULARY] for token in range(40)]]:
-        torch.testing.assert_close(cached.read(fresh), plain.read(fresh), atol=1e-5, rtol=0)
+        logits = plain.read(fresh)
+        torch.testing.assert_close(cached.read(fresh), logits, atol=1e-5, rtol=0)
+        torch.testing.assert_close(quick.read(fresh), logits, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_one_token_takes_the_short_way_unless_blocks_or_positions_settle(variant):
+    architecture, positions = variant.get("architecture", "standard"), variant.get("positions", "")
+    assert fits(randomized(**variant)) == (architecture == "standard" and "pc" not in positions)
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)

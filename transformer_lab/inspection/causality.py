@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transformer_lab.generation import Reader
+from transformer_lab.generation import QuickReader, Reader
 from transformer_lab.inspection.proof import (
     Proof,
     Subject,
@@ -296,7 +296,8 @@ def beyond(model: GPT, subject: Subject, cached: bool) -> float:
     """
     T = subject.context
     tokens = subject.mixed(1, T)[0].tolist() + subject.mixed(1, T)[0].tolist()
-    reader, largest = Reader(model, cached=cached), 0.0
+    reader = QuickReader(model) if cached else Reader(model, cached=False)
+    largest = 0.0
     reader.read(tokens[: T - 1])
     for place in range(T - 1, T + min(max(T // 4, 2), PAST)):
         logits = reader.read([tokens[place]])

@@ -27,7 +27,13 @@ class KeyValueCache:
         self._keys[:, :, self.length : end] = keys
         self._values[:, :, self.length : end] = values
         self.length = end
-        return self._keys[:, :, :end], self._values[:, :, :end]
+        return self.so_far()
+
+    def so_far(self) -> tuple[Tensor, Tensor]:
+        """All keys and values, (B, H, length, K); there must be some."""
+        assert self._keys is not None
+        assert self._values is not None
+        return self._keys[:, :, : self.length], self._values[:, :, : self.length]
 
 
 class SumCache:

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from transformer_lab.generation import Reader, SampleConfig, generate
+from transformer_lab.generation import QuickReader, Reader, SampleConfig, generate
 from transformer_lab.inspection.ablation import (
     Patch,
     Site,
@@ -146,7 +146,7 @@ def test_changed_models_read_the_same_with_a_cache_and_without(variant, tokens):
             [Patch(site=stream_site(variant, 0), source=source, positions=(1, 5, 9))],
         ),
     ):
-        readers = Reader(changed), Reader(changed, cached=False), Reader(variant)
+        readers = QuickReader(changed), Reader(changed, cached=False), QuickReader(variant)
         differs = False
         for fresh in [text[:4], *[[token] for token in text[4:]]]:
             cached, plain, unchanged = (reader.read(fresh) for reader in readers)
