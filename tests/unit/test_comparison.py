@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from transformer_lab.cli import main
+from transformer_lab.experiments import questions
 from transformer_lab.experiments.comparing import compare, whole_seeds
 from transformer_lab.experiments.comparison import comparison_from
 from transformer_lab.experiments.comparison_result import Cell, Outcome
@@ -59,6 +60,7 @@ def test_no_file_is_read_twice_to_list_the_questions(monkeypatch):
         return read_text(path, **how)
 
     monkeypatch.setattr(Path, "read_text", counted)
+    questions._question.cache_clear()  # another test may have read them
     load_questions()
     assert len(read) == len(set(read))
     assert {path.stem for path in read} >= set(ready())

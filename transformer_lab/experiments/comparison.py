@@ -151,29 +151,16 @@ def comparison_from(
 ) -> Comparison:
     """A comparison from plain values, as a TOML file has them. Raises ConfigError with the key."""
     _check_sections(content)
-    about, compare = content.get("about", {}), dict(content.get("compare", {}))
+    about = content.get("about", {})
     known_only("about", about, ABOUT)
-    base = flat(content.get("base", {}))
-    if quick:
-        for key, value in flat(content.get("quick", {})).items():
-            (compare if "." not in key else base)[key] = value
-        own = set(BUDGETS) & content.get("quick", {}).keys()
-        for kind in set(BUDGETS) - own if own else ():  # the quick one's budget is what counts
-            compare.pop(kind, None)
+    base, compare = _base_and_compare(content, quick=quick)
     known_only("compare", compare, COMPARE)
     tuned = base_from(content.get("finetune"), compare)
     made, usual = lanes_from(content, _maker(content, base))
-    # Made from the settings of an experiment (lab/experiments/race_trial.py), whose controls may be
-    # the same, and which takes more seeds.
-    of_experiment = "experiment" in content
-    if not of_experiment:
+    if "experiment" not in content:  # its controls may have the same settings
         check_different(made)
     lanes = with_budget({name: setup for name, (setup, _) in made.items()}, compare)
-    against = str(compare.get("against", usual))
-    if against not in lanes:
-        raise ConfigError(
-            "compare.against", f"There is no lane {against!r}: choose {', '.join(lanes)}."
-        )
+    against = _against(compare, usual, lanes)
     guess = guess_from(content.get("guess"), lanes, against)
     return Comparison(
         slug=slug,
@@ -187,15 +174,8 @@ def comparison_from(
         base=tuned,
         against=against,
         controls=controls_from(content.get("controls", {}), lanes),
-        seeds=whole(
-            "compare.seeds",
-            compare.get("seeds", 3),
-            1,
-            MOST_OF_EXPERIMENT if of_experiment else MOST_SEEDS,
-        ),
-        seconds=whole("compare.seconds", compare["seconds"], 1, LONGEST)
-        if "seconds" in compare
-        else 0,
+        seeds=_seeds(content, compare),
+        seconds=_seconds(compare),
         paced="seconds" not in compare or "paces" in compare,
         guess=guess,
         audit=_switch("compare.audit", compare.get("audit", False)),
@@ -203,6 +183,42 @@ def comparison_from(
         content=content,
         quick=quick,
     )
+
+
+def _base_and_compare(
+    content: Mapping[str, Any], *, quick: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """[base], its settings by dotted name, and [compare]; with what [quick] changes of both."""
+    base, compare = flat(content.get("base", {})), dict(content.get("compare", {}))
+    if not quick:
+        return base, compare
+    for key, value in flat(content.get("quick", {})).items():
+        (compare if "." not in key else base)[key] = value
+    own = set(BUDGETS) & content.get("quick", {}).keys()
+    for kind in set(BUDGETS) - own if own else ():  # the quick one's budget is what counts
+        compare.pop(kind, None)
+    return base, compare
+
+
+def _against(compare: Mapping[str, Any], usual: str, lanes: Mapping[str, Setup]) -> str:
+    against = str(compare.get("against", usual))
+    if against not in lanes:
+        raise ConfigError(
+            "compare.against", f"There is no lane {against!r}: choose {', '.join(lanes)}."
+        )
+    return against
+
+
+def _seeds(content: Mapping[str, Any], compare: Mapping[str, Any]) -> int:
+    """Over how many seeds; those made from an experiment's settings may take as many as it may."""
+    most = MOST_OF_EXPERIMENT if "experiment" in content else MOST_SEEDS
+    return whole("compare.seeds", compare.get("seeds", 3), 1, most)
+
+
+def _seconds(compare: Mapping[str, Any]) -> int:
+    if "seconds" not in compare:
+        return 0
+    return whole("compare.seconds", compare["seconds"], 1, LONGEST)
 
 
 def _check_sections(content: Mapping[str, Any]) -> None:

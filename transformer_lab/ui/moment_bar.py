@@ -85,6 +85,7 @@ def layout(lab: Lab) -> html.Div:
 def register(app: Dash, lab: Lab) -> None:
     """What the bar answers to."""
     _register_choice(app, lab)
+    _register_moments(app, lab)
     _register_slider(app)
 
 
@@ -115,6 +116,8 @@ def _register_choice(app: Dash, lab: Lab) -> None:
         fresh = known if hidden else _writers(lab)
         return no_update if fresh == known else fresh
 
+
+def _register_moments(app: Dash, lab: Lab) -> None:
     @app.callback(
         output=Output(ids.MOMENT_ASKED, "data"),
         inputs={

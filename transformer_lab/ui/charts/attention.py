@@ -36,21 +36,49 @@ def tiles_figure(
     `tiles` is (L, H, C, C), whole numbers from 0 (masked) to 255. `labels` are written into the
     blank corner of a head.
     """
-    rows, heads, side, _ = tiles.shape
-    pitch = tile_pitch(side)
-    whole = np.zeros((rows * pitch, heads * pitch), dtype=np.uint8)
-    for row in range(rows):
-        for head in range(heads):
-            whole[row * pitch :, head * pitch :][:side, :side] = tiles[row, head]
+    side = tiles.shape[-1]
     figure = figure_with_title("All heads: choose one to enlarge it", "heads")
     figure.add_heatmap(
-        z=whole,
+        z=_tiled(tiles),
         zmin=0,
         zmax=255,
         colorscale=scales.share_tiles(dark),
         showscale=False,
         hoverinfo="none",
     )
+    _name_tiles(figure, tiles, layers)
+    places = {layer: row for row, layer in enumerate(layers)}
+    for (layer, head), words in labels.items():
+        figure.add_annotation(
+            x=head * tile_pitch(side) + side - 0.5,
+            y=places[layer] * tile_pitch(side),
+            xanchor="right",
+            yanchor="top",
+            text=words,
+            showarrow=False,
+            font_size=10,
+        )
+    if chosen[0] in places:
+        figure.update_layout(shapes=[tile_frame(places[chosen[0]], chosen[1], side, dark=dark)])
+    figure.update_layout(margin={"l": 50, "r": 8, "t": 56, "b": 8}, hovermode="closest")
+    return figure
+
+
+def _tiled(tiles: Numbers) -> Numbers:
+    """The tiles (L, H, C, C) side by side in one picture, with a gap between them."""
+    rows, heads, side, _ = tiles.shape
+    pitch = tile_pitch(side)
+    whole = np.zeros((rows * pitch, heads * pitch), dtype=np.uint8)
+    for row in range(rows):
+        for head in range(heads):
+            whole[row * pitch :, head * pitch :][:side, :side] = tiles[row, head]
+    return whole
+
+
+def _name_tiles(figure: go.Figure, tiles: Numbers, layers: Sequence[int]) -> None:
+    """The axes: heads above, layers beside, at the middle of their tiles."""
+    rows, heads, side, _ = tiles.shape
+    pitch = tile_pitch(side)
     middles = [place * pitch + side / 2 for place in range(max(rows, heads))]
     figure.update_xaxes(
         **PLAIN,
@@ -68,21 +96,6 @@ def tiles_figure(
         tickvals=middles[:rows],
         ticktext=[f"layer {layer + 1}" if rows <= 16 else str(layer + 1) for layer in layers],
     )
-    places = {layer: row for row, layer in enumerate(layers)}
-    for (layer, head), words in labels.items():
-        figure.add_annotation(
-            x=(head + 1) * pitch - (pitch - side) - 0.5,
-            y=places[layer] * pitch,
-            xanchor="right",
-            yanchor="top",
-            text=words,
-            showarrow=False,
-            font_size=10,
-        )
-    if chosen[0] in places:
-        figure.update_layout(shapes=[tile_frame(places[chosen[0]], chosen[1], side, dark=dark)])
-    figure.update_layout(margin={"l": 50, "r": 8, "t": 56, "b": 8}, hovermode="closest")
-    return figure
 
 
 def tile_pitch(side: int) -> int:

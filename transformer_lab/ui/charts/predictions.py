@@ -59,14 +59,7 @@ def lens_figure(
         xgap=1,
         ygap=1,
     )
-    names = ["before layer 1", *(f"after layer {n}" for n in range(1, rows))]
-    ticks = {
-        "tickvals": list(range(len(pieces))),
-        "ticktext": [short(p, CELL_LETTERS) for p in pieces],
-        "tickfont": {"size": 9},
-    }
-    figure.update_xaxes(**PLAIN, **ticks, tickangle=0, title="after this token")
-    figure.update_yaxes(**PLAIN, tickvals=list(range(rows)), ticktext=names)
+    _name_lens(figure, pieces, rows)
     figure.add_shape(
         type="rect",
         x0=place - 0.5,
@@ -79,6 +72,18 @@ def lens_figure(
         margin={"l": 96, "r": 8, "t": 34, "b": 44}, hovermode="closest", autosize=True
     )
     return figure
+
+
+def _name_lens(figure: go.Figure, pieces: Sequence[str], rows: int) -> None:
+    """The axes: tokens below, the places between layers beside."""
+    names = ["before layer 1", *(f"after layer {n}" for n in range(1, rows))]
+    ticks = {
+        "tickvals": list(range(len(pieces))),
+        "ticktext": [short(p, CELL_LETTERS) for p in pieces],
+        "tickfont": {"size": 9},
+    }
+    figure.update_xaxes(**PLAIN, **ticks, tickangle=0, title="after this token")
+    figure.update_yaxes(**PLAIN, tickvals=list(range(rows)), ticktext=names)
 
 
 def norms_figure(

@@ -109,8 +109,7 @@ def _register_choice(app: Dash) -> None:
             "scaling_hidden": Output(ids.SCALING_PANEL, "hidden"),
         },
         inputs={
-            "presses": Input(ANY_BUTTON, "n_clicks"),
-            "picks": Input(ANY_TOOL, "n_clicks"),
+            "presses": [Input(ANY_BUTTON, "n_clicks"), Input(ANY_TOOL, "n_clicks")],
             "tab": Input(shared_ids.TABS, "active_tab"),
         },
         state={
@@ -119,11 +118,7 @@ def _register_choice(app: Dash) -> None:
         },
     )
     def choose(
-        presses: list[int | None],
-        picks: list[int | None],
-        tab: str | None,
-        slug: str | None,
-        tool: str | None,
+        presses: list[list[int | None]], tab: str | None, slug: str | None, tool: str | None
     ) -> dict[str, Any]:
         """The tab was opened, or another question or a tool chosen: say what it is about."""
         if tab != TITLE:
@@ -132,25 +127,29 @@ def _register_choice(app: Dash) -> None:
         if isinstance(pressed, dict):
             tool = pressed.get("tool", "")
             slug = pressed.get("question", slug)
-        slug, tool = _known(slug), tool if tool in TOOLS else ""
-        title, look = parts.OWN_TITLE, parts.OWN_LOOK
-        if slug != SLUG:
-            one = find_question(slug, quick=True)
-            title, look = one.title, f"{one.look_for} {parts.SAFE if one.broken else ''}".strip()
-        listed = polls.listed("current")
-        return {
-            "question": slug,
-            "title": title,
-            "look": look,
-            "own_hidden": slug != SLUG,
-            "ready_hidden": slug == SLUG,
-            "current": [_current(item["question"] == slug and not tool) for item in listed],
-            "tool": tool,
-            "tools": [_current(item["tool"] == tool) for item in polls.listed("tools")],
-            "asked_hidden": bool(tool),
-            "rate_hidden": tool != rates.TOOL,
-            "scaling_hidden": tool != scaling.TOOL,
-        }
+        return _chosen(_known(slug), tool if tool in TOOLS else "")
+
+
+def _chosen(slug: str, tool: str) -> dict[str, Any]:
+    """What stands in the column beside the list: the question, or a tool in its place."""
+    title, look = parts.OWN_TITLE, parts.OWN_LOOK
+    if slug != SLUG:
+        one = find_question(slug, quick=True)
+        title, look = one.title, f"{one.look_for} {parts.SAFE if one.broken else ''}".strip()
+    listed = polls.listed("current")
+    return {
+        "question": slug,
+        "title": title,
+        "look": look,
+        "own_hidden": slug != SLUG,
+        "ready_hidden": slug == SLUG,
+        "current": [_current(item["question"] == slug and not tool) for item in listed],
+        "tool": tool,
+        "tools": [_current(item["tool"] == tool) for item in polls.listed("tools")],
+        "asked_hidden": bool(tool),
+        "rate_hidden": tool != rates.TOOL,
+        "scaling_hidden": tool != scaling.TOOL,
+    }
 
 
 def _register_guess(app: Dash, lab: Lab) -> None:

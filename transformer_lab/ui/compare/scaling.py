@@ -33,50 +33,16 @@ DRAWN = 24  # points of a line
 
 def panel() -> html.Div:
     """What stands in the place of a question."""
-    choice = html.Label(
-        [
-            html.Span("Text", className="field-label"),
-            dbc.Select(id=ids.SCALING_CORPUS, options=[], size="sm"),
-        ]
-    )
-    help = "Losses on different texts cannot be compared."
+    head = [
+        html.H2(TITLE, className="experiment-title"),
+        html.P(ABOUT, className="experiment-question"),
+    ]
     return html.Div(
         [
-            html.Header(
-                [
-                    html.H2(TITLE, className="experiment-title"),
-                    html.P(ABOUT, className="experiment-question"),
-                ]
-            ),
-            html.Section(
-                [
-                    html.Div(
-                        [choice, html.Div(help, className="field-help", role="note")],
-                        className="field compare-axis",
-                    ),
-                    html.P(id=ids.SCALING_SAID, className="verdict", role="status"),
-                    html.P(RULE, className="quiet"),
-                    html.Div(
-                        button(
-                            "Look again", ids.SCALING_AGAIN, "outline-secondary", "Read all runs"
-                        ),
-                        className="experiment-buttons",
-                    ),
-                ],
-                className="card verdict-card",
-                **{"aria-label": "What the runs say"},
-            ),
+            html.Header(head),
+            _verdict(),
             html.Div(
-                [
-                    html.Div(
-                        [
-                            dcc.Graph(id=ids.scaling_chart(axis), figure=blank(""), config=GRAPH),
-                            dcc.Graph(id=ids.scaling_rest(axis), figure=blank(""), config=GRAPH),
-                        ],
-                        className="card compare-scaling",
-                    )
-                    for axis in AXES
-                ],
+                [_charts(axis) for axis in AXES],
                 id=ids.SCALING_CHARTS,
                 className="experiment-plots",
             ),
@@ -86,6 +52,38 @@ def panel() -> html.Div:
         className="column experiment-column compare-tool",
         hidden=True,
     )
+
+
+def _verdict() -> html.Section:
+    """The text whose runs are taken, and what they say."""
+    choice = html.Label(
+        [
+            html.Span("Text", className="field-label"),
+            dbc.Select(id=ids.SCALING_CORPUS, options=[], size="sm"),
+        ]
+    )
+    help = html.Div(
+        "Losses on different texts cannot be compared.", className="field-help", role="note"
+    )
+    again = button("Look again", ids.SCALING_AGAIN, "outline-secondary", "Read all runs")
+    return html.Section(
+        [
+            html.Div([choice, help], className="field compare-axis"),
+            html.P(id=ids.SCALING_SAID, className="verdict", role="status"),
+            html.P(RULE, className="quiet"),
+            html.Div(again, className="experiment-buttons"),
+        ],
+        className="card verdict-card",
+        **{"aria-label": "What the runs say"},
+    )
+
+
+def _charts(axis: str) -> html.Div:
+    graphs = [
+        dcc.Graph(id=one, figure=blank(""), config=GRAPH)
+        for one in (ids.scaling_chart(axis), ids.scaling_rest(axis))
+    ]
+    return html.Div(graphs, className="card compare-scaling")
 
 
 def register(app: Dash, lab: Lab) -> None:

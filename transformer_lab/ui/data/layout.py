@@ -86,6 +86,16 @@ def _texts(lab: Lab, corpus: str) -> list[Component]:
         ),
         _own_text(),
         html.H2("Add a text", className="add-title"),
+        *_upload(),
+        _paste(),
+        _path(lab),
+        html.Div(id=ids.TEXT_MESSAGE, className="message", role="alert"),
+        _encodings(),
+    ]
+
+
+def _upload() -> list[Component]:
+    return [
         html.Label(
             [
                 html.I(className="bi bi-file-earmark-arrow-up", **{"aria-hidden": "true"}),
@@ -100,19 +110,20 @@ def _texts(lab: Lab, corpus: str) -> list[Component]:
         html.Div(
             html.Div(id="upload-bar"), className="progress-line", id="upload-line", hidden=True
         ),
-        _paste(),
-        _path(lab),
-        html.Div(id=ids.TEXT_MESSAGE, className="message", role="alert"),
-        html.Div(
-            [
-                html.H2("Which of these reads right?"),
-                dbc.RadioItems(id=ids.ENCODING, options=[], className="encodings"),
-                html.Button("Read it so", id=ids.READ_AS, className="btn btn-outline-primary"),
-            ],
-            id=ids.ENCODINGS,
-            hidden=True,
-        ),
     ]
+
+
+def _encodings() -> html.Div:
+    """For a file that is no UTF-8 text: how it reads in each encoding that fits."""
+    return html.Div(
+        [
+            html.H2("Which of these reads right?"),
+            dbc.RadioItems(id=ids.ENCODING, options=[], className="encodings"),
+            html.Button("Read it so", id=ids.READ_AS, className="btn btn-outline-primary"),
+        ],
+        id=ids.ENCODINGS,
+        hidden=True,
+    )
 
 
 def _own_text() -> html.Div:
@@ -188,35 +199,9 @@ def _path(lab: Lab) -> html.Details:
 
 
 def _tokens(data: DataConfig) -> list[Component]:
-    tokenizer, size = SETTINGS["data.tokenizer"], SETTINGS["data.vocabulary_size"]
     return [
         html.H2("How it becomes numbers"),
-        html.Div(
-            [
-                _field(
-                    tokenizer.label,
-                    dbc.Select(
-                        id=ids.TEXT_TOKENIZER,
-                        options=options(tokenizer.choices or {}),
-                        value=data.tokenizer,
-                        size="sm",
-                    ),
-                    tokenizer.help,
-                ),
-                _field(
-                    size.label,
-                    dbc.Input(
-                        id=ids.TEXT_VOCABULARY,
-                        value=str(data.vocabulary_size),
-                        size="sm",
-                        inputmode="numeric",
-                        debounce=True,
-                    ),
-                    size.help,
-                ),
-            ],
-            className="token-choice",
-        ),
+        html.Div(_tokenizer(data), className="token-choice"),
         html.Div(id=ids.STUDY_STATE, className="study-state", role="status"),
         html.Div(id=ids.VERIFIED, className="quiet"),
         _field(
@@ -225,27 +210,47 @@ def _tokens(data: DataConfig) -> list[Component]:
             "How this sentence is cut into tokens stands below.",
         ),
         html.Div(id=ids.TOKENS, className="tokens", tabIndex=0),
-        html.Div(
-            [
-                html.H2("How byte pairs grew, one merge at a time"),
-                dcc.Slider(
-                    id=ids.MERGE,
-                    min=0,
-                    max=1,
-                    step=1,
-                    value=1,
-                    marks=None,
-                    allow_direct_input=False,
-                    tooltip={"placement": "bottom"},
-                ),
-                html.Div(id=ids.MERGED),
-            ],
-            id=ids.MERGES,
-            hidden=True,
-        ),
+        _merges(),
         html.H2("The same sentence under each tokenizer"),
         html.Div(id=ids.COSTS, className="table-box", tabIndex=0),
     ]
+
+
+def _tokenizer(data: DataConfig) -> list[Component]:
+    tokenizer, size = SETTINGS["data.tokenizer"], SETTINGS["data.vocabulary_size"]
+    kind = dbc.Select(
+        id=ids.TEXT_TOKENIZER,
+        options=options(tokenizer.choices or {}),
+        value=data.tokenizer,
+        size="sm",
+    )
+    vocabulary = dbc.Input(
+        id=ids.TEXT_VOCABULARY,
+        value=str(data.vocabulary_size),
+        size="sm",
+        inputmode="numeric",
+        debounce=True,
+    )
+    return [
+        _field(tokenizer.label, kind, tokenizer.help),
+        _field(size.label, vocabulary, size.help),
+    ]
+
+
+def _merges() -> html.Div:
+    """The merges of byte pairs in the sentence, replayed by a slider."""
+    step = dcc.Slider(
+        id=ids.MERGE,
+        min=0,
+        max=1,
+        step=1,
+        value=1,
+        marks=None,
+        allow_direct_input=False,
+        tooltip={"placement": "bottom"},
+    )
+    head = html.H2("How byte pairs grew, one merge at a time")
+    return html.Div([head, step, html.Div(id=ids.MERGED)], id=ids.MERGES, hidden=True)
 
 
 def _field(label: str, control: Component, help: str) -> html.Div:

@@ -36,22 +36,7 @@ def register(app: Dash, lab: Lab) -> None:
         """The sentence token by token, and how long it is under each tokenizer."""
         if not studied:
             raise PreventUpdate
-        sentence, config = str(sentence or "")[:LONGEST], studied["config"]
-        others = [
-            (kind, lab.texts.tokenizer(DataConfig(**(config | {"tokenizer": kind}))))
-            for kind in TOKENIZERS
-        ]
-        tokenizer = lab.texts.tokenizer(DataConfig(**config))
-        steps = None
-        if isinstance(tokenizer, BytePairTokenizer):
-            steps = len(list(tokenizer.steps(sentence))) - 1
-        return {
-            "tokens": pieces.tokens(tokenizer, sentence),
-            "costs": findings.costs(sentence, others, config["tokenizer"]),
-            "most_merges": max(steps or 0, 1),
-            "merge": steps or 0,
-            "merges_hidden": steps is None,
-        }
+        return _cut(lab, str(sentence or "")[:LONGEST], studied["config"])
 
     @app.callback(
         Output(ids.MERGED, "children"),
@@ -70,3 +55,21 @@ def register(app: Dash, lab: Lab) -> None:
         if not isinstance(tokenizer, BytePairTokenizer):
             raise PreventUpdate
         return pieces.merged(list(tokenizer.steps(str(sentence or "")[:LONGEST])), int(step))
+
+
+def _cut(lab: Lab, sentence: str, config: dict[str, Any]) -> dict[str, object]:
+    others = [
+        (kind, lab.texts.tokenizer(DataConfig(**(config | {"tokenizer": kind}))))
+        for kind in TOKENIZERS
+    ]
+    tokenizer = lab.texts.tokenizer(DataConfig(**config))
+    steps = None
+    if isinstance(tokenizer, BytePairTokenizer):
+        steps = len(list(tokenizer.steps(sentence))) - 1
+    return {
+        "tokens": pieces.tokens(tokenizer, sentence),
+        "costs": findings.costs(sentence, others, config["tokenizer"]),
+        "most_merges": max(steps or 0, 1),
+        "merge": steps or 0,
+        "merges_hidden": steps is None,
+    }

@@ -39,14 +39,15 @@ RATE = ids.finetune_setting("train", "learning_rate")
 def register(app: Dash, lab: Lab) -> None:
     """The callbacks of this tab."""
     bases.register(app, lab)
-    _register_choices(app, lab)
+    _register_moments(app, lab)
+    _register_method(app)
     _register_form(app, lab)
     _register_commands(app, lab)
     _register_writing(app, lab)
     poll.register(app, lab)
 
 
-def _register_choices(app: Dash, lab: Lab) -> None:
+def _register_moments(app: Dash, lab: Lab) -> None:
     @app.callback(
         output={
             "options": Output(ids.FINETUNE_STEP, "options"),
@@ -64,6 +65,8 @@ def _register_choices(app: Dash, lab: Lab) -> None:
         listed = [{"value": str(step), "label": f"step {step:,}"} for step in steps]
         return {"options": [*newest, *listed], "value": NEWEST}
 
+
+def _register_method(app: Dash) -> None:
     @app.callback(
         Output(RATE, "value", allow_duplicate=True),
         Input(METHOD, "value"),

@@ -214,45 +214,7 @@ def _side_by_side() -> html.Section:
     return html.Section(
         [
             html.H2("Side by side: the same prompt, the same seed"),
-            html.Div(
-                [
-                    html.Label(
-                        [
-                            html.Span("Prompt", className="field-label"),
-                            dbc.Input(
-                                id=ids.FINETUNE_PROMPT,
-                                type="text",
-                                value="",
-                                autocomplete="off",
-                                placeholder="empty: one of the new text",
-                                size="sm",
-                            ),
-                        ],
-                        title="Both models continue it; empty takes one of the new text",
-                    ),
-                    html.Label(
-                        [
-                            html.Span("Seed", className="field-label"),
-                            dbc.Input(
-                                id=ids.FINETUNE_SEED,
-                                type="text",
-                                inputmode="decimal",
-                                value="1",
-                                size="sm",
-                            ),
-                        ],
-                        className="finetune-seed",
-                        title="The same seed gives the same two texts",
-                    ),
-                    html.Button(
-                        "Write both",
-                        id=ids.FINETUNE_WRITE,
-                        className="btn btn-outline-primary",
-                        title="Generate with the base and with the fine-tuned model",
-                    ),
-                ],
-                className="finetune-prompt",
-            ),
+            html.Div(_prompt(), className="finetune-prompt"),
             html.Div(id=ids.FINETUNE_WRITE_MESSAGE, className="message", role="alert"),
             html.Div(
                 [text("Base", ids.FINETUNE_TEXT_1), text("Fine-tuned", ids.FINETUNE_TEXT_2)],
@@ -261,6 +223,36 @@ def _side_by_side() -> html.Section:
         ],
         className="card",
     )
+
+
+def _prompt() -> list[Component]:
+    """What both models go on from, and the button that has them write."""
+    prompt = dbc.Input(
+        id=ids.FINETUNE_PROMPT,
+        type="text",
+        value="",
+        autocomplete="off",
+        placeholder="empty: one of the new text",
+        size="sm",
+    )
+    seed = dbc.Input(id=ids.FINETUNE_SEED, type="text", inputmode="decimal", value="1", size="sm")
+    return [
+        html.Label(
+            [html.Span("Prompt", className="field-label"), prompt],
+            title="Both models continue it; empty takes one of the new text",
+        ),
+        html.Label(
+            [html.Span("Seed", className="field-label"), seed],
+            className="finetune-seed",
+            title="The same seed gives the same two texts",
+        ),
+        html.Button(
+            "Write both",
+            id=ids.FINETUNE_WRITE,
+            className="btn btn-outline-primary",
+            title="Generate with the base and with the fine-tuned model",
+        ),
+    ]
 
 
 def _changes() -> html.Section:

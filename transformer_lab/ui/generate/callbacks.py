@@ -5,6 +5,7 @@ token, `xray.py` marks tokens and `token.py` takes one apart.
 """
 
 from dataclasses import replace
+from typing import TypedDict
 
 from dash import ClientsideFunction, Dash, Input, Output, State, ctx, no_update
 from dash.exceptions import PreventUpdate
@@ -31,6 +32,17 @@ TITLE = "Generate"
 # Buttons of Train mean its run.
 OF_THE_RUN_SHOWN = (train_ids.AFTER_GENERATE, train_ids.GENERATE_NOW)
 Option = dict[str, str]
+
+
+class Asked(TypedDict):
+    """What stands in the controls when a text is asked for."""
+
+    settings: dict[str, Scalar]
+    at: At | None
+    shown: str | None  # the run on the Train tab
+    chosen: adapters.Chosen | None
+    against: Scalar
+    against_step: Scalar
 
 
 def register(app: Dash, lab: Lab) -> None:
@@ -86,60 +98,62 @@ def _register_begin(app: Dash, lab: Lab) -> None:
             "tree": Output(ids.WRITINGS, "data"),
         },
         inputs={
-            "pressed": Input(ids.GENERATE, "n_clicks"),
-            "drop": Input(ids.DROP_UNKNOWN, "n_clicks"),
-            "ended": Input(train_ids.AFTER_GENERATE, "n_clicks"),
-            "now": Input(train_ids.GENERATE_NOW, "n_clicks"),
+            "presses": [
+                Input(button, "n_clicks")
+                for button in (ids.GENERATE, ids.DROP_UNKNOWN, *OF_THE_RUN_SHOWN)
+            ]
         },
         state={
-            "settings": controls.STATES,
-            "at": State(shared_ids.MOMENT_AT, "data"),
-            "shown": State(train_ids.RUN_SHOWN, "data"),
-            "chosen": adapters.STATES,
-            "against": State(ids.AGAINST, "value"),
-            "against_step": State(ids.AGAINST_STEP, "value"),
+            "asked": {
+                "settings": controls.STATES,
+                "at": State(shared_ids.MOMENT_AT, "data"),
+                "shown": State(train_ids.RUN_SHOWN, "data"),
+                "chosen": adapters.STATES,
+                "against": State(ids.AGAINST, "value"),
+                "against_step": State(ids.AGAINST_STEP, "value"),
+            },
             "previous": State(ids.WRITING, "data"),
             "tree": State(ids.WRITINGS, "data"),
         },
         prevent_initial_call=True,
     )
     def begin(
-        pressed: int | None,
-        drop: int | None,
-        ended: int | None,
-        now: int | None,
-        settings: dict[str, Scalar],
-        at: At | None,
-        shown: str | None,
-        chosen: adapters.Chosen | None,
-        against: Scalar,
-        against_step: Scalar,
-        previous: Shown | None,
-        tree: list[Leaf] | None,
+        presses: list[int | None], asked: Asked, previous: Shown | None, tree: list[Leaf] | None
     ) -> dict[str, object]:
         """Generate, or say in one sentence why not."""
         stop(lab, previous)
         try:
-            config = _checked(settings)
-            name, step = moment_bar.chosen(at)
-            if ctx.triggered_id in OF_THE_RUN_SHOWN:
-                name, step, against = shown or moment_bar.NEWEST, None, NOTHING
-                config, chosen = _with_prompt(lab, name, config), None
-            elif ctx.triggered_id == ids.DROP_UNKNOWN:
-                config = lab.models.without_unknown(name, config)
-            made = [lab.writings.start(adapters.snapshot(lab, name, step, chosen), config)]
-            if against not in (None, NOTHING):
-                made.append(_second(lab, str(against), against_step, config))
+            made = _started(lab, asked)
         except (UnknownTextError, SettingsError, ConfigError, LabError) as error:
             return _refused(error)
+        prompt = made[0].config.prompt
         return {
             "writing": {"shown": [writing.id for writing in made]},
             "message": "",
             "problems": marks({}),
             "drop_hidden": True,
-            "prompt": no_update if ctx.triggered_id == ids.GENERATE else config.prompt,
+            "prompt": no_update if ctx.triggered_id == ids.GENERATE else prompt,
             "tree": [*(tree or []), *[leaf(writing) for writing in made]],
         }
+
+
+def _started(lab: Lab, asked: Asked) -> list[Writing]:
+    """The text that the pressed button asks for, and the one beside it if there is to be one.
+
+    Raises UnknownTextError, SettingsError, ConfigError or LabError.
+    """
+    config = _checked(asked["settings"])
+    if ctx.triggered_id in OF_THE_RUN_SHOWN:
+        name = asked["shown"] or moment_bar.NEWEST
+        config = _with_prompt(lab, name, config)
+        return [lab.writings.start(adapters.snapshot(lab, name, None, None), config)]
+    name, step = moment_bar.chosen(asked["at"])
+    if ctx.triggered_id == ids.DROP_UNKNOWN:
+        config = lab.models.without_unknown(name, config)
+    made = [lab.writings.start(adapters.snapshot(lab, name, step, asked["chosen"]), config)]
+    if asked["against"] not in (None, NOTHING):
+        made.append(_second(lab, str(asked["against"]), asked["against_step"], config))
+    return made
 
 
 def _with_prompt(lab: Lab, name: str, config: SampleConfig) -> SampleConfig:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import dash_bootstrap_components as dbc
 from dash import dcc, html
+from dash.development.base_component import Component
 
 from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import SETTINGS, load_recipes
@@ -19,7 +20,6 @@ NOTHING = "none"
 def layout(lab: Lab) -> html.Div:
     """Controls on the left, the text in the middle, what is known of a token on the right."""
     values = opening(lab, load_recipes())[1].values()
-    sample = [setting for setting in SETTINGS.values() if setting.group == "sample"]
     return html.Div(
         [
             dcc.Store(id=ids.WRITING, data={}),
@@ -30,37 +30,7 @@ def layout(lab: Lab) -> html.Div:
             dcc.Store(id=ids.PLAYED),
             dcc.Store(id=ids.PROMPT_GIVEN),
             dcc.Interval(id=ids.GENERATE_TICK, interval=150, disabled=True),
-            html.Section(
-                [
-                    html.Div(
-                        [form.control(setting, values[setting.key]) for setting in sample],
-                        className="fields",
-                    ),
-                    adapters.layout(),
-                    _against(),
-                    html.Div(id=ids.GENERATE_MESSAGE, className="message", role="alert"),
-                    html.Button(
-                        "Drop them and generate",
-                        id=ids.DROP_UNKNOWN,
-                        className="btn btn-outline-primary",
-                        hidden=True,
-                    ),
-                    html.Button(
-                        "Generate",
-                        id=ids.GENERATE,
-                        className="btn btn-primary",
-                        title="Ctrl+Enter in the prompt does the same",
-                    ),
-                    html.Button(
-                        "Stop",
-                        id=ids.GENERATE_STOP,
-                        className="btn btn-outline-secondary",
-                        disabled=True,
-                        title="End the text here; what has come stays",
-                    ),
-                ],
-                className="column controls card",
-            ),
+            html.Section(_asked(values), className="column controls card"),
             html.Section(
                 [_legend(), html.Div(_texts(), className="texts")],
                 className="card output-card",
@@ -72,6 +42,38 @@ def layout(lab: Lab) -> html.Div:
         ],
         className="pane generate",
     )
+
+
+def _asked(values: Mapping[str, form.Value]) -> list[Component]:
+    sample = [setting for setting in SETTINGS.values() if setting.group == "sample"]
+    return [
+        html.Div(
+            [form.control(setting, values[setting.key]) for setting in sample],
+            className="fields",
+        ),
+        adapters.layout(),
+        _against(),
+        html.Div(id=ids.GENERATE_MESSAGE, className="message", role="alert"),
+        html.Button(
+            "Drop them and generate",
+            id=ids.DROP_UNKNOWN,
+            className="btn btn-outline-primary",
+            hidden=True,
+        ),
+        html.Button(
+            "Generate",
+            id=ids.GENERATE,
+            className="btn btn-primary",
+            title="Ctrl+Enter in the prompt does the same",
+        ),
+        html.Button(
+            "Stop",
+            id=ids.GENERATE_STOP,
+            className="btn btn-outline-secondary",
+            disabled=True,
+            title="End the text here; what has come stays",
+        ),
+    ]
 
 
 def _against() -> html.Details:

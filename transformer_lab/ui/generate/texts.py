@@ -1,5 +1,7 @@
 """The texts on the page: what is new of them comes at each poll, until they are done."""
 
+from collections.abc import Sequence
+
 from dash import Dash, Input, Output, Patch, State, html, no_update
 from dash.development.base_component import Component
 
@@ -38,24 +40,7 @@ def register(app: Dash, lab: Lab) -> None:
     ) -> dict[str, object]:
         """What is new of the text or texts, and which model they are of."""
         found = [lab.writings.find(name) for name in (wanted or {}).get("shown", [])[:2]]
-        # Asked before the text is read: what is done then is read whole.
-        ended = [writing is None or writing.job.done for writing in found]
-        texts: list[object] = [no_update, no_update]
-        captions: list[object] = [no_update, no_update]
-        seen: dict[str, Read] = {}
-        done = not found or found[0] is None or all(ended)
-        polls = 0 if done else -1  # -1 is without end
-        answer = {"texts": texts, "captions": captions, "polls": polls, "stop_off": done}
-        if not found or found[0] is None:
-            return answer | {"second_hidden": no_update, "written": no_update}
-        for place, writing in enumerate(found):
-            if writing is not None:
-                before = (written or {}).get(str(place))
-                cursor = before["n"] if before and before["id"] == writing.id else 0
-                texts[place], count = _text(writing, cursor)
-                captions[place] = _caption(writing, count, ended[place])
-                seen[str(place)] = {"id": writing.id, "n": count}
-        return answer | {"second_hidden": len(found) < 2, "written": seen}
+        return _news(found, written or {})
 
     @app.callback(
         Output(ids.GENERATE_STOP, "n_clicks"),
@@ -67,6 +52,28 @@ def register(app: Dash, lab: Lab) -> None:
         """End the generation; what is there stays."""
         stop(lab, shown)
         return no_update
+
+
+def _news(found: Sequence[Writing | None], written: dict[str, Read]) -> dict[str, object]:
+    """What the page, which has so much of one or two texts, is to add of them."""
+    # Asked before the text is read: what is done then is read whole.
+    ended = [writing is None or writing.job.done for writing in found]
+    texts: list[object] = [no_update, no_update]
+    captions: list[object] = [no_update, no_update]
+    seen: dict[str, Read] = {}
+    done = not found or found[0] is None or all(ended)
+    polls = 0 if done else -1  # -1 is without end
+    answer = {"texts": texts, "captions": captions, "polls": polls, "stop_off": done}
+    if not found or found[0] is None:
+        return answer | {"second_hidden": no_update, "written": no_update}
+    for place, writing in enumerate(found):
+        if writing is not None:
+            before = written.get(str(place))
+            cursor = before["n"] if before and before["id"] == writing.id else 0
+            texts[place], count = _text(writing, cursor)
+            captions[place] = _caption(writing, count, ended[place])
+            seen[str(place)] = {"id": writing.id, "n": count}
+    return answer | {"second_hidden": len(found) < 2, "written": seen}
 
 
 def _text(writing: Writing, cursor: int) -> tuple[list[Component | str] | Patch | object, int]:

@@ -44,48 +44,46 @@ def layout() -> html.Div:
             dcc.Store(id=ids.BLOCK, data={"index": 0}),
             dcc.Interval(id=ids.SLOW_TICK, interval=PACE, disabled=True),
             trouble(ids.ARCHITECTURE_PROBLEM),
-            html.Div(
-                [
-                    html.Section(
-                        [
-                            html.Div(
-                                [
-                                    html.Button(
-                                        [_icon("play-fill"), " Slow motion"],
-                                        id=ids.SLOW,
-                                        className="btn btn-outline-primary btn-sm",
-                                        title="Walk the text through the model, block by block",
-                                    ),
-                                    html.Span(id=ids.SLOW_WORDS, className="quiet", role="status"),
-                                ],
-                                className="slow",
-                            ),
-                            html.Div(id=ids.BLOCKS, className="blocks"),
-                        ],
-                        className="card",
-                        **named("The model, from top to bottom"),
-                    ),
-                    html.Section(
-                        [
-                            html.Div(id=ids.BLOCK_HEAD),
-                            html.Div(
-                                [
-                                    choice("Activation", ids.BLOCK_TENSOR, {}, "", TENSOR_HELP),
-                                    chart(ids.BLOCK_CHART, "What comes out", "short heat"),
-                                ],
-                                id="block-picture",
-                            ),
-                            html.Div(id=ids.BLOCK_TENSORS, className="table-box", tabIndex=0),
-                            html.Div(id=ids.BLOCK_CODE),
-                        ],
-                        className="card block-open",
-                        **named("The part that is open"),
-                    ),
-                ],
-                className="block-columns",
-            ),
+            html.Div([_column(), _open()], className="block-columns"),
         ],
         className="look-part",
+    )
+
+
+def _column() -> html.Section:
+    slow = html.Button(
+        [_icon("play-fill"), " Slow motion"],
+        id=ids.SLOW,
+        className="btn btn-outline-primary btn-sm",
+        title="Walk the text through the model, block by block",
+    )
+    words = html.Span(id=ids.SLOW_WORDS, className="quiet", role="status")
+    return html.Section(
+        [
+            html.Div([slow, words], className="slow"),
+            html.Div(id=ids.BLOCKS, className="blocks"),
+        ],
+        className="card",
+        **named("The model, from top to bottom"),
+    )
+
+
+def _open() -> html.Section:
+    return html.Section(
+        [
+            html.Div(id=ids.BLOCK_HEAD),
+            html.Div(
+                [
+                    choice("Activation", ids.BLOCK_TENSOR, {}, "", TENSOR_HELP),
+                    chart(ids.BLOCK_CHART, "What comes out", "short heat"),
+                ],
+                id="block-picture",
+            ),
+            html.Div(id=ids.BLOCK_TENSORS, className="table-box", tabIndex=0),
+            html.Div(id=ids.BLOCK_CODE),
+        ],
+        className="card block-open",
+        **named("The part that is open"),
     )
 
 
@@ -188,26 +186,34 @@ def _register_open(app: Dash, lab: Lab) -> None:
             raise PreventUpdate
         place = _index(at, parts)
         part = parts[place]
-        tensors, problem = tried(lambda: lab.inspector.tensors(what, part.taps))
-        tensors = tensors or []
-        chosen = next((one for one in tensors if one.path == tensor), None)
-        chosen = chosen or (tensors[-1] if tensors else None)
         return {
             "head": blocks.headline(part, blocks.total(parts, place)),
             "code": [_code(source) for source in part.sources],
-            "tensors": _table(tensors)
-            if tensors
-            else html.Div(problem or NOTHING, className="quiet"),
-            "options": [{"value": one.path, "label": one.label} for one in tensors],
-            "tensor": chosen.path if chosen else "",
-            "figure": _picture(lab, what, chosen, is_dark(theme)),
-            "picture_hidden": chosen is None,
             "words": f"{place + 1} of {len(parts)}: {part.name}",
             "current": [
                 "true" if number(item["id"]["index"], -1) == place else "false"
                 for item in ctx.outputs_grouping["current"]
             ],
+            **_activations(lab, what, part, tensor, is_dark(theme)),
         }
+
+
+def _activations(
+    lab: Lab, what: Open, part: Part, wanted: str | None, dark: bool
+) -> dict[str, object]:
+    """What comes out of a part: its table, and the wanted activation, or else the last, drawn."""
+    tensors, problem = tried(lambda: lab.inspector.tensors(what, part.taps))
+    tensors = tensors or []
+    chosen = next((one for one in tensors if one.path == wanted), None)
+    chosen = chosen or (tensors[-1] if tensors else None)
+    nothing = html.Div(problem or NOTHING, className="quiet")
+    return {
+        "tensors": _table(tensors) if tensors else nothing,
+        "options": [{"value": one.path, "label": one.label} for one in tensors],
+        "tensor": chosen.path if chosen else "",
+        "figure": _picture(lab, what, chosen, dark),
+        "picture_hidden": chosen is None,
+    }
 
 
 def _index(at: Index | None, parts: Sequence[Part]) -> int:

@@ -106,21 +106,27 @@ def _register_all(app: Dash, lab: Lab) -> None:
             return kept | {"problem": problem, "body_hidden": True, "note": ""}
         measured, why = tried(lambda: lab.inspector.measures(what))
         chosen = clipped(look, layer, head)
-        figure = charts.tiles_figure(
-            look.tiles, look.layers, chosen, measures.kinds(look, measured), dark=is_dark(theme)
-        )
         return {
-            "tiles": figure,
+            "tiles": charts.tiles_figure(
+                look.tiles, look.layers, chosen, measures.kinds(look, measured), dark=is_dark(theme)
+            ),
             "rows": measures.rows(look, measured),
             "rows_note": why or measures.even(measured),
-            "layers": _numbered(look.layers),
-            "heads": _numbered(range(look.tiles.shape[1])),
             "layer": no_update if number(layer) == chosen[0] else str(chosen[0]),
             "head": no_update if number(head) == chosen[1] else str(chosen[1]),
-            "problem": "",
-            "body_hidden": False,
-            "note": _pooling(look),
+            **_described(look),
         }
+
+
+def _described(look: AttentionLook) -> dict[str, object]:
+    """Which layers and heads there are to choose from, and how their patterns are shown."""
+    return {
+        "layers": _numbered(look.layers),
+        "heads": _numbered(range(look.tiles.shape[1])),
+        "problem": "",
+        "body_hidden": False,
+        "note": _pooling(look),
+    }
 
 
 def _register_pick(app: Dash, lab: Lab) -> None:

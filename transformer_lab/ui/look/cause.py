@@ -270,14 +270,7 @@ def _register_effect(app: Dash, lab: Lab) -> None:
     ) -> dict[str, object]:
         """The model before and after the change."""
         what = opened(data, sub_tab, NAME)
-        at = place_in(place, what.tokens)
-        trial = Intervention(
-            kind=change["kind"] if change["kind"] in WAYS else "zero",
-            parts=tuple(change["off"] or []),
-            position=at,
-            source=str(change["source"] or ""),
-            everywhere=change["where"] == "everywhere",
-        )
+        trial = _trial(change, place_in(place, what.tokens))
         found, problem = tried(lambda: lab.inspector.interventions.effect(what, trial))
         if found is None:
             kept = dict.fromkeys(("losses", "figure", "writing"), no_update)
@@ -290,19 +283,30 @@ def _register_effect(app: Dash, lab: Lab) -> None:
             dark=is_dark(theme),
         )
         return {
-            "losses": _losses(lab, what, found, at, trial),
+            "losses": _losses(lab, what, found, trial),
             "figure": figure,
             "writing": _writing(found),
             "problem": "",
         }
 
 
-def _losses(lab: Lab, what: Open, found: Effect, at: int, trial: Intervention) -> list[Component]:
+def _trial(change: Change, place: int) -> Intervention:
+    return Intervention(
+        kind=change["kind"] if change["kind"] in WAYS else "zero",
+        parts=tuple(change["off"] or []),
+        position=place,
+        source=str(change["source"] or ""),
+        everywhere=change["where"] == "everywhere",
+    )
+
+
+def _losses(lab: Lab, what: Open, found: Effect, trial: Intervention) -> list[Component]:
     before, after = found.before, found.after
     rows = [
         _pair("Loss on validation text", before.validation, after.validation),
         _pair("Loss on this text", before.text, after.text),
     ]
+    at = trial.position
     (piece,) = pieces_of(lab.inspector.pieces(what, [what.tokens[at]]))
     words = "Press parts to change them: the numbers follow at once."
     if trial.parts:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import plotly.graph_objects as go
 from dash import Dash, Input, Output, State, html, no_update
 from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
@@ -39,45 +40,29 @@ KEPT = (
 
 def layout() -> html.Div:
     """The cloud of tokens, neighbours of one of them, and positions."""
+    controls = [
+        choice("View", ids.EMBEDDING_VIEW, VIEWS, "2", VIEW_HELP),
+        choice("Token", ids.EMBEDDING_TOKEN, {}, "", TOKEN_HELP),
+    ]
+    cloud = [
+        html.Div(controls, className="look-controls"),
+        chart(ids.EMBEDDING, "Token embeddings", "cloud"),
+        note(ids.EMBEDDING_NOTE),
+    ]
+    neighbours = [
+        html.H2("Nearest neighbours"),
+        html.Div(id=ids.NEIGHBOURS, className="table-box", tabIndex=0),
+    ]
+    positions = [
+        chart(ids.POSITIONS, "How alike positions are", "square heat"),
+        note(ids.POSITIONS_NOTE),
+    ]
+    beside = [html.Section(part, className="card") for part in (neighbours, positions)]
     return html.Div(
         [
             trouble(ids.EMBEDDING_PROBLEM),
             html.Div(
-                [
-                    html.Section(
-                        [
-                            html.Div(
-                                [
-                                    choice("View", ids.EMBEDDING_VIEW, VIEWS, "2", VIEW_HELP),
-                                    choice("Token", ids.EMBEDDING_TOKEN, {}, "", TOKEN_HELP),
-                                ],
-                                className="look-controls",
-                            ),
-                            chart(ids.EMBEDDING, "Token embeddings", "cloud"),
-                            note(ids.EMBEDDING_NOTE),
-                        ],
-                        className="card",
-                    ),
-                    html.Div(
-                        [
-                            html.Section(
-                                [
-                                    html.H2("Nearest neighbours"),
-                                    html.Div(id=ids.NEIGHBOURS, className="table-box", tabIndex=0),
-                                ],
-                                className="card",
-                            ),
-                            html.Section(
-                                [
-                                    chart(ids.POSITIONS, "How alike positions are", "square heat"),
-                                    note(ids.POSITIONS_NOTE),
-                                ],
-                                className="card",
-                            ),
-                        ],
-                        className="column",
-                    ),
-                ],
+                [html.Section(cloud, className="card"), html.Div(beside, className="column")],
                 className="cloud-columns",
             ),
         ],
@@ -129,32 +114,36 @@ def _register_cloud(app: Dash, lab: Lab) -> None:
         names = pieces_of(lab.inspector.pieces(what, tokens))
         chosen = number(token, -1) if number(token, -1) in tokens else _first(what.tokens, tokens)
         near = lab.inspector.neighbours(what, chosen)
-        ringed = [tokens.index(each) for each in (chosen, *(n.token for n in near[:5]))
-                  if each in tokens]  # fmt: skip
-        figure = charts.embedding_figure(
-            look.points,
-            names,
-            [kind_of(name) for name in names],
-            look.reach,
-            look.shares,
-            ringed,
-            flat=view != "3",
-            dark=is_dark(theme),
-        )
-        figure.update_layout(uirevision=f"{what.run} {view}")
-        options = [
-            {"value": str(each), "label": quoted(name)}
-            for each, name in zip(tokens, names, strict=True)
-        ]
         others = pieces_of(lab.inspector.pieces(what, [n.token for n in near]))
+        figure = _cloud(look, names, [chosen, *(n.token for n in near[:5])], view, is_dark(theme))
         return {
-            "figure": figure,
+            "figure": figure.update_layout(uirevision=f"{what.run} {view}"),
             "note": f"{KEPT} {_left_out(look, lab.inspector.vocabulary_size(what))}",
-            "options": options,
+            "options": [
+                {"value": str(each), "label": quoted(name)}
+                for each, name in zip(tokens, names, strict=True)
+            ],
             "token": str(chosen),
             "neighbours": _near(names[tokens.index(chosen)], others, near),
             "problem": "",
         }
+
+
+def _cloud(
+    look: EmbeddingLook, names: Sequence[str], ringed: list[int], view: str | None, dark: bool
+) -> go.Figure:
+    """The tokens as points; those to be ringed have rings, as far as they are drawn."""
+    tokens = look.tokens.tolist()
+    return charts.embedding_figure(
+        look.points,
+        names,
+        [kind_of(name) for name in names],
+        look.reach,
+        look.shares,
+        [tokens.index(token) for token in ringed if token in tokens],
+        flat=view != "3",
+        dark=dark,
+    )
 
 
 def _near(name: str, pieces: Sequence[str], near: Sequence[Neighbour]) -> Component:

@@ -22,21 +22,6 @@ MEASURES = list(HEAD_MEASURES)
 
 def layout() -> html.Section:
     """The table, and what its columns mean."""
-    heads = [
-        {"field": "name", "headerName": "Head", "pinned": "left", "width": 130},
-        *(
-            {
-                "field": key,
-                "headerName": measure.label,
-                "headerTooltip": measure.definition,
-                "width": 132 if len(measure.label) > 14 else 114,
-                "type": "rightAligned",
-                "valueFormatter": {"function": "params.value.toFixed(3)"},
-            }
-            for key, measure in HEAD_MEASURES.items()
-        ),
-        {"field": "kind", "headerName": "Kind of head", "flex": 1, "minWidth": 130},
-    ]
     meanings = [
         html.Div([html.Dt(measure.label), html.Dd(measure.definition)], className="row-pair")
         for measure in HEAD_MEASURES.values()
@@ -48,23 +33,7 @@ def layout() -> html.Section:
                 "Click a column to sort by it, a row to enlarge that head.",
                 className="quiet",
             ),
-            dag.AgGrid(
-                id=ids.MEASURES,
-                columnDefs=heads,
-                rowData=[],
-                getRowId="params.data.id",
-                defaultColDef={"sortable": True, "resizable": True},
-                dashGridOptions={
-                    "rowHeight": 28,
-                    "headerHeight": 32,
-                    "domLayout": "autoHeight",
-                    "suppressMovableColumns": True,
-                    "rowSelection": {"mode": "singleRow", "checkboxes": False,
-                                     "enableClickSelection": True},
-                },
-                className="ag-theme-quartz lab-grid",
-                style={"height": None},
-            ),
+            _grid(),
             note(ids.MEASURES_NOTE),
             html.Details(
                 [html.Summary("What the measures mean"), html.Dl(meanings, className="meanings")]
@@ -72,6 +41,42 @@ def layout() -> html.Section:
         ],
         className="card",
         **named("Measures of heads"),
+    )
+
+
+def _grid() -> dag.AgGrid:
+    measured = [
+        {
+            "field": key,
+            "headerName": measure.label,
+            "headerTooltip": measure.definition,
+            "width": 132 if len(measure.label) > 14 else 114,
+            "type": "rightAligned",
+            "valueFormatter": {"function": "params.value.toFixed(3)"},
+        }
+        for key, measure in HEAD_MEASURES.items()
+    ]
+    return dag.AgGrid(
+        id=ids.MEASURES,
+        columnDefs=[
+            {"field": "name", "headerName": "Head", "pinned": "left", "width": 130},
+            *measured,
+            {"field": "kind", "headerName": "Kind of head", "flex": 1, "minWidth": 130},
+        ],
+        rowData=[],
+        getRowId="params.data.id",
+        defaultColDef={"sortable": True, "resizable": True},
+        dashGridOptions={
+            "rowHeight": 28,
+            "headerHeight": 32,
+            "domLayout": "autoHeight",
+            "suppressMovableColumns": True,
+            "rowSelection": {
+                "mode": "singleRow", "checkboxes": False, "enableClickSelection": True,
+            },
+        },
+        className="ag-theme-quartz lab-grid",
+        style={"height": None},
     )  # fmt: skip
 
 

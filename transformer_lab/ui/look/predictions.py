@@ -207,22 +207,25 @@ def _register_attribution(app: Dash, lab: Lab) -> None:
             return _unexplained(problem)
         token = _wanted(lab, what, place, chosen, int(likely.tokens[0]))
         options = _options(lab, what, likely, token)
+        said = {"options": options, "token": str(token)}
         found, problem = tried(lambda: lab.inspector.attribution(what, at, token))
         if found is None:
-            return _unexplained(problem) | {"options": options, "token": str(token)}
-        names = [part.label for part in found.parts]
+            return _unexplained(problem) | said
         (piece,) = pieces_of(lab.inspector.pieces(what, [token]))
-        title = f"Parts of the logit of {quoted(piece)}, largest first"
-        figure = charts.attribution_figure(names, _values(found), title, dark=is_dark(theme))
-        return {
-            "options": options,
-            "token": str(token),
-            "figure": figure,
-            "style": {"height": f"{figure.layout.height}px"},
-            "sum": _sum(found, piece, at),
-            "problem": "",
-            "body_hidden": False,
-        }
+        return said | _explained(found, piece, at, is_dark(theme))
+
+
+def _explained(found: Attribution, piece: str, place: int, dark: bool) -> dict[str, object]:
+    names = [part.label for part in found.parts]
+    title = f"Parts of the logit of {quoted(piece)}, largest first"
+    figure = charts.attribution_figure(names, _values(found), title, dark=dark)
+    return {
+        "figure": figure,
+        "style": {"height": f"{figure.layout.height}px"},
+        "sum": _sum(found, piece, place),
+        "problem": "",
+        "body_hidden": False,
+    }
 
 
 def _unexplained(problem: str) -> dict[str, object]:

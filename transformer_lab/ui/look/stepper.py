@@ -10,6 +10,7 @@ from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.looking.looks import QueryLook
+from transformer_lab.lab.looking.subjects import Open
 from transformer_lab.ui.charts.attention import bars_figure, matrix_figure
 from transformer_lab.ui.look import ids
 from transformer_lab.ui.look.parts import (
@@ -279,16 +280,28 @@ def register(app: Dash, lab: Lab) -> None:
                 "stage": no_update, "title": "", "formula": "", "words": why_not,
                 "figure": no_update, "back_off": True, "next_off": True,
             }  # fmt: skip
-        pieces = pieces_of(lab.inspector.pieces(what, what.tokens))
-        config = lab.inspector.config(what)
-        after = ("turn",) * (config.positions == "rotary") + ("norm",) * config.qk_norm
-        moment, shown = Moment(look=look, place=at, pieces=pieces, after=after), STAGES[stage]
-        return {
-            "stage": stage,
-            "title": f"{stage + 1} of {len(STAGES)}. {shown.title}",
-            "formula": shown.formula(moment),
-            "words": shown.words(moment),
-            "figure": shown.draw(moment, is_dark(theme)),
-            "back_off": stage == 0,
-            "next_off": stage == len(STAGES) - 1,
-        }
+        return _shown(stage, _moment(lab, what, look, at), is_dark(theme))
+
+
+def _moment(lab: Lab, what: Open, look: QueryLook, place: int) -> Moment:
+    config = lab.inspector.config(what)
+    return Moment(
+        look=look,
+        place=place,
+        pieces=pieces_of(lab.inspector.pieces(what, what.tokens)),
+        after=("turn",) * (config.positions == "rotary") + ("norm",) * config.qk_norm,
+    )
+
+
+def _shown(stage: int, moment: Moment, dark: bool) -> dict[str, object]:
+    """One stage on the page."""
+    shown = STAGES[stage]
+    return {
+        "stage": stage,
+        "title": f"{stage + 1} of {len(STAGES)}. {shown.title}",
+        "formula": shown.formula(moment),
+        "words": shown.words(moment),
+        "figure": shown.draw(moment, dark),
+        "back_off": stage == 0,
+        "next_off": stage == len(STAGES) - 1,
+    }

@@ -26,57 +26,49 @@ KEYS = "Tokens of the text: arrow keys move, the page follows"
 
 def layout() -> html.Section:
     """The text, its tokens, and who looks at whom in a sentence."""
+    return html.Section(
+        [_asked(), _strip()],
+        className="column look-reading",
+        **named("Text"),
+    )
+
+
+def _asked() -> html.Div:
     text = dbc.Textarea(
         id=ids.LOOK_TEXT, value=None, rows=3, size="sm", maxLength=LONGEST, debounce=400
     )
-    return html.Section(
+    again = button(
+        "Text of this run", ids.LOOK_AGAIN, "The beginning of the text that this run is judged on"
+    )
+    drop = button(
+        "Drop them",
+        ids.LOOK_DROP,
+        "Read the text without what the model does not know",
+        "primary",
+        hidden=True,
+    )
+    return html.Div(
         [
-            html.Div(
-                [
-                    field("Text", text, HELP),
-                    html.Div(id=ids.LOOK_PROBLEM, className="message", role="alert"),
-                    html.Div(
-                        [
-                            button(
-                                "Text of this run",
-                                ids.LOOK_AGAIN,
-                                "The beginning of the text that this run is judged on",
-                            ),
-                            button(
-                                "Drop them",
-                                ids.LOOK_DROP,
-                                "Read the text without what the model does not know",
-                                "primary",
-                                hidden=True,
-                            ),
-                        ],
-                        className="look-buttons",
-                    ),
-                    html.Div(id=ids.LOOK_NOTE, className="quiet", role="status"),
-                ],
-                className="card look-text",
-            ),
-            html.Div(
-                [
-                    html.Div(
-                        [
-                            html.Div(id="look-lines"),  # the script draws there
-                            html.Div(
-                                id=ids.LOOK_TOKENS,
-                                className="tokens look-tokens",
-                                role="listbox",
-                                **named(KEYS),
-                            ),
-                        ],
-                        className="look-strip",
-                    ),
-                    html.Div(id=ids.LOOK_CAPTION, className="look-caption", role="status"),
-                ],
-                className="card",
-            ),
+            field("Text", text, HELP),
+            html.Div(id=ids.LOOK_PROBLEM, className="message", role="alert"),
+            html.Div([again, drop], className="look-buttons"),
+            html.Div(id=ids.LOOK_NOTE, className="quiet", role="status"),
         ],
-        className="column look-reading",
-        **named("Text"),
+        className="card look-text",
+    )
+
+
+def _strip() -> html.Div:
+    tokens = html.Div(
+        id=ids.LOOK_TOKENS, className="tokens look-tokens", role="listbox", **named(KEYS)
+    )
+    return html.Div(
+        [
+            # The script draws among the lines.
+            html.Div([html.Div(id="look-lines"), tokens], className="look-strip"),
+            html.Div(id=ids.LOOK_CAPTION, className="look-caption", role="status"),
+        ],
+        className="card",
     )
 
 
@@ -135,34 +127,41 @@ def _register_read(app: Dash, lab: Lab) -> None:
         """
         if tab != TITLE:
             raise PreventUpdate
-        run, step = moment_bar.chosen(at)
-        shown: object = no_update
-        try:
-            run = lab.models.writer_named(run)
-            text, given, shown = _text(lab, run, text, given)
-            reading = lab.inspector.read(run, step, text)
-        except (UnknownTextError, ConfigError) as error:
-            unknown = isinstance(error, UnknownTextError)
-            return KEPT | {
-                "problem": str(error), "drop_hidden": not unknown, "text": shown, "given": given,
-            }  # fmt: skip
-        except LabError as error:
-            return KEPT | {
-                "open": None, "tokens": [], "note": "", "problem": str(error), "drop_hidden": True,
-                "body_hidden": True,
-            }  # fmt: skip
-        fresh = _store(reading)
-        same = known and (known["run"], known["tokens"]) == (fresh["run"], fresh["tokens"])
-        return {
-            "open": fresh,
-            "tokens": no_update if same else _tokens(reading),
-            "note": _note(reading),
-            "problem": "",
-            "drop_hidden": True,
-            "text": shown,
-            "given": given,
-            "body_hidden": False,
-        }
+        return _read(lab, at, text, given, known)
+
+
+def _read(
+    lab: Lab, at: At | None, text: Scalar, given: Given | None, known: Opened | None
+) -> dict[str, object]:
+    """What the page shows of a text that a model reads, or why it cannot read it."""
+    run, step = moment_bar.chosen(at)
+    shown: object = no_update
+    try:
+        run = lab.models.writer_named(run)
+        text, given, shown = _text(lab, run, text, given)
+        reading = lab.inspector.read(run, step, text)
+    except (UnknownTextError, ConfigError) as error:
+        unknown = isinstance(error, UnknownTextError)
+        return KEPT | {
+            "problem": str(error), "drop_hidden": not unknown, "text": shown, "given": given,
+        }  # fmt: skip
+    except LabError as error:
+        return KEPT | {
+            "open": None, "tokens": [], "note": "", "problem": str(error), "drop_hidden": True,
+            "body_hidden": True,
+        }  # fmt: skip
+    fresh = _store(reading)
+    same = known and (known["run"], known["tokens"]) == (fresh["run"], fresh["tokens"])
+    return {
+        "open": fresh,
+        "tokens": no_update if same else _tokens(reading),
+        "note": _note(reading),
+        "problem": "",
+        "drop_hidden": True,
+        "text": shown,
+        "given": given,
+        "body_hidden": False,
+    }
 
 
 def _register_scripts(app: Dash) -> None:

@@ -89,19 +89,7 @@ def toolbar() -> html.Div:
     """Search, folding, import and deletion."""
     return html.Div(
         [
-            html.Label(
-                [
-                    html.Span("Search runs", className="visually-hidden"),
-                    dbc.Input(
-                        id=ids.RUNS_SEARCH,
-                        type="search",
-                        placeholder="Search names, texts, notes",
-                        size="sm",
-                    ),
-                ],
-                className="runs-search",
-                title="Only runs that have these words in their name, text, tags or notes",
-            ),
+            _search(),
             html.Span(id=ids.RUNS_COUNT, className="quiet", role="status"),
             html.Div(
                 dbc.Switch(id=ids.RUNS_FOLD, value=True, label="Fold comparisons"),
@@ -113,16 +101,7 @@ def toolbar() -> html.Div:
                 title="Recipe, bits per byte, leak audit, parent, race and notes too",
                 className="fold",
             ),
-            html.Label(
-                [
-                    html.I(className="bi bi-box-arrow-in-down", **{"aria-hidden": "true"}),
-                    " Import a run",
-                    # Not dcc.Upload, which would read the whole file: the script streams it.
-                    dcc.Input(id=ids.RUN_IMPORT, type="file", className="visually-hidden"),
-                ],
-                className="btn btn-outline-secondary btn-sm",
-                title="A .zip that a lab exported, or a GPT-2 as a .zip of its Hugging Face folder",
-            ),
+            _import(),
             html.Div(html.Div(), id="run-import-line", className="progress-line", hidden=True),
             html.Button(
                 "Delete",
@@ -140,6 +119,30 @@ def toolbar() -> html.Div:
             ),
         ],
         className="runs-toolbar",
+    )
+
+
+def _search() -> html.Label:
+    words = dbc.Input(
+        id=ids.RUNS_SEARCH, type="search", placeholder="Search names, texts, notes", size="sm"
+    )
+    return html.Label(
+        [html.Span("Search runs", className="visually-hidden"), words],
+        className="runs-search",
+        title="Only runs that have these words in their name, text, tags or notes",
+    )
+
+
+def _import() -> html.Label:
+    return html.Label(
+        [
+            html.I(className="bi bi-box-arrow-in-down", **{"aria-hidden": "true"}),
+            " Import a run",
+            # Not dcc.Upload, which would read the whole file: the script streams it.
+            dcc.Input(id=ids.RUN_IMPORT, type="file", className="visually-hidden"),
+        ],
+        className="btn btn-outline-secondary btn-sm",
+        title="A .zip that a lab exported, or a GPT-2 as a .zip of its Hugging Face folder",
     )
 
 
