@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+SOURCE = Path(__file__).parents[1]  # the folder from which this package is imported
+
 
 def packaged(name: str) -> Path:
     """The folder `recipes`, `assets`, `docs/lessons`, or `docs` with the summary of experiments."""

@@ -183,7 +183,7 @@ def find_recipe(name: str) -> Recipe:
 
 
 # What a tutorial gives no number for: how it is watched, kept and computed.
-UNTAUGHT = ("evaluat", "keep", "save", "seed", "device", "micro", "compile", "threads")
+UNTAUGHT = ("evaluat", "keep", "save", "seed", "device", "where", "micro", "compile", "threads")
 
 
 def differences(setup: Setup) -> list[tuple[Setting, Any, Any]]:

@@ -398,6 +398,11 @@ def test_a_run_of_another_process_is_followed_and_when_killed_called_interrupted
         assert lab.runs.since(name, cursor)[0][0].step == seen[-1].step + 1
         assert lab.runs.view().run_id == name
         assert not lab.runs.view().here
+        until(lambda: lab.trainings.remote(name))
+        lab.trainings.pause(name)
+        until(lambda: lab.runs.open(name).state()[0] == "paused")
+        lab.trainings.resume(name)
+        until(lambda: lab.runs.open(name).state()[0] == "running")
         with pytest.raises(LabError, match="another program"):
             lab.trainings.start(SETUP)
         process.send_signal(signal.SIGKILL)

@@ -88,6 +88,11 @@ def _train(command: Command) -> None:
     command.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. model.layers=2"
     )
+    command.add_argument(
+        "--from-stdin",
+        action="store_true",
+        help="read what to train as JSON, as a lab writes it that starts this (train.where)",
+    )
     _json(command)
 
 

@@ -18,6 +18,8 @@ from transformer_lab.cli.output import mention
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.lab.training.finetuned import finetuning_setup
 from transformer_lab.lab.training.live_run import LiveRun
+from transformer_lab.lab.training.queue import UNREADABLE, waiting_from
+from transformer_lab.lab.training.steering import Steering
 from transformer_lab.lab.training.views import SPEED_STEPS, live_threads, time_left
 from transformer_lab.recipes import find_recipe
 from transformer_lab.runs.run import RunNotFoundError
@@ -35,10 +37,24 @@ FIRST_NOTES = "Trained on this computer when the lab was set up."
 
 
 def train(arguments: argparse.Namespace) -> int:
-    """Train in this terminal; a page on the same home shows it live."""
+    """Train in this terminal; a page on the same home shows it live, and can steer it."""
+    if arguments.from_stdin:
+        return _train_for_a_lab(arguments)
     recipe = find_recipe(arguments.recipe)
     setup = recipe.setup.with_values(changes_of(arguments))
     return _run(arguments, lambda lab: lab.trainings.start(setup, recipe.slug))
+
+
+def _train_for_a_lab(arguments: argparse.Namespace) -> int:
+    """Train what a lab, which started this process, has written to standard input."""
+    try:
+        begins = waiting_from(sys.stdin.buffer.read())
+    except UNREADABLE as error:
+        raise ConfigError(
+            "--from-stdin", f"What is to be trained cannot be read: {error}."
+        ) from error
+    arguments.json = True
+    return _run(arguments, lambda lab: lab.trainings.start_item(begins), for_a_lab=True)
 
 
 def first_model(arguments: argparse.Namespace) -> int:
@@ -89,11 +105,15 @@ def _whole_number(option: str, given: str) -> int:
     return int(given)
 
 
-def _run(arguments: argparse.Namespace, begin: Callable[[Lab], None]) -> int:
-    lab = Lab(home_folder(arguments))
+def _run(
+    arguments: argparse.Namespace, begin: Callable[[Lab], None], *, for_a_lab: bool = False
+) -> int:
+    lab = Lab(home_folder(arguments), processes=False)  # this one is a process of its own
+    lab.trainings.beside_others = for_a_lab
     try:
         begin(lab)
-        return _follow(lab, as_json=arguments.json)
+        printer = (_ForALab if for_a_lab else _Printer)(as_json=arguments.json)
+        return _follow(lab, printer, as_json=arguments.json)
     except (LabError, RunNotFoundError) as error:
         mention(f"transformer-lab: {error}", to=sys.stderr)
         return FAILED
@@ -117,30 +137,31 @@ def changes_of(arguments: argparse.Namespace) -> dict[str, str]:
     return changes
 
 
-def _follow(lab: Lab, *, as_json: bool) -> int:
-    """Print the steps of the run that has just been started, until it ends."""
+def _follow(lab: Lab, printer: "_Printer", *, as_json: bool) -> int:
+    """Print the steps of the run that has just been started, until it ends.
+
+    Meanwhile do what other processes ask of it.
+    """
     run = lab.trainings.current
     assert run is not None
-    printer = _Printer(as_json=as_json)
-    asked, named, stopping, room = signals(), False, False, _Room(lab)
+    asked, steering, stopping, room = signals(), None, False, _Room(lab)
     while not run.ended:
         time.sleep(0.1)
         if asked.is_set() and not stopping:
             stopping = True
             with contextlib.suppress(LabError):  # it has just ended
                 lab.trainings.stop("Interrupted.")
-        if not named and run.made and run.active:
-            named = True
-            words = f"{run.status.run_id}: {run.recipe}, {run.parameters:,} parameters, "
-            if run.trained:
-                words += f"{run.trained:,} of them learn, "
-            words += f"{run.made.corpus.title}, {run.device.name}, {live_threads(run)}. "
-            words += " ".join(printer.news(run))
-            if run.made.saved:
-                words += f" It goes on after step {run.made.saved.progress.step:,}."
-            mention(words.strip(), to=sys.stderr if as_json else sys.stdout)
+        if steering is None and run.made and run.active:
+            steering = Steering(lab.trainings, run.status.run_id)
+            printer.begins(run)
         printer.show(run)
         room.look(run, giving_up=stopping)
+        if steering:
+            steering.obey()
+            if steering.closing:  # `close` saves it, to be resumed later
+                lab.trainings.close()
+    if steering:
+        steering.close()
     printer.show(run)
     return _summary(lab, as_json=as_json, interrupted=stopping)
 
@@ -210,6 +231,18 @@ class _Printer:
         self._noted += len(notes)
         return list(notes)
 
+    def begins(self, run: LiveRun) -> None:
+        """Which run it is, and what trains there."""
+        assert run.made is not None
+        words = f"{run.status.run_id}: {run.recipe}, {run.parameters:,} parameters, "
+        if run.trained:
+            words += f"{run.trained:,} of them learn, "
+        words += f"{run.made.corpus.title}, {run.device.name}, {live_threads(run)}. "
+        words += " ".join(self.news(run))
+        if run.made.saved:
+            words += f" It goes on after step {run.made.saved.progress.step:,}."
+        mention(words.strip(), to=sys.stderr if self._as_json else sys.stdout)
+
     def show(self, run: LiveRun) -> None:
         if run.active or run.ended:
             for note in self.news(run):
@@ -226,6 +259,16 @@ class _Printer:
             elif point.validation_loss is not None or time.monotonic() - self._printed > 2:
                 self._printed = time.monotonic()
                 mention(_line(point, run))
+
+
+class _ForALab(_Printer):
+    """Prints only which run it is, for the lab that has started this process."""
+
+    def begins(self, run: LiveRun) -> None:
+        mention(json.dumps({"begins": run.status.run_id}))
+
+    def show(self, run: LiveRun) -> None:
+        pass
 
 
 def _row(point: Any) -> dict[str, Any]:

@@ -25,6 +25,7 @@ SHARE = 0.99  # of runs like the earlier ones that lie within the band
 NO_MATTER = {  # settings of training that change nothing in what is learned, but for chance
     "seed",
     "device",
+    "where",
     "threads",
     "micro_batch",
     "compile",

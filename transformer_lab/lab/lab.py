@@ -43,10 +43,11 @@ class Lab:
     sizes and losses of all runs, `costs` says beforehand what a training takes.
 
     In a folder that cannot be written to, what is there can be read, and nothing can be started.
-    Raises ConfigError("home") when there is no such folder and none can be made.
+    `processes` lets trainings have a process of their own, where they ask for one
+    (`train.where`). Raises ConfigError("home") when there is no such folder and none can be made.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, processes: bool = True) -> None:
         self.home = home
         problem = writing_problem(home)
         if problem and not home.is_dir():
@@ -58,7 +59,9 @@ class Lab:
         self.jobs = Jobs(shelves=self.shelves)
         self.texts = Texts(home, self.shelves)
         self.texts.library.sweep()
-        self.trainings = Trainings(store, Queue(home), self.texts, self._observe)
+        self.trainings = Trainings(
+            store, Queue(home), self.texts, self._observe, processes=processes
+        )
         self.costs = Pace(self.trainings.submit, self.trainings.resting)
         self.sampling = Sampling(self.jobs, store)
         self.runs = Runs(self.trainings, self.sampling)
@@ -96,9 +99,8 @@ class Lab:
             if entry.sha256 == sha256 or run.setup.data.corpus in (name, entry.id):
                 who = run.status.run_id or "The model being prepared"
                 raise LabError(f"{who} is learning from {entry.name}: stop it first.")
-        elsewhere = self.trainings.elsewhere()
-        if elsewhere:
-            corpus: Mapping[str, Any] = self.runs.open(elsewhere.id).manifest["corpus"]
+        for away in self.trainings.away():
+            corpus: Mapping[str, Any] = self.runs.open(away.id).manifest["corpus"]
             if corpus["sha256"] == entry.sha256:
-                raise LabError(f"{elsewhere.id} is learning from {entry.name}: stop it first.")
+                raise LabError(f"{away.id} is learning from {entry.name}: stop it first.")
         self.texts.library.delete(entry)

@@ -10,6 +10,7 @@ from transformer_lab.training.schedule import ScheduleSettings
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 COMPILE = ("auto", "on", "off")
+PLACES = ("thread", "process")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,14 @@ class TrainConfig(LearningRuleSettings, ScheduleSettings, OptimizerSettings, Bat
         "Device",
         "Where the arithmetic happens; auto takes a GPU when there is one.",
         words={"cpu": "CPU", "cuda": "NVIDIA GPU (cuda)", "mps": "Apple GPU (mps)"},
+        advanced=True,
+    )
+    where: str = choice(
+        "thread",
+        PLACES,
+        "Where It Trains",
+        "In the lab itself; or in a process of its own, whose crash harms nothing else, one a GPU.",
+        words={"thread": "The lab", "process": "Own process"},
         advanced=True,
     )
     micro_batch: int = knob(

@@ -10,10 +10,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
+from transformer_lab.lab.device import choose_device
 from transformer_lab.lab.home import writing_problem
 from transformer_lab.lab.training.continuing import LabError, NoRoomError
 from transformer_lab.lab.training.live_run import LiveRun
+from transformer_lab.lab.training.processes import Child, Processes, gpus
 from transformer_lab.lab.training.queue import Queue
+from transformer_lab.recipes import Setup
+from transformer_lab.runs.control import reachable
 from transformer_lab.runs.database import State
 from transformer_lab.runs.store import RunStore
 from transformer_lab.runs.summaries import RunSummary
@@ -23,14 +27,22 @@ LISTING_SECONDS = 1.0  # how old the list of runs may be
 
 
 class Lanes:
-    """The worker's lanes: at most `queue.at_once` of them train at a time, except in a race."""
+    """The worker's lanes, and the processes beside them.
 
-    def __init__(self, store: RunStore, queue: Queue) -> None:
+    At most `queue.at_once` train at a time, except in a race; and, in a process each, one on every
+    GPU. `processes` is None where none is started; `beside_others` lets a training start whatever
+    other programs train in this home.
+    """
+
+    def __init__(self, store: RunStore, queue: Queue, processes: Processes | None = None) -> None:
         self.store = store
         self.queue = queue
+        self.processes = processes
+        self.beside_others = False
         self._lock = threading.RLock()
         self._lanes: list[LiveRun] = []  # all that are busy, and the one started last
         self._focus: LiveRun | None = None  # the one started last
+        self._child: Child | None = None  # the process started last, if that was after it
         self._leaving: set[str] = set()  # ids of runs that are being deleted
         self._listing: tuple[float, tuple[int, set[str]], list[RunSummary]] = (-1e9, (0, set()), [])
         self._closing = False
@@ -53,7 +65,21 @@ class Lanes:
 
     def resting(self) -> bool:
         """Whether nothing is training."""
-        return not self.busy()
+        return not self.busy() and not self.children()
+
+    def children(self) -> list[Child]:
+        """The trainings in processes that this lab has started and that have not ended."""
+        return self.processes.busy() if self.processes else []
+
+    @property
+    def awaited(self) -> Child | None:
+        """The process started last, as long as it has no run; or one that ended before it had."""
+        return self._child if self._child and not self._child.run_id else None
+
+    def remote(self, run_id: str | None = None) -> str:
+        """The run of another process that takes requests: the one named, or the newest; or ""."""
+        found = (run.id for run in self.away() if run_id in (None, run.id))
+        return next((name for name in found if reachable(self.store.folder / name)), "")
 
     def with_models(self) -> list[LiveRun]:
         """The one that buttons mean, then all others in the worker's hands."""
@@ -67,13 +93,34 @@ class Lanes:
         """Those that count towards the limit: one that is stopping ends before the next begins."""
         return [run for run in self.busy() if run.status.state != "stopping"]
 
-    def has_room(self) -> bool:
-        """Whether another training may start now."""
-        return len(self._taking_room()) < self.queue.at_once and not self.elsewhere()
+    def has_room(self, setup: Setup | None = None) -> bool:
+        """Whether another training may start now; with a setup, that one."""
+        return not self._full(setup) and not self._foreign()
+
+    def _full(self, setup: Setup | None, but: LiveRun | None = None) -> bool:
+        """Whether as many train as may: one on each GPU, if this one gets a process and a GPU."""
+        if setup and self._gets_gpu(setup):
+            return not self._free_gpu()
+        lanes = [run for run in self._taking_room() if run is not but]
+        beside = [child for child in self.children() if not child.stopping]
+        return len(lanes) + len(beside) >= self.queue.at_once
+
+    def _gets_gpu(self, setup: Setup) -> bool:
+        """Whether a training is put on a GPU of its own."""
+        if not self.processes or setup.train.where != "process" or not gpus():
+            return False
+        return choose_device(setup.train.device).device.type == "cuda"
+
+    def _free_gpu(self) -> str:
+        """A GPU nothing of this lab computes on, or ""; what trains in the lab has the first."""
+        assert self.processes is not None
+        own = [run for run in self._taking_room() if run.device.device.type == "cuda"]
+        return self.processes.free_gpu(gpus()[:1] if own else ())
 
     def _in_hand(self) -> set[str]:
         """The ids of queue items that are being prepared."""
-        return {run.item for run in self.busy()} - {""}
+        waited = self.processes.waited() if self.processes else set()
+        return ({run.item for run in self.busy()} | waited) - {""}
 
     def _end_turn(self) -> None:
         """Release the queue to other labs of this home, unless an item of it is being prepared."""
@@ -107,35 +154,50 @@ class Lanes:
         live = {run.status.run_id for run in self.busy()}
         return [run for run in self.runs() if run.state == "interrupted" and run.id not in live]
 
+    def away(self) -> list[RunSummary]:
+        """The runs that other processes are training in this home, newest first."""
+        return [run for run in self.runs() if run.elsewhere]
+
     def elsewhere(self) -> RunSummary | None:
-        """A run that another process is training in this home, if any."""
-        return next((run for run in self.runs() if run.elsewhere), None)
+        """The newest run that another process is training in this home, if any."""
+        return next(iter(self.away()), None)
+
+    def _foreign(self) -> RunSummary | None:
+        """A run of a process that this lab has not started, where that forbids another one."""
+        own = {child.run_id for child in self.children()}
+        others = [] if self.beside_others else [run for run in self.away() if run.id not in own]
+        return next(iter(others), None)
 
     # --- what stands in the way ---------------------------------------------------------------
 
-    def _refuse_if_full(self, but: LiveRun | None = None) -> None:
+    def _refuse_if_full(self, setup: Setup | None = None, but: LiveRun | None = None) -> None:
         """Raises NoRoomError while the limit is reached, not counting `but`."""
+        if not self._full(setup, but):
+            return
         busy = [run for run in self._taking_room() if run is not but]
-        if len(busy) >= self.queue.at_once:
+        if busy:
             run = busy[-1]
             name = run.status.run_id or "A training"
-            raise NoRoomError(
+            what = (
                 f"{name} is {run.status.state} (step {run.status.step:,} of "
-                f"{run.setup.train.steps:,}): stop it first, or add this one to the queue."
+                f"{run.setup.train.steps:,})"
             )
+        else:
+            child = self.children()[-1]
+            what = f"{child.run_id or 'A training'} trains in a process of its own"
+        raise NoRoomError(f"{what}: stop it first, or add this one to the queue.")
 
-    def _refuse_without_room(self) -> None:
+    def _refuse_without_room(self, setup: Setup | None = None) -> None:
         """Raises NoRoomError when nothing more can start here, ConfigError when nothing ever can.
 
         It reads the runs: not for the lock.
         """
         self._refuse_if_read_only()
-        self._refuse_if_full()
-        elsewhere = self.elsewhere()
-        if elsewhere:
+        self._refuse_if_full(setup)
+        if foreign := self._foreign():
             raise NoRoomError(
-                f"{elsewhere.id} is being trained by another program in this home folder: "
-                "end it there first (Ctrl-C), or use another --home."
+                f"{foreign.id} is being trained by another program in this home folder: "
+                "stop it first, or use another --home."
             )
 
     def _refuse_if_read_only(self) -> None:
@@ -147,11 +209,13 @@ class Lanes:
         live = next((run for run in self.busy() if run.status.run_id == run_id), None)
         if live:
             raise LabError(f"{run_id} is {live.status.state} already.")
+        if any(run_id == child.begins.run for child in self.children() if not child.run_id):
+            raise LabError(f"A process is beginning with {run_id} already.")
         if run_id in self._leaving:
             raise LabError(f"{run_id} is being deleted.")
 
     def _refuse_if_racing(self) -> None:
-        if self._taking_room():
+        if self._taking_room() or self.children():
             raise LabError("Something is training: stop it first. A race must train alone.")
 
     def _chosen(self, run_id: str | None, *states: State) -> LiveRun | None:
@@ -178,7 +242,7 @@ class Lanes:
             self._refuse_if_busy(run.status.run_id)
         kept = [one for one in self._lanes if one.busy or (among and one.race == among)]
         self._lanes = [*kept, run]
-        self._focus = run
+        self._focus, self._child = run, None
 
     @contextlib.contextmanager
     def leaving(self, run_id: str) -> Iterator[None]:

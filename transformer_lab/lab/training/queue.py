@@ -223,6 +223,11 @@ def _with_problem(waiting: Sequence[Waiting], item_id: str, problem: str) -> Ite
     return [replace(item, problem=problem) if item.id == item_id else item for item in waiting]
 
 
+def waiting_from(text: str | bytes) -> Waiting:
+    """What is to be trained, as JSON has it. Raises ValueError, KeyError or TypeError."""
+    return _checked(Waiting(**json.loads(text)))
+
+
 def _checked(item: Waiting) -> Waiting:
     """An item that can be listed. Raises ValueError, KeyError or TypeError."""
     texts = (item.recipe, item.run, item.checkpoint, item.problem, item.id)

@@ -5,12 +5,19 @@ from functools import partial
 
 from transformer_lab.lab.device import choose_device, memory_free
 from transformer_lab.lab.text.texts import Texts
-from transformer_lab.lab.training.continuing import LabError, branching, extension, resumable
+from transformer_lab.lab.training.continuing import (
+    LabError,
+    branching,
+    extension,
+    resumable,
+    resumption,
+)
 from transformer_lab.lab.training.estimate import choose_micro_batch
 from transformer_lab.lab.training.finetuned import finetuned_origin
 from transformer_lab.lab.training.lanes import Lanes
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.origins import Offspring, Origin, Resumed
+from transformer_lab.lab.training.processes import Child, Processes
 from transformer_lab.lab.training.queue import Queue, Waiting
 from transformer_lab.lab.training.worker import Worker
 from transformer_lab.recipes import Setup, setup_from
@@ -31,10 +38,15 @@ class Starting(Lanes):
         texts: Texts,
         on_snapshot: Callable[[LiveRun, bool], None],
         on_rest: Callable[[], None],
+        *,
+        processes: bool = True,
     ) -> None:
-        super().__init__(store, queue)
+        """`processes` lets trainings have a process of their own, where they ask for one."""
+        started = Processes(store.folder.parent, self._child_changed) if processes else None
+        super().__init__(store, queue, started)
         self.texts = texts
         self._on_snapshot = on_snapshot
+        self._on_rest = on_rest
         self._worker = Worker(on_rest)
 
     def initialize(self, setup: Setup, recipe: str = "custom") -> None:
@@ -53,8 +65,12 @@ class Starting(Lanes):
         `item` is what it is in the queue, if it waited. Raises ConfigError, and LabError while as
         much is training as may.
         """
-        self._refuse_without_room()
+        self._refuse_without_room(setup)
         self.check(setup)
+        if self._apart(setup):
+            begins = Waiting(kind="new", recipe=recipe, setup=setup.to_mapping())
+            self._start_process(begins, setup, item)
+            return
         run = self._new(setup, recipe, item=item)
         with self._lock:
             self._refuse_if_full()
@@ -82,8 +98,11 @@ class Starting(Lanes):
             raise LabError("Nothing here is paused.")
         self._refuse_if_busy(run_id)
         stored = resumable(self.store, run_id)
-        self._refuse_without_room()
         setup = setup_from(stored.manifest["setup"])
+        self._refuse_without_room(setup)
+        if self._apart(setup):
+            self._start_process(resumption(self.store, run_id), setup, item)
+            return
         run = self._new(setup, str(stored.manifest["recipe"]), Resumed(stored), item=item)
         with self._lock:
             self._refuse_if_full()
@@ -153,8 +172,11 @@ class Starting(Lanes):
         if item.kind == "new":
             self.start(setup, item.recipe, waited)
             return
-        self._refuse_without_room()
+        self._refuse_without_room(setup)
         self.check(setup)
+        if self._apart(setup):
+            self._start_process(item, setup, waited)
+            return
         origin: Origin
         if item.kind == "finetuned":
             origin = finetuned_origin(self.store, item)
@@ -171,6 +193,47 @@ class Starting(Lanes):
         device = choose_device(setup.train.device).device.type
         facts = self.texts.facts(setup)
         choose_micro_batch(setup, facts.vocabulary_size, device, memory_free())
+
+    # --- in a process of its own --------------------------------------------------------------
+
+    def _apart(self, setup: Setup) -> bool:
+        """Whether a training gets a process of its own."""
+        return self.processes is not None and setup.train.where == "process"
+
+    def _start_process(self, begins: Waiting, setup: Setup, item: str) -> None:
+        """Train in a new process; `item` is what it is in the queue. Raises LabError."""
+        assert self.processes is not None
+        with self._lock:
+            if self._closing:
+                raise LabError("The lab is being closed.")
+            self._refuse_if_full(setup)
+            gpu = self._free_gpu() if self._gets_gpu(setup) else ""
+            try:
+                self._child = self.processes.start(begins, item=item, gpu=gpu)
+            except OSError as error:
+                raise LabError(
+                    f"No process could be started ({error.strerror or error}): choose The lab for "
+                    "Where It Trains, under Advanced, Hardware."
+                ) from error
+            self._lanes = self.busy()  # a model that was only initialized makes room
+            self._focus = self._focus if self._focus in self._lanes else None
+
+    def _child_changed(self, child: Child) -> None:
+        """A process has its run, or has ended; on a thread of its own."""
+        self._worker.submit(partial(self._look_at, child))
+
+    def _look_at(self, child: Child) -> None:
+        """Take what has begun from the queue, or say there why not. On the worker's thread."""
+        self.refresh()
+        if child.item and child.run_id:
+            self.queue.take_out(child.item)
+        elif child.item and not self._closing:
+            self.queue.set_problem(child.item, child.reason)
+        if child.item:
+            child.item = ""
+            self._end_turn()
+        if child.ended:
+            self._on_rest()
 
     # --- from the lanes to the first step -----------------------------------------------------
 

@@ -17,7 +17,7 @@ from transformer_lab.lab.training.expecting import expected
 from transformer_lab.lab.training.milestones import Milestone, around, reached
 from transformer_lab.lab.training.sampling import Sampling
 from transformer_lab.lab.training.trainings import Trainings
-from transformer_lab.lab.training.views import View, live_view, stored_view
+from transformer_lab.lab.training.views import View, awaited_view, live_view, stored_view
 from transformer_lab.runs.run import DamagedRunError, Run, RunNotFoundError
 from transformer_lab.runs.store import RunBusyError
 from transformer_lab.runs.summaries import RunSummary
@@ -53,6 +53,8 @@ class Runs:
         One that another program began after the last one here has ended counts as newer.
         """
         run, elsewhere = self._trainings.current, self._trainings.elsewhere()
+        if self._trainings.awaited and not (run and run.busy):
+            return ""
         if elsewhere and (run is None or run.ended):
             return elsewhere.id
         if run and not run.ended:
@@ -87,6 +89,8 @@ class Runs:
     def view(self, run_id: str | None = None) -> View:
         """How a run stands; without an id, the one a page should show."""
         run_id = self.shown() if run_id is None else run_id
+        if not run_id and (child := self._trainings.awaited):
+            return awaited_view(child)
         run = self._trainings.live(run_id) if run_id else self._trainings.current
         if run is not None:
             samples = self._sampling

@@ -4,8 +4,10 @@ Methods may be called from any thread. They check at once what can be checked, h
 worker, and return.
 """
 
+import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -15,11 +17,12 @@ from transformer_lab.lab.text.texts import Texts
 from transformer_lab.lab.training.continuing import LabError, NoRoomError
 from transformer_lab.lab.training.finetuned import finetuning
 from transformer_lab.lab.training.live_run import LiveRun
-from transformer_lab.lab.training.queue import Queue, QueueFullError, Waiting
+from transformer_lab.lab.training.queue import UNREADABLE, Queue, QueueFullError, Waiting
 from transformer_lab.lab.training.starting import Starting
 from transformer_lab.lab.training.states import BEGUN, BUSY
 from transformer_lab.lab.training.worker import Lane
-from transformer_lab.recipes import SETTINGS, Setup
+from transformer_lab.recipes import SETTINGS, Setup, setup_from
+from transformer_lab.runs.control import Deed, UnreachableError, ask
 from transformer_lab.runs.run import RunNotFoundError
 from transformer_lab.runs.store import RunStore
 from transformer_lab.settings import ConfigError, checked
@@ -38,8 +41,12 @@ class Trainings(Starting):
         queue: Queue,
         texts: Texts,
         on_snapshot: Callable[[LiveRun, bool], None],
+        *,
+        processes: bool = True,
     ) -> None:
-        super().__init__(store, queue, texts, on_snapshot, on_rest=self._dispatch)
+        super().__init__(
+            store, queue, texts, on_snapshot, on_rest=self._dispatch, processes=processes
+        )
 
     def finetune(
         self,
@@ -68,16 +75,23 @@ class Trainings(Starting):
         """
         self._refuse_if_read_only()
         self.check(setup)
-        run = self._new(setup, recipe)
         with self._lock:
             old = self._chosen(None, *BUSY)
-            self._refuse_if_full(but=old)
+            if old is None:
+                self._ask_to_stop(None)
+            self._refuse_if_full(setup, but=old)
             if old:
                 self._stop(old, "Started over.")
-            self._start(run)
+            if self._apart(setup):
+                begins = Waiting(kind="new", recipe=recipe, setup=setup.to_mapping())
+                self._start_process(begins, setup, "")
+            else:
+                self._start(self._new(setup, recipe))
 
     def pause(self, run_id: str | None = None) -> None:
         """Pause after the current step. Raises LabError when nothing runs."""
+        if self._ask("pause", run_id):
+            return
         run = self._controllable(run_id, "running", "pausing")
         if run.move("pausing"):
             self._worker.submit(run.pause, run)
@@ -88,16 +102,27 @@ class Trainings(Starting):
         Raises LabError when there is nothing to pause or resume, and RunNotFoundError.
         """
         run = self.live(run_id) if run_id else self.current
-        if run is not None and run.status.state in ("running", "pausing"):
+        if remote := self._remote_meant(run_id):
+            self.resume(remote) if self._paused_there(remote) else self.pause(remote)
+        elif run is not None and run.status.state in ("running", "pausing"):
             self.pause(run.status.run_id)
         else:
             self.resume(run_id or (run.status.run_id if run else None))
+
+    def resume(self, run_id: str | None = None, item: str = "") -> None:
+        """As in `Starting`; a run that pauses in another process goes on there."""
+        if self._paused_there(self._remote_meant(run_id)):
+            self._ask("resume", run_id)
+        else:
+            super().resume(run_id, item)
 
     def stop(self, reason: str = "", run_id: str | None = None) -> None:
         """End the run after the current step and save it. Raises LabError when there is none.
 
         One that is still being prepared ends before its first step.
         """
+        if self._ask_to_stop(run_id):
+            return
         run = self._controllable(run_id, *BUSY)
         self._stop(run, reason)
 
@@ -119,6 +144,8 @@ class Trainings(Starting):
         Raises ConfigError and LabError.
         """
         rate = float(checked(SETTINGS["train.learning_rate"], value))
+        if self._ask("learning_rate", run_id, rate):
+            return rate
         run = self._controllable(run_id, *BEGUN)
         self._worker.submit(lambda: run.set_learning_rate(rate))
         return rate
@@ -128,6 +155,8 @@ class Trainings(Starting):
 
         Raises LabError when nothing runs, or the disk does not take it.
         """
+        if remote := self._remote_meant(run_id):
+            return self._keep_there(remote)
         run = self._controllable(run_id, *BEGUN)
         answer: Future[str] = Future()
         self._worker.submit(lambda: answer.set_result(run.keep()), run)
@@ -137,6 +166,51 @@ class Trainings(Starting):
             return False
         if problem:
             raise LabError(problem)
+        return True
+
+    # --- what another process trains ----------------------------------------------------------
+
+    def _remote_meant(self, run_id: str | None) -> str:
+        """The run of another process that a button means: nothing here is meant; or ""."""
+        return "" if self._chosen(run_id, *BUSY) else self.remote(run_id)
+
+    def _paused_there(self, run_id: str) -> bool:
+        return bool(run_id) and self.store.open(run_id).state()[0] == "paused"
+
+    def _ask(self, do: Deed, run_id: str | None, value: float | None = None) -> bool:
+        """Ask the process that trains the run that is meant, if one does. Raises LabError."""
+        if not (remote := self._remote_meant(run_id)):
+            return False
+        try:
+            ask(self.store.folder / remote, do, value)
+        except UnreachableError as error:
+            raise LabError(str(error)) from error
+        return True
+
+    def _ask_to_stop(self, run_id: str | None) -> bool:
+        """Have the process end that trains the run that is meant, if one does; one that has only
+        been started, too. Raises LabError."""
+        if self._chosen(run_id, *BUSY):
+            return False
+        if not run_id and self.awaited and not self.awaited.ended:  # which is what a page shows
+            meant = ""
+        else:
+            meant = self.remote(run_id)
+        child = next((child for child in self.children() if child.run_id == meant), None)
+        if child is None or self.processes is None:
+            return self._ask("stop", run_id)
+        self.processes.ask(child, "stop")
+        return True
+
+    def _keep_there(self, run_id: str) -> bool:
+        """Have another process keep this moment; whether that is done by now."""
+        run = self.store.open(run_id)
+        before, limit = len(run.events("kept")), time.monotonic() + KEEP_SECONDS
+        self._ask("keep", run_id)
+        while len(run.events("kept")) == before:
+            if time.monotonic() > limit:
+                return False
+            time.sleep(0.05)
         return True
 
     def abandon(self, run_id: str, kept_in: Path | None = None) -> None:
@@ -179,6 +253,8 @@ class Trainings(Starting):
                 run.move("stopping")
                 run.live.stop = True
                 self._worker.submit(partial(run.stop, "The lab was closed.", "interrupted"), run)
+        if self.processes:
+            self.processes.close()
         self._worker.close()
         self.queue.end_turn()
 
@@ -232,10 +308,21 @@ class Trainings(Starting):
         """What is to start now: asked again when no other lab of this home can start it too."""
         if self._closing or not self.queue.next(self._in_hand()):
             return None
-        if not self.has_room() or not self.queue.take_turn():
+        if not self._has_room_for_next() or not self.queue.take_turn():
             return None
         self.refresh()
-        return self.queue.next(self._in_hand()) if self.has_room() else None
+        return self.queue.next(self._in_hand()) if self._has_room_for_next() else None
+
+    def _has_room_for_next(self) -> bool:
+        item = self.queue.next(self._in_hand())
+        return item is not None and self.has_room(_setup_of(item))
+
+
+def _setup_of(item: Waiting) -> Setup | None:
+    """What waits, to know its place; None where it is wrong, which is said when it starts."""
+    with contextlib.suppress(ConfigError, *UNREADABLE):
+        return setup_from(item.setup)
+    return None
 
 
 def _unexpected(item: Waiting, error: Exception) -> str:

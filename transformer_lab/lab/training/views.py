@@ -8,6 +8,7 @@ from typing import Any
 
 from transformer_lab.lab.device import available_cores
 from transformer_lab.lab.training.live_run import LiveRun
+from transformer_lab.lab.training.processes import Child
 from transformer_lab.lab.training.recorded import Made
 from transformer_lab.lab.training.threads import automatic, described
 from transformer_lab.model import parameter_breakdown
@@ -106,6 +107,18 @@ def live_view(run: LiveRun, sample: Sample | None, accuracy: float | None = None
         peaks=run.peaks,
         here=True,
         evaluations=tuple(run.stream.evaluated()[-2:]),
+    )
+
+
+def awaited_view(child: Child) -> View:
+    """How a training stands whose process has no run yet, or has ended without one."""
+    setup = child.setup
+    return View(
+        state="failed" if child.ended else "preparing",
+        reason=child.reason,
+        doing="" if child.ended else "its process starts",
+        steps=setup.train.steps,
+        setup=setup,
     )
 
 

@@ -27,7 +27,7 @@ from transformer_lab.ui.train import (
     strip,
 )
 from transformer_lab.ui.train.layout import layout
-from transformer_lab.ui.train.plan import FormPlan
+from transformer_lab.ui.train.plan import FormPlan, planned
 from transformer_lab.ui.train.preflight import preflight
 
 __all__ = ["TITLE", "layout", "register"]
@@ -128,7 +128,7 @@ def _parts(
 ) -> dict[str, Any]:
     """Every part of the page besides the charts, named as in PARTS."""
     own = lab.runs.view()
-    why = live.buttons(lab, view)
+    why = live.buttons(lab, view, planned(form_plan))
     sample = view.sample
     offer = live.offer(lab, dismissed)
     cost, offers = preflight(lab, own, form_plan)

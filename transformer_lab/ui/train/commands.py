@@ -7,6 +7,7 @@ from dash.development.base_component import Component
 
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.training.continuing import LabError, branching
+from transformer_lab.lab.training.states import BUSY
 from transformer_lab.runs.run import RunNotFoundError
 from transformer_lab.settings import ConfigError
 from transformer_lab.ui import form
@@ -135,10 +136,10 @@ def _register_question(app: Dash, lab: Lab) -> None:
     )
     def ask(presses: list[int | None]) -> dict[str, Any]:
         """Start over was pressed: say what becomes of the run under way, and ask."""
-        run = lab.trainings.current
-        if ctx.triggered_id != ids.START_OVER or not (run and run.busy):
+        own = lab.runs.view()
+        if ctx.triggered_id != ids.START_OVER or own.state not in BUSY:
             return {"hidden": True, "question": no_update}
-        name, step = run.status.run_id or "The model being prepared", run.status.step
+        name, step = own.run_id or "The model being prepared", own.step
         at = f", now at step {step:,}," if step else ""
         question = (
             f"{name}{at} is stopped and stays on the Runs tab, where it can be resumed; a new "
@@ -153,8 +154,8 @@ def _start(lab: Lab, pressed: str, controls: Controls, branch: Branch | None) ->
     if problems or setup is None:
         raise LabError(next(iter(problems.values())))
     slug = controls.recipe.slug
-    running = lab.trainings.current if pressed == ids.START_OVER_YES else None
-    stopped = running.status.run_id if running and running.busy else ""
+    running = lab.runs.view() if pressed == ids.START_OVER_YES else None
+    stopped = running.run_id if running and running.state in BUSY else ""
     if branch and pressed in BRANCHING:
         item = branching(lab.runs.store, branch["run"], branch["checkpoint"], setup, slug)
         lab.trainings.start_item(item) if pressed == ids.START else lab.trainings.add_to_queue(item)
@@ -176,7 +177,8 @@ def _start(lab: Lab, pressed: str, controls: Controls, branch: Branch | None) ->
 def _control(lab: Lab, pressed: str, shown: str, rate: form.Value) -> Component | str:
     """Do something with the run that is shown, or the one that runs; the message to show."""
     live_run = lab.trainings.live(shown) if shown else None
-    run_id = shown if live_run and live_run.busy else None
+    here = live_run is not None and live_run.busy
+    run_id = shown if here or (shown and lab.trainings.remote(shown)) else None
     if pressed == ids.RESUME_NOW:
         interrupted = lab.trainings.interrupted()
         if interrupted:
@@ -199,7 +201,7 @@ def _with_rate(lab: Lab, rate: form.Value, run_id: str | None) -> str:
     """Use another peak learning rate; what becomes of it at the next step, in a sentence."""
     peak = lab.trainings.set_learning_rate(rate, run_id)
     run = lab.trainings.live(run_id) if run_id else lab.trainings.current
-    used = f"{run.next_rate(peak):.2g}" if run else f"{peak:g}"
+    used = f"{run.next_rate(peak):.2g}" if run and run.busy else f"{peak:g}"
     said = f"Learning Rate is {peak:g} from the next step"
     return f"{said}." if float(used) == peak else f"{said}; the schedule makes {used} of it there."
 

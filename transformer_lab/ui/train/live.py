@@ -16,7 +16,7 @@ from transformer_lab.lab.training.states import BUSY, STEPPING
 from transformer_lab.lab.training.threads import planned as planned_threads
 from transformer_lab.lab.training.views import View
 from transformer_lab.recipes import Setup
-from transformer_lab.runs.database import Sample
+from transformer_lab.runs.database import Sample, State
 from transformer_lab.runs.run import RESUMABLE, RunNotFoundError, step_of
 from transformer_lab.runs.summaries import RunSummary
 from transformer_lab.ui import polling, words
@@ -239,15 +239,16 @@ def memory() -> str:
     )
 
 
-def buttons(lab: Lab, view: View) -> dict[str, str]:
+def buttons(lab: Lab, view: View, setup: Setup | None = None) -> dict[str, str]:
     """Why each button cannot be pressed now; an empty reason means that it can.
 
-    `view` is the run that is shown; what runs is meant when that one does not.
+    `view` is the run that is shown; what runs is meant when that one does not. `setup` is what
+    stands in the form.
     """
     run = lab.trainings.live(view.run_id) if view.run_id else lab.trainings.current
     run = run if run and run.busy else lab.trainings.current
-    state = run.status.state if run and run.busy else None
-    full = _full(lab)
+    state = run.status.state if run and run.busy else _state_away(lab, view)
+    full = _full(lab, setup)
     idle = "Nothing is running."
     stopping = "It is saved and ends." if state == "stopping" else idle
     reasons = {
@@ -262,12 +263,26 @@ def buttons(lab: Lab, view: View) -> dict[str, str]:
     return reasons
 
 
-def _full(lab: Lab) -> str:
+def _state_away(lab: Lab, view: View) -> State | None:
+    """The state of what another process trains and can be steered from here, if anything."""
+    if lab.trainings.awaited and not lab.trainings.awaited.ended:
+        return "preparing"
+    away = lab.trainings.remote(view.run_id) or lab.trainings.remote()
+    if not away:
+        return None
+    return view.state if away == view.run_id else lab.runs.open(away).state()[0]
+
+
+def _full(lab: Lab, setup: Setup | None) -> str:
     """Why nothing more can start now; empty when it can."""
-    if lab.trainings.has_room():
+    if lab.trainings.has_room(setup):
         return ""
     elsewhere, run = lab.trainings.elsewhere(), lab.trainings.current
+    if lab.trainings.awaited and not (run and run.busy):
+        return PREPARING
     if elsewhere and not (run and run.busy):
+        if lab.trainings.remote(elsewhere.id):
+            return f"{elsewhere.id} trains in a process of its own: stop it first."
         return (
             f"{elsewhere.id} is being trained by another program on this folder; "
             "it can only be ended there (Ctrl-C)."
