@@ -11,7 +11,7 @@ import pytest
 from transformer_lab.lab import litter
 from transformer_lab.lab.lab import Lab
 from transformer_lab.runs.database import RunWriter
-from transformer_lab.runs.run import write_json
+from transformer_lab.runs.files import write_json
 from transformer_lab.training import StepMetrics
 
 HEX = uuid.uuid4().hex

@@ -10,7 +10,7 @@ from transformer_lab.cli.output import mention
 from transformer_lab.cli.train import signals
 from transformer_lab.experiments.comparison_words import rows, summary, tables
 from transformer_lab.experiments.questions import find_question
-from transformer_lab.lab.experiments.comparisons import Asked
+from transformer_lab.lab.experiments.asked import Asked
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.settings import ConfigError
 from transformer_lab.ui.words import clock

@@ -31,7 +31,6 @@ from transformer_lab.exchange.checks import (
     member,
     parsed,
     refusing,
-    write_json,
 )
 from transformer_lab.exchange.database import DATABASE, rebuild_database
 from transformer_lab.exchange.errors import ImportRefusedError
@@ -39,7 +38,7 @@ from transformer_lab.exchange.limits import Limits
 from transformer_lab.exchange.package import Package
 from transformer_lab.exchange.run_folder import CHECKPOINTS, MANIFEST, MOMENTS
 from transformer_lab.runs.checkpoint import STAGING, flush_folder
-from transformer_lab.runs.files import AboutRecord
+from transformer_lab.runs.files import AboutRecord, write_json
 from transformer_lab.runs.record import checked
 from transformer_lab.settings import shown
 

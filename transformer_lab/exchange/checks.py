@@ -6,14 +6,13 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from transformer_lab.exchange.errors import ImportRefusedError
 from transformer_lab.exchange.limits import Limits
-from transformer_lab.exchange.run_folder import MANIFEST, flush_file
+from transformer_lab.exchange.run_folder import MANIFEST
 from transformer_lab.model.weights import count_parameters, outline
 from transformer_lab.recipes import Setup, setup_from
 from transformer_lab.runs.files import Manifest, stored_tokenizer
@@ -66,12 +65,6 @@ def member(content: Mapping[str, Any], key: str, kind: type | tuple[type, ...], 
     if not right:
         raise ImportRefusedError(f"{where} is not ours: {key} is {shown(value)}.")
     return value
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write an object as the lab does."""
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
-    flush_file(path)
 
 
 def checked_manifest(text: bytes, limits: Limits) -> ArrivingRun:

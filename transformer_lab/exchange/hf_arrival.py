@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from transformer_lab.exchange.arrival import NEW
-from transformer_lab.exchange.checks import parsed, write_json
+from transformer_lab.exchange.checks import parsed
 from transformer_lab.exchange.errors import ImportRefusedError
 from transformer_lab.exchange.hf_checks import (
     CONFIG,
@@ -40,7 +40,7 @@ from transformer_lab.model.weights import count_parameters, outline
 from transformer_lab.recipes import Setup
 from transformer_lab.runs.checkpoint import save_checkpoint
 from transformer_lab.runs.database import RunWriter
-from transformer_lab.runs.files import Manifest
+from transformer_lab.runs.files import Manifest, write_json
 from transformer_lab.settings import shown
 from transformer_lab.text import DataConfig
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from transformer_lab.exchange.arrival import NEW
-from transformer_lab.exchange.checks import parsed, write_json
+from transformer_lab.exchange.checks import parsed
 from transformer_lab.exchange.errors import ExportRefusedError, ImportRefusedError
 from transformer_lab.exchange.peft import PARTS
 from transformer_lab.exchange.run_folder import CHECKPOINTS, MANIFEST, load_model, read_manifest
@@ -27,7 +27,7 @@ from transformer_lab.model.weights import model_from_weights
 from transformer_lab.recipes import setup_from
 from transformer_lab.runs.checkpoint import BASE, save_checkpoint
 from transformer_lab.runs.database import RunWriter
-from transformer_lab.runs.files import Manifest
+from transformer_lab.runs.files import Manifest, write_json
 from transformer_lab.runs.run import step_of
 from transformer_lab.settings import ConfigError, from_mapping, shown
 from transformer_lab.training.finetune import FineTuning, trained_numbers

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from filelock import FileLock
 
+from transformer_lab.runs.held import LOCK
 from transformer_lab.runs.tables import METRICS, STEPS, insertion, migrate
 from transformer_lab.training import Change, StepMetrics
 
@@ -83,7 +84,7 @@ class RunWriter:
         """`new` makes the tables of a run that has none yet."""
         self.folder = folder
         self.closed = False
-        self._lock = FileLock(folder / "lock", timeout=2, thread_local=False)
+        self._lock = FileLock(folder / LOCK, timeout=2, thread_local=False)
         self._lock.acquire()
         try:
             self._database = connect(folder, new=new)

@@ -1,13 +1,18 @@
 """The JSON files of a run: run.json and about.json, and those of a checkpoint."""
 
+import json
+import os
+import uuid
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from transformer_lab.recipes import GROUPS, setup_from
+from transformer_lab.runs.checkpoint import flush_folder
 from transformer_lab.runs.record import (
     FORMAT,
     STRICT,
@@ -244,3 +249,19 @@ def read_progress(stored: Mapping[str, Any], where: str) -> Progress:
         return Progress(**stored)
     except ValidationError as error:
         raise RecordError(sentence(error.errors()[0], where)) from error
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Replace a file of plain values at one stroke. Raises OSError."""
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        # A path that is no text, as in Python's surrogates, is spelled as JSON does: \udcff.
+        with part.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            json.dump(content, file, indent=2, ensure_ascii=False)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    flush_folder(path.parent)

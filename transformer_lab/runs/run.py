@@ -12,26 +12,17 @@ interrupted.
 """
 
 import contextlib
-import json
-import math
-import os
 import re
 import sqlite3
 import time
-import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from filelock import FileLock, Timeout
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-from transformer_lab.runs.checkpoint import can_go_on, flush_folder
+from transformer_lab.runs.about import ABOUT, About, read_about, write_about
+from transformer_lab.runs.checkpoint import can_go_on
+from transformer_lab.runs.curves import COLUMNS, SOUND, extremes, smoothed, spread
 from transformer_lab.runs.database import (
     CHANGES,
     INSERT_EVENT,
@@ -42,19 +33,18 @@ from transformer_lab.runs.database import (
     connect,
 )
 from transformer_lab.runs.events import StateEvent, event_value, is_sound
-from transformer_lab.runs.files import AboutRecord, read_manifest, stored_tokenizer
+from transformer_lab.runs.files import read_manifest, stored_tokenizer
+from transformer_lab.runs.held import LOCK, is_held
 from transformer_lab.runs.opening import opened_to_read
-from transformer_lab.runs.record import RecordError, mended, parsed
-from transformer_lab.runs.tables import METRICS, STEPS, sound, sound_rows
+from transformer_lab.runs.record import RecordError
+from transformer_lab.runs.tables import METRICS, sound, sound_rows
 from transformer_lab.settings import shown
-from transformer_lab.text.library import printable
 from transformer_lab.text.tokenizers import Tokenizer
 from transformer_lab.training import Change, StepMetrics
 from transformer_lab.training.live import ChangeName
 
-MANIFEST, ABOUT = "run.json", "about.json"
-COLUMNS = ", ".join(STEPS)
-SOUND, SOUND_EVENT = sound_rows("steps"), sound_rows("events")
+MANIFEST = "run.json"
+SOUND_EVENT = sound_rows("events")
 SOUND_LOSS = sound("validation_loss", always=True)
 WITHOUT_MANIFEST = (
     "Without it the run cannot be used: put the file back, export what there is, or delete the run."
@@ -67,21 +57,7 @@ CUT_OFF = "The lab ended before this run did."
 # What reading a damaged run may raise; a DamagedRunError is a LookupError.
 UNREADABLE = (OSError, LookupError, ValueError, TypeError, AttributeError, sqlite3.Error)
 RESUMABLE = ("interrupted", "stopped", "failed")
-CHANGING = ("run.json", "metrics.sqlite", "metrics.sqlite-wal", "about.json", "checkpoints")
-LONGEST_TITLE, LONGEST_NOTES = 80, 10_000
-
-
-@dataclass(frozen=True)
-class About:
-    """What may be changed of a run at any time: a title of the learner's, notes, and a pin.
-
-    `race_title` is what the learner calls the comparison it is a lane of.
-    """
-
-    title: str = ""
-    notes: str = ""
-    pinned: bool = False
-    race_title: str = ""
+CHANGING = (MANIFEST, METRICS, f"{METRICS}-wal", ABOUT, "checkpoints")
 
 
 @dataclass(frozen=True)
@@ -159,24 +135,11 @@ class Run:
     @property
     def about(self) -> About:
         """What may be changed of it; empty where they cannot be read."""
-        try:
-            stored = parsed((self.folder / ABOUT).read_bytes(), ABOUT)
-        except (OSError, RecordError):
-            return About()
-        known = mended(AboutRecord, stored, ABOUT)
-        return About(known.title, known.notes, known.pinned, known.race_title)
+        return read_about(self.folder)
 
     def describe(self, **changes: Any) -> About:
         """Change titles, notes or pin. Raises OSError."""
-        about = replace(self.about, **changes)
-        about = replace(
-            about,
-            title=_title(about.title),
-            notes=about.notes[:LONGEST_NOTES],
-            race_title=_title(about.race_title),
-        )
-        write_json(self.folder / ABOUT, asdict(about))
-        return about
+        return write_about(self.folder, replace(self.about, **changes))
 
     @property
     def stamp(self) -> tuple[float, ...]:
@@ -199,11 +162,11 @@ class Run:
         millions of steps take no longer than a thousand.
         """
         with self.reading() as database:
-            spread = _spread(database, f"steps WHERE {SOUND}", most)
+            points = spread(database, f"steps WHERE {SOUND}", most)
             if window > 1:
-                spread = [_smoothed(database, point, window) for point in spread]
+                points = [smoothed(database, point, window) for point in points]
             evaluated = f"steps WHERE validation_loss IS NOT NULL AND {SOUND}"
-            return spread, _spread(database, evaluated, most)
+            return points, spread(database, evaluated, most)
 
     def envelope(self, most: int) -> tuple[list[StepMetrics], list[StepMetrics]]:
         """About `most` steps that show how far the loss goes up and down, and as many evaluated.
@@ -213,8 +176,8 @@ class Run:
         with self.reading() as database:
             evaluated = f"steps WHERE validation_loss IS NOT NULL AND {SOUND}"
             return (
-                _extremes(database, f"steps WHERE {SOUND}", "train_loss", most),
-                _extremes(database, evaluated, "validation_loss", most),
+                extremes(database, f"steps WHERE {SOUND}", "train_loss", most),
+                extremes(database, evaluated, "validation_loss", most),
             )
 
     def latest(self, count: int = 1) -> list[StepMetrics]:
@@ -342,22 +305,8 @@ class Run:
         return recorded.state, recorded.reason
 
     def is_held(self) -> bool:
-        """Whether a process is training this run now.
-
-        Asked, where the system can, with a lock that readers share: else two of them that ask at
-        once would take each other for the one who trains.
-        """
-        try:
-            if fcntl is None:
-                with FileLock(self.folder / "lock", timeout=0):
-                    return False
-            with (self.folder / "lock").open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except (Timeout, BlockingIOError):
-            return True
-        except OSError:  # not readable, not a lock file, or a disk without locks
-            return False
-        return False
+        """Whether a process is training this run now."""
+        return is_held(self.folder / LOCK)
 
     def checkpoints(self) -> list[Path]:
         """Folders of its regular saves, oldest first."""
@@ -432,69 +381,6 @@ class Run:
             ) from error
 
 
-def _ends(database: sqlite3.Connection, table: str) -> tuple[int, int] | None:
-    """The first and the last step, if there is one."""
-    first, last = database.execute(
-        f"SELECT (SELECT step FROM {table} ORDER BY step LIMIT 1), "
-        f"(SELECT step FROM {table} ORDER BY step DESC LIMIT 1)"
-    ).fetchone()
-    return None if first is None else (first, last)
-
-
-def _extremes(database: sqlite3.Connection, table: str, loss: str, most: int) -> list[StepMetrics]:
-    """The rows with the lowest and the highest loss of each of `most` / 2 stretches; both ends."""
-    ends = _ends(database, table)
-    if ends is None:
-        return []
-    first, last = ends
-    length = max(1, math.ceil(2 * (last - first + 1) / most)) if last - first >= most else 1
-    begins = list(range(first, last + 1, length))
-
-    def best(order: str) -> str:
-        stretch = f"AND step >= value AND step < value + {length}"
-        return (
-            f"SELECT (SELECT step FROM {table} {stretch} ORDER BY {loss} {order}, step LIMIT 1) "
-            "FROM json_each(:begins)"
-        )
-
-    rows = database.execute(
-        f"SELECT {COLUMNS} FROM steps WHERE step IN ({best('ASC')} UNION {best('DESC')} "
-        "UNION VALUES (:first), (:last)) ORDER BY step",
-        {"begins": json.dumps(begins), "first": first, "last": last},
-    )
-    return [StepMetrics(*row) for row in rows]
-
-
-def _spread(database: sqlite3.Connection, table: str, most: int) -> list[StepMetrics]:
-    """Rows of steps, evenly spread from the first to the last."""
-    ends = _ends(database, table)
-    if ends is None:
-        return []
-    first, last = ends
-    count = min(most, last - first + 1)
-    wanted = [first + (last - first) * k // max(count - 1, 1) for k in range(count)]
-    rows = database.execute(
-        f"SELECT {COLUMNS} FROM steps WHERE step IN (SELECT (SELECT step FROM {table} "
-        "AND step >= value ORDER BY step LIMIT 1) FROM json_each(?)) ORDER BY step",
-        (json.dumps(wanted),),
-    )
-    return [StepMetrics(*row) for row in rows]
-
-
-def _smoothed(database: sqlite3.Connection, point: StepMetrics, window: int) -> StepMetrics:
-    """The step with the mean loss of it and those before it; fewer at the beginning."""
-    (mean,) = database.execute(
-        f"SELECT avg(train_loss) FROM steps WHERE step > ? AND step <= ? AND {SOUND}",
-        (point.step - window, point.step),
-    ).fetchone()
-    return replace(point, train_loss=mean)
-
-
-def _title(words: str) -> str:
-    """A title as it is kept: one printable line, not too long."""
-    return printable(" ".join(words.split()))[:LONGEST_TITLE]
-
-
 def _inside(folder: Path) -> list[Path]:
     """What is in a folder; nothing when it is none."""
     try:
@@ -513,19 +399,3 @@ def _modified(path: Path) -> float:
 def step_of(checkpoint: Path) -> int:
     """The step a checkpoint's folder is named after."""
     return int(checkpoint.name.rpartition("-")[2])
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Replace a file of plain values at one stroke. Raises OSError."""
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        # A path that is no text, as in Python's surrogates, is spelled as JSON does: \udcff.
-        with part.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            json.dump(content, file, indent=2, ensure_ascii=False)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    flush_folder(path.parent)

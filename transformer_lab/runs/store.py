@@ -15,8 +15,10 @@ from filelock import Timeout
 from transformer_lab.runs.checkpoint import sweep_staging
 from transformer_lab.runs.database import UNFINISHED, RunWriter
 from transformer_lab.runs.events import event_value
+from transformer_lab.runs.files import write_json
+from transformer_lab.runs.held import LOCK
 from transformer_lab.runs.record import FORMAT
-from transformer_lab.runs.run import CUT_OFF, MANIFEST, Run, RunNotFoundError, write_json
+from transformer_lab.runs.run import CUT_OFF, MANIFEST, Run, RunNotFoundError
 from transformer_lab.runs.summaries import RunSummary, Summaries
 from transformer_lab.settings import shown
 
@@ -215,7 +217,7 @@ def _is_run(folder: Path) -> bool:
     """Whether a folder holds a run, if only what is left of one; not one that is being made."""
     if (folder / MANIFEST).exists():
         return True
-    left = [path.name for path in _entries(folder) if path.name != "lock"]
+    left = [path.name for path in _entries(folder) if path.name != LOCK]
     return bool(left) and not Run(folder).is_held()
 
 

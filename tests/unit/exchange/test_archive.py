@@ -28,9 +28,10 @@ from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.training.saves import Progress
 from transformer_lab.recipes import Setup
 from transformer_lab.runs.checkpoint import META, WEIGHTS, load_checkpoint, load_training
+from transformer_lab.runs.curves import SOUND, extremes, spread
 from transformer_lab.runs.database import COLUMNS, RunWriter
 from transformer_lab.runs.moments import Moments
-from transformer_lab.runs.run import SOUND, Run, _extremes, _spread
+from transformer_lab.runs.run import Run
 from transformer_lab.runs.store import RunStore
 from transformer_lab.training import StepMetrics
 from waiting import until
@@ -492,7 +493,7 @@ def test_a_long_curve_is_looked_through_once_and_not_once_for_each_of_its_points
     with Run(run.folder).reading() as database:
         database.set_progress_handler(count, 1000)
         for table in (f"steps WHERE {SOUND}", f"steps WHERE validation_loss > 0 AND {SOUND}"):
-            assert len(_extremes(database, table, "train_loss", 300)) >= 150
-            assert len(_spread(database, table, 300)) == 300
+            assert len(extremes(database, table, "train_loss", 300)) >= 150
+            assert len(spread(database, table, 300)) == 300
         database.execute(f"SELECT * FROM steps WHERE step > ? AND {SOUND}", (rows - 1,)).fetchall()
     assert operations < 500 * rows  # what SQLite did for 4 looks at each row

@@ -5,7 +5,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from transformer_lab.experiments.comparing import compare, whole_seeds
@@ -13,6 +13,8 @@ from transformer_lab.experiments.comparison import Comparison
 from transformer_lab.experiments.comparison_result import Cell, Outcome
 from transformer_lab.experiments.experiment import Partial
 from transformer_lab.experiments.transformers import Seen
+from transformer_lab.lab.experiments.asked import Asked, stored_as
+from transformer_lab.lab.experiments.comparison_cost import Cost, cost_of
 from transformer_lab.lab.experiments.kept import Kept
 from transformer_lab.lab.experiments.raced import outcome_of_runs
 from transformer_lab.lab.experiments.transformer_race import (
@@ -20,11 +22,9 @@ from transformer_lab.lab.experiments.transformer_race import (
     free_name,
     on_the_worker,
 )
-from transformer_lab.lab.experiments.trial import Trial, TrialState
 from transformer_lab.lab.experiments.tuned import based, check_lanes, origins
 from transformer_lab.lab.jobs import Jobs
 from transformer_lab.lab.training.continuing import LabError
-from transformer_lab.lab.training.estimate import MARGIN, PER_PARAMETER
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.pace import Pace
 from transformer_lab.lab.training.trainings import Trainings
@@ -33,62 +33,6 @@ from transformer_lab.settings import ConfigError
 
 LOOKED_SECONDS = 1.0  # between two looks at what other processes have written
 PATIENCE = 60.0  # seconds in which the pace of all lanes must be measured
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What a comparison will take: seconds in all, None while unknown.
-
-    And the bytes of memory beside those that are `free`, both None on a GPU.
-    """
-
-    seconds: float | None
-    memory: float | None
-    free: float | None
-
-
-class Asked(Trial):
-    """A comparison that was started: here, before the lab was opened, or by another process.
-
-    The last two are `stored`; `elsewhere` says that another process is racing it now.
-    """
-
-    @property
-    def comparison(self) -> Comparison:
-        """The question."""
-        return self.settings
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """What was measured so far."""
-        return self.latest.result if self.latest else None
-
-    @property
-    def whole(self) -> bool:
-        """Whether every seed has been raced to its end."""
-        found = self.outcome
-        if found is None:
-            return False
-        return len(whole_seeds(found)) == self.comparison.seeds * len(self.comparison.lanes)
-
-    @property
-    def state(self) -> TrialState:
-        """Whether it still measures, or how it ended."""
-        if self.elsewhere:
-            return "running"
-        if self.stored:
-            return "done" if self.whole else "stopped"
-        return super().state
-
-    @property
-    def busy(self) -> bool:
-        """Whether more may come."""
-        return not self.stored and super().busy
-
-    @property
-    def seconds(self) -> float:
-        """How long it has been measuring."""
-        return 0.0 if self.stored else super().seconds
 
 
 class Comparisons:
@@ -288,7 +232,7 @@ class Comparisons:
         outcome = self._on_disk(name) if racing else self._kept.find(name)
         if outcome is None:
             return
-        asked = _stored(name, outcome)
+        asked = stored_as(name, outcome)
         asked.elsewhere, asked.where = racing, where
         self._asked[name] = asked
 
@@ -358,17 +302,7 @@ class Comparisons:
             self._costs.estimate(setup, self._texts.facts(setup).vocabulary_size)
             for setup in self._at_hand(comparison.lanes).values()
         ]
-        seconds = [one.seconds for one in found if one.seconds is not None]
-        whole = sum(seconds) * comparison.seeds if len(seconds) == len(found) else None
-        if not comparison.paced:
-            whole = float(comparison.seconds * len(found) * comparison.seeds)
-        # Lanes are advanced in turn: one computes while the others only keep what they have.
-        kept = [MARGIN * PER_PARAMETER * one.parameters for one in found]
-        needed = [one.memory for one in found if one.memory is not None]
-        if len(needed) < len(found):
-            return Cost(seconds=whole, memory=None, free=None)
-        most = max(need - own for need, own in zip(needed, kept, strict=True))
-        return Cost(seconds=whole, memory=sum(kept) + most, free=found[0].free)
+        return cost_of(comparison, found)
 
     def _free_name(self, slug: str) -> str:
         slug = re.sub(r"[^A-Za-z0-9_]+", "-", slug).strip("-") or "comparison"
@@ -380,21 +314,3 @@ class Comparisons:
 def _is_of(one: Comparison, slug: object) -> bool:
     """Whether it is of that question or, where none is named, of any that is no experiment."""
     return one.slug == slug if slug is not None else "experiment" not in one.content
-
-
-def _stored(name: str, outcome: Outcome) -> Asked:
-    """One that is on disk."""
-    one = outcome.comparison
-    asked = Asked(name, one)
-    asked.stored = True
-    if outcome.cells:  # else it was ended before anything was measured
-        steps = one.seeds * sum(setup.train.steps for setup in one.lanes.values())
-        done = sum(_done(cell, one.lanes[cell.variant].train.steps) for cell in outcome.cells)
-        share = min(1.0, done / steps)
-        asked.latest = Partial(progress=share, words="in another program", result=outcome)
-    return asked
-
-
-def _done(cell: Cell, steps: int) -> int:
-    """How many steps of a cell need not be raced any more."""
-    return steps if cell.failed and not cell.stopped else cell.last

@@ -17,7 +17,7 @@ from transformer_lab.experiments.transformer_variants import (
 )
 from transformer_lab.experiments.transformers import EXPERIMENT
 from transformer_lab.experiments.transformers_result import TransformerRace
-from transformer_lab.lab.experiments.comparisons import Asked
+from transformer_lab.lab.experiments.asked import Asked
 from transformer_lab.lab.experiments.trial import Trial, TrialState
 from transformer_lab.recipes import find_recipe
 from transformer_lab.settings import ConfigError, from_mapping

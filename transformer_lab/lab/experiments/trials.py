@@ -14,7 +14,8 @@ from transformer_lab.experiments.comparison import Comparison
 from transformer_lab.experiments.experiment import Partial
 from transformer_lab.experiments.language_model_leak import text_of
 from transformer_lab.lab.experiments import race_trial
-from transformer_lab.lab.experiments.comparisons import Comparisons, Cost
+from transformer_lab.lab.experiments.comparison_cost import Cost
+from transformer_lab.lab.experiments.comparisons import Comparisons
 from transformer_lab.lab.experiments.race_trial import KEY as RACE
 from transformer_lab.lab.experiments.race_trial import RaceTrial
 from transformer_lab.lab.experiments.trial import Trial

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 
 from filelock import FileLock, Timeout
 
-from transformer_lab.runs.run import write_json
+from transformer_lab.runs.files import write_json
 
 log = logging.getLogger(__name__)
 MOST_AT_ONCE = 8

@@ -8,7 +8,7 @@ from dash.exceptions import PreventUpdate
 from transformer_lab.experiments.comparison import Comparison
 from transformer_lab.experiments.comparison_result import AXES, Axis
 from transformer_lab.experiments.questions import find_question, ready
-from transformer_lab.lab.experiments.comparisons import Asked
+from transformer_lab.lab.experiments.asked import Asked
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.settings import ConfigError
 from transformer_lab.ui import ids as shared_ids

@@ -10,7 +10,8 @@ from transformer_lab.experiments.comparison import Comparison
 from transformer_lab.experiments.comparison_result import Axis, Outcome
 from transformer_lab.experiments.comparison_words import answer, ending, tables, verdict
 from transformer_lab.experiments.experiment import Question
-from transformer_lab.lab.experiments.comparisons import Asked, Cost
+from transformer_lab.lab.experiments.asked import Asked
+from transformer_lab.lab.experiments.comparison_cost import Cost
 from transformer_lab.ui import polling, words
 from transformer_lab.ui.compare import ids
 from transformer_lab.ui.compare.own import BUDGETS, SLUG, VARIED, Form, example
