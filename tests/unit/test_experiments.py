@@ -19,6 +19,7 @@ from sklearn.datasets import load_digits
 
 from sampling import sampled
 from transformer_lab.experiments import evaluator, leak_microscope, report, statistics
+from transformer_lab.experiments.alignment_result import AlignmentSettings
 from transformer_lab.experiments.catalogue import EXPERIMENTS
 from transformer_lab.experiments.depth_result import DepthSettings
 from transformer_lab.experiments.discriminative import build as build_discriminative
@@ -49,9 +50,8 @@ from transformer_lab.experiments.pictures import (
     one_hot,
 )
 from transformer_lab.experiments.race_result import RaceSettings
-from transformer_lab.experiments.target_alignment import AlignmentSettings
 from transformer_lab.experiments.transformer_variants import TransformerSettings
-from transformer_lab.experiments.wide_networks import WidthSettings
+from transformer_lab.experiments.width_result import WidthSettings
 from transformer_lab.pcn import classify
 from transformer_lab.settings import ConfigError, checked, settings_of
 

@@ -8,9 +8,9 @@ from typing import Literal
 
 from transformer_lab.experiments.comparison import Comparison
 from transformer_lab.experiments.comparison_tuned import by_rate
-from transformer_lab.experiments.experiment import Plot, Reference, Series
+from transformer_lab.experiments.experiment import Plot, Reference, Series, to_draw
 from transformer_lab.experiments.paired import Judged, judged
-from transformer_lab.experiments.statistics import bars, over_seeds, spread
+from transformer_lab.experiments.statistics import bars, over_seeds, place_by_place, spread
 from transformer_lab.experiments.transformers_result import Lane
 from transformer_lab.text.split import bits_per_byte
 
@@ -129,7 +129,7 @@ class Outcome:
             self._cost("seconds"),
             self._cost("parameters"),
         ]
-        return [plot for plot in found if plot.series]
+        return to_draw(found)
 
     def _curves(self, axis: Axis) -> Plot:
         seeds = max((len(self.of(name)) for name in self.comparison.lanes), default=0)
@@ -146,7 +146,12 @@ class Outcome:
                 for series in over_seeds(
                     name,
                     [self.losses(cell) for cell in self.of(name)],
-                    _mean_places([self.places(cell, axis) for cell in self.of(name)]),
+                    [
+                        place.mean
+                        for place in place_by_place(
+                            [self.places(cell, axis) for cell in self.of(name)]
+                        )
+                    ],
                 )
             ],
             note=" ".join([*self.ends(), *([COUNTED] if axis == "flops" else [])]),
@@ -243,8 +248,3 @@ def _in_common(names: list[str]) -> str:
     """What the names of lanes have in common, without the rate: LoRA, of “LoRA at 0.01”."""
     parts = [re.split(", | at ", name) for name in names]
     return ", ".join(part for part in parts[0] if all(part in other for other in parts)) or "loss"
-
-
-def _mean_places(lines: list[list[float]]) -> list[float]:
-    length = max(map(len, lines), default=0)
-    return [spread(line[i] for line in lines if len(line) > i).mean for i in range(length)]

@@ -24,12 +24,9 @@ from transformer_lab.experiments.depth_result import (
     DepthSettings,
     DepthTrial,
     Signal,
-    answer,
     depths,
-    rows,
-    tables,
-    verdict,
 )
+from transformer_lab.experiments.depth_words import answer, rows, tables, verdict
 from transformer_lab.experiments.discriminative import BATCH, batches
 from transformer_lab.experiments.experiment import (
     Equation,

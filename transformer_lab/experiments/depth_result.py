@@ -2,19 +2,11 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 from transformer_lab.experiments.by_seed import differences
-from transformer_lab.experiments.experiment import Plot, Series, Table
-from transformer_lab.experiments.paired import Judged, judged, worded
-from transformer_lab.experiments.statistics import (
-    Chance,
-    Spread,
-    chance_reference,
-    over_seeds,
-    spread,
-    verdict_table,
-)
+from transformer_lab.experiments.experiment import Plot, Series, to_draw
+from transformer_lab.experiments.paired import Judged, judged
+from transformer_lab.experiments.statistics import Chance, chance_reference, over_seeds
 from transformer_lab.settings import Config, knob
 
 RULES = {"states": "state PC", "errors": "ePC", "backpropagation": "backpropagation"}
@@ -66,10 +58,8 @@ PAIRS: dict[str, tuple[str, str]] = {
     "state PC with muPC, against itself with T = 0": ("mupc_states", "mupc_still"),
     "state PC with muPC, against shuffled labels": ("mupc_states", "mupc_shuffled"),
 }
-WORDS = ("worse", "better")
 STEP_SIZES = (0.01, 0.05, 0.2, 0.5)
 FLOOR = -15.0  # where nothing is drawn, as a power of ten: below it is only rounding
-CLOSE, FAR = 3.0, 20.0  # points, in the question
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +158,7 @@ class DepthResult:
     def plots(self) -> list[Plot]:
         """The signal against depth, accuracy against epochs, and the sweep of step sizes."""
         drawn = [signal_lines(self), learning_lines(self), sweep_lines(self)]
-        return [plot for plot in drawn if plot.series]
+        return to_draw(drawn)
 
 
 def depths(settings: DepthSettings) -> list[int]:
@@ -250,111 +240,3 @@ def sweep_lines(result: DepthResult) -> Plot:
         series=series,
         note="Each rule goes on with its best; the test pictures have no say in it.",
     )
-
-
-def answer(result: DepthResult) -> int | None:
-    """Which option of the question is right."""
-    found = result.differences(*next(iter(PAIRS.values())))
-    if not found:
-        return None
-    behind = -spread(found).mean
-    return 0 if behind <= CLOSE else 1 if behind <= FAR else 2
-
-
-def verdict(result: DepthResult) -> str:
-    """What the numbers say."""
-    found = result.compared()
-    if len(found) < len(PAIRS):
-        return "Not yet enough: no seed has come to its last epoch for all of them."
-    layers = result.settings.layers
-    reached = {
-        rule: _lengths(result.signal("standard", rule, layers)) for rule in ("states", "errors")
-    }
-    finals = {name: spread(result.finals(name).values()) for name in ARMS}
-    said = "; ".join(f"{name}: {worded(one, 'points', 1, WORDS)}" for name, one in found.items())
-    plain, scaled = (
-        " and ".join(str(finals[f"{kind}_{rule}"]) for rule in ("states", "backpropagation"))
-        for kind in KINDS
-    )
-    return (
-        f"In a standard network of {layers} layers, the first layer's gradient is "
-        f"{reached['states']} of backpropagation's by state PC, and {reached['errors']} by ePC. "
-        f"After {result.settings.epochs} epochs state PC and backpropagation are right on {plain} "
-        f"% there, and with muPC on {scaled} % (chance is {result.chance.percent:.0f} %). Seed by "
-        f"seed, {said}."
-    )
-
-
-def _lengths(found: list[Signal]) -> str:
-    if not found:
-        return "not measured"
-    mean = spread(one.length for one in found).mean
-    return f"{mean:.2g}" if mean > 10**FLOOR else "nothing"
-
-
-def tables(result: DepthResult) -> list[Table]:
-    """The signal by depth; accuracy by arm; and what is compared."""
-    found = depths(result.settings)
-    signal = [
-        [Arm(kind=kind, rule=rule).words, *(_signal(result, kind, rule, depth) for depth in found)]
-        for kind in KINDS
-        for rule in ("states", "errors")
-    ]
-    accuracy = [
-        [arm.words, str(_spread(result, name) or "-"), _chosen(result, name)]
-        for name, arm in ARMS.items()
-    ]
-    return [
-        Table(
-            title="Gradient of layer 1 before learning: length over backpropagation's (cosine), "
-            f"T = {result.settings.steps}, step size {SIGNAL_SIZE:g}",
-            columns=["network", *(f"L = {depth}" for depth in found)],
-            rows=signal,
-        ),
-        Table(
-            title=f"Test accuracy in percent of {result.settings.layers} layers after "
-            f"{result.settings.epochs} epochs; chance {result.chance.low:.1f} to "
-            f"{result.chance.high:.1f}",
-            columns=["learned by", "accuracy", "step size, by seed"],
-            rows=accuracy,
-        ),
-        verdict_table(result.compared(), "points", 1, WORDS),
-    ]
-
-
-def _spread(result: DepthResult, arm: str) -> Spread | None:
-    found = result.finals(arm)
-    return spread(found.values()) if found else None
-
-
-def _chosen(result: DepthResult, arm: str) -> str:
-    return ", ".join(f"{one.chosen[arm]:g}" for one in result.trials if arm in one.chosen) or "-"
-
-
-def _signal(result: DepthResult, kind: str, rule: str, layers: int) -> str:
-    found = result.signal(kind, rule, layers)
-    if not found:
-        return "-"
-    size, cosine = (spread(getattr(one, part) for one in found).mean for part in PARTS)
-    return f"{size:.2g} ({cosine:.3f})" if size > 10**FLOOR else "0"
-
-
-PARTS = ("length", "cosine")
-
-
-def rows(result: DepthResult) -> list[dict[str, Any]]:
-    """Every number."""
-    found: list[tuple[int, str, str, float, float]] = []
-    for one in result.trials:
-        for signal in one.signals:
-            name = f"{signal.kind}_{signal.rule}"
-            found.append((one.seed, "length_by_layers", name, signal.layers, signal.length))
-            found.append((one.seed, "cosine_by_layers", name, signal.layers, signal.cosine))
-        for name, sizes in one.sweep.items():
-            found += [(one.seed, "held_back_by_step_size", name, *pair) for pair in sizes.items()]
-        for name, line in one.accuracy.items():
-            found += [(one.seed, "test_by_epoch", name, *pair) for pair in enumerate(line)]
-    return [
-        {"seed": seed, "measured": measured, "network": name, "place": place, "value": value}
-        for seed, measured, name, place, value in found
-    ]

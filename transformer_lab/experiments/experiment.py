@@ -10,7 +10,7 @@ import inspect
 import pkgutil
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -72,6 +72,11 @@ class Plot:
     pictures: list[Picture] = field(default_factory=list)
     columns: int = 0
     note: str = ""
+
+
+def to_draw(plots: Iterable[Plot]) -> list[Plot]:
+    """Those that have something to draw by now."""
+    return [plot for plot in plots if plot.series]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,11 +33,8 @@ from transformer_lab.experiments.gradient_result import (
     Agreement,
     GradientResult,
     GradientSettings,
-    answer,
-    rows,
-    tables,
-    verdict,
 )
+from transformer_lab.experiments.gradient_words import answer, rows, tables, verdict
 from transformer_lab.experiments.pictures import Pictures, digits, one_hot
 from transformer_lab.pcn import PCN_LEARNING_RULES, DiscriminativeNetwork, backpropagation, settle
 from transformer_lab.pcn.learning import gradients_at

@@ -1,13 +1,12 @@
 """What the comparison of gradients measured, and how it is shown."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from transformer_lab.experiments.by_seed import differences
 from transformer_lab.experiments.discriminative import DiscriminativeSettings
-from transformer_lab.experiments.experiment import Plot, Reference, Table
-from transformer_lab.experiments.paired import Judged, judged, worded
-from transformer_lab.experiments.statistics import over_seeds, spread, verdict_table
+from transformer_lab.experiments.experiment import Plot, Reference, to_draw
+from transformer_lab.experiments.paired import Judged, judged
+from transformer_lab.experiments.statistics import over_seeds, spread
 from transformer_lab.settings import knob
 
 MOMENTS = {
@@ -21,9 +20,7 @@ PRECISIONS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 TRAINED = "after training, against at initialization"
 LEARNED = "after training, against after training on shuffled labels"
 LABELS = "at initialization, against predictive coding given the labels of other pictures"
-WORDS = ("farther", "nearer")
 FIRST = 8  # steps that are also drawn by themselves
-SHOWN = (0, 1, 2, 5, 20)  # steps the table shows, beside the last
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +106,7 @@ class GradientResult:
             energy_lines(self),
             precision_lines(self),
         ]
-        return [plot for plot in drawn if plot.series]
+        return to_draw(drawn)
 
 
 def cosine_lines(result: GradientResult, moment: str) -> Plot:
@@ -194,130 +191,3 @@ def refusals(result: GradientResult) -> str:
         f"{count:,} steps of single pictures would have raised the energy, and were refused and "
         "halved: the step size is too large there."
     )
-
-
-def answer(result: GradientResult) -> int | None:
-    """Which option of the question is right: nearer, no clear difference, or farther."""
-    found = result.compared().get(TRAINED)
-    if found is None:
-        return None
-    if not found.clear:
-        return 1
-    return 0 if found.found.mean > 0 else 2
-
-
-def verdict(result: GradientResult) -> str:
-    """What the numbers say."""
-    end, compared = result.settings.steps, result.compared()
-    means: dict[str, list[float]] = {}
-    for moment, words in MOMENTS.items():
-        found = [result.cosine(moment, layer, end) for layer in range(result.layers)]
-        if found and all(found):
-            means[words] = [spread(one).mean for one in found]
-    if len(compared) < 3:
-        return "Not yet enough: no seed has settled to the end at all three times."
-    said = "; ".join(
-        f"{words} {', '.join(f'{mean:.3f}' for mean in found)}" for words, found in means.items()
-    )
-    lowest = min(min(found) for found in means.values())
-    kind = "points nearly the same way as" if lowest > 0.9 else "resembles, but is not,"
-    first, second = (spread(result.cosine("initial", 0, step)).mean for step in (1, 2))
-    changes = "; ".join(
-        f"{name} {worded(one, 'in cosine', 3, WORDS)}" for name, one in compared.items()
-    )
-    return (
-        f"After {end} steps predictive coding's gradient {kind} backpropagation's: cosines of "
-        f"layers 1 to {result.layers} {said}. Of their mean, seed by seed: {changes}. In layer 1 "
-        f"the cosine is {first:.3f} after one step and "
-        f"{second:.3f} after two, for the error moves down one layer a step."
-    )
-
-
-def tables(result: GradientResult) -> list[Table]:
-    """Cosines at a few T, and how exact the exact rules are."""
-    steps = sorted(
-        {*(step for step in SHOWN if step < result.settings.steps), result.settings.steps}
-    )
-    cosines = [
-        [
-            words,
-            str(layer + 1),
-            *(
-                f"{spread(found).mean:.3f}"
-                if (found := result.cosine(moment, layer, step))
-                else "-"
-                for step in steps
-            ),
-        ]
-        for moment, words in MOMENTS.items()
-        for layer in range(result.layers)
-    ]
-    exact = [
-        [words, *(largest(result, moment, rule) for moment in MOMENTS)]
-        for rule, words in EXACT.items()
-    ]
-    return [
-        Table(
-            title="Cosine of predictive coding's gradient with backpropagation's, mean over seeds",
-            columns=["network", "layer", *(f"T = {step}" for step in steps)],
-            rows=cosines,
-        ),
-        Table(
-            title="Cosine at initialization after "
-            f"{result.settings.steps} steps, by the precision of the label",
-            columns=["layer", *(f"{precision:g}" for precision in PRECISIONS)],
-            rows=by_precision(result),
-        ),
-        Table(
-            title="Control: the same with the labels of other pictures, at initialization",
-            columns=["layer", f"cosine after {result.settings.steps} steps"],
-            rows=_other_labels(result),
-        ),
-        verdict_table(result.compared(), "of cosine", 3, WORDS),
-        Table(
-            title="Largest difference of the exact rules from backpropagation, relative",
-            columns=["rule", *MOMENTS.values()],
-            rows=exact,
-        ),
-    ]
-
-
-def by_precision(result: GradientResult) -> list[list[str]]:
-    """A row for each layer."""
-    return [
-        [series.name.removeprefix("layer "), *(f"{cosine:.4f}" for cosine in series.y)]
-        for series in precision_lines(result).series
-    ]
-
-
-def _other_labels(result: GradientResult) -> list[list[str]]:
-    """A row for each layer."""
-    found = [one.other_labels for one in result.agreements if one.other_labels]
-    return [
-        [str(layer + 1), f"{spread(one[layer] for one in found).mean:.3f}"]
-        for layer in range(result.layers if found else 0)
-    ]
-
-
-def largest(result: GradientResult, moment: str, rule: str) -> str:
-    """The largest relative difference over seeds, for people."""
-    found = [one.exact[rule] for one in result.agreements if one.moment == moment and one.exact]
-    return f"{max(found):.1e}" if found else "-"
-
-
-def rows(result: GradientResult) -> list[dict[str, Any]]:
-    """Every cosine and every energy."""
-    return [
-        {
-            "seed": one.seed,
-            "network": one.moment,
-            "steps": step,
-            "energy": energy,
-            **{
-                f"cosine_layer_{layer + 1}": one.cosines[layer][step]
-                for layer in range(len(one.cosines))
-            },
-        }
-        for one in result.agreements
-        for step, energy in enumerate(one.energy)
-    ]

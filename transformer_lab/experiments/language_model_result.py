@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from transformer_lab.experiments.by_seed import differences, part_of
-from transformer_lab.experiments.experiment import Plot, Reference, Series, Table
-from transformer_lab.experiments.paired import Judged, judged, worded
+from transformer_lab.experiments.experiment import Plot, Reference, Series, Table, to_draw
+from transformer_lab.experiments.paired import Judged, all_worded, judged
 from transformer_lab.experiments.statistics import over_seeds, spread, verdict_table
 from transformer_lab.inspection.audit import PROOFS, Proof
 from transformer_lab.inspection.audit import verdict as verdict_of
@@ -101,7 +101,7 @@ class LanguageModelLeak:
     def plots(self) -> list[Plot]:
         """Loss against T, on either text."""
         drawn = [self._plot(text) for text in TEXTS]
-        return [plot for plot in drawn if plot.series]
+        return to_draw(drawn)
 
     def _plot(self, text: str) -> Plot:
         return Plot(
@@ -202,7 +202,7 @@ def verdict(result: LanguageModelLeak) -> str:
         return "Not yet enough: curves or proofs are missing."
     below = {evaluator: len(result.impossible(evaluator)) for evaluator in EVALUATORS}
     asked = len(MODELS) * found[HELPED].found.count
-    said = "; ".join(f"{name} {worded(one, 'nats', 3, WORDS)}" for name, one in found.items())
+    said = all_worded(found, "nats", 3, WORDS)
     return (
         f"On random tokens no model can be below ln V = {result.ln_vocabulary:.3f} nats. The "
         f"honest evaluator is so with {below['honest']} of {asked} models, the clamped one with "

@@ -6,7 +6,7 @@ from typing import Any
 from transformer_lab.experiments import by_seed
 from transformer_lab.experiments.experiment import Picture, Plot, Reference, Table
 from transformer_lab.experiments.generative import GenerativeSettings
-from transformer_lab.experiments.paired import Judged, judged, worded
+from transformer_lab.experiments.paired import Judged, all_worded, judged
 from transformer_lab.experiments.statistics import (
     Chance,
     Spread,
@@ -220,7 +220,7 @@ def verdict(result: LatentResult) -> str:
         if clearer
         else "Whether learning made the latents easier to read cannot be told"
     )
-    said = "; ".join(f"{name} {worded(one, 'points', 1, WORDS)}" for name, one in found.items())
+    said = all_worded(found, "points", 1, WORDS)
     return (
         f"{learned}: a linear probe finds the class in {trained} % of the trained network's, in "
         f"{shuffled} % of one's trained on shuffled labels and in {untrained} % of an untrained "

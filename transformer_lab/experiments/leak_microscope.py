@@ -40,11 +40,8 @@ from transformer_lab.experiments.leak_result import (
     Curve,
     LeakResult,
     LeakSettings,
-    answer,
-    rows,
-    tables,
-    verdict,
 )
+from transformer_lab.experiments.leak_words import answer, rows, tables, verdict
 from transformer_lab.experiments.pictures import (
     PICTURES,
     Pictures,

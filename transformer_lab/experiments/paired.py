@@ -173,3 +173,23 @@ def worded(
     if not one.clear:
         return f"{shown}: {cannot_tell(one.found, unit, digits)}"
     return f"{shown}: {words[one.found.mean > 0]} {by_amount(one.found, unit, digits)}"
+
+
+def all_worded(
+    found: Mapping[str, Judged], unit: str, digits: int, words: tuple[str, str], between: str = " "
+) -> str:
+    """The verdicts on all comparisons of a table, each after its name."""
+    said = [f"{name}{between}{worded(one, unit, digits, words)}" for name, one in found.items()]
+    return "; ".join(said)
+
+
+def option_of(found: Judged | None, wanted: int = 1) -> int | None:
+    """Which of three options is right: 0 clearly so, 1 no clear difference, 2 clearly not so.
+
+    `wanted` is the sign of the difference in the first. None while nothing was found.
+    """
+    if found is None:
+        return None
+    if not found.clear:
+        return 1
+    return 0 if found.found.mean * wanted > 0 else 2

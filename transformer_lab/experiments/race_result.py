@@ -5,7 +5,7 @@ from typing import Any
 
 from transformer_lab.experiments import by_seed
 from transformer_lab.experiments.discriminative import DiscriminativeSettings
-from transformer_lab.experiments.experiment import Plot, Table
+from transformer_lab.experiments.experiment import Plot, Table, to_draw
 from transformer_lab.experiments.paired import Judged, judged, worded
 from transformer_lab.experiments.statistics import (
     Chance,
@@ -111,7 +111,7 @@ class RaceResult:
 
     def plots(self) -> list[Plot]:
         """Accuracy against epochs, and the evaluation that leaks."""
-        return [plot for plot in (learning_lines(self), leak_lines(self)) if plot.series]
+        return to_draw((learning_lines(self), leak_lines(self)))
 
 
 def learning_lines(result: RaceResult) -> Plot:

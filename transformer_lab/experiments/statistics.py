@@ -67,6 +67,12 @@ def chance_reference(guess: Chance) -> Reference:
     )
 
 
+def place_by_place(lines: Sequence[Sequence[float]]) -> list[Spread]:
+    """What lines have in common at each place, of which some may be shorter than others."""
+    length = max(map(len, lines), default=0)
+    return [spread(line[i] for line in lines if len(line) > i) for i in range(length)]
+
+
 def over_seeds(
     name: str, lines: Iterable[Sequence[float]], x: Sequence[float] | None = None
 ) -> list[Series]:
@@ -75,15 +81,14 @@ def over_seeds(
     `x` are the places, 0, 1, 2 ... if not given. An empty list when nothing was measured yet.
     """
     found = [line for line in lines if line]
-    length = max((len(line) for line in found), default=0)
-    places = [spread(line[place] for line in found if len(line) > place) for place in range(length)]
+    places = place_by_place(found)
     if not places:
         return []
     ranged = len(found) > 1
     return [
         Series(
             name=name,
-            x=[float(place) for place in (x or range(length))][:length],
+            x=[float(place) for place in (x or range(len(places)))][: len(places)],
             y=[place.mean for place in places],
             low=[place.low for place in places] if ranged else [],
             high=[place.high for place in places] if ranged else [],

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from transformer_lab.experiments import by_seed
-from transformer_lab.experiments.experiment import Plot, Reference, Table
-from transformer_lab.experiments.paired import Judged, judged, worded
+from transformer_lab.experiments.experiment import Plot, Reference, Table, to_draw
+from transformer_lab.experiments.paired import Judged, judged, option_of, worded
 from transformer_lab.experiments.statistics import (
     Spread,
     bars,
     over_seeds,
+    place_by_place,
     spread,
     verdict_table,
 )
@@ -100,7 +101,7 @@ class TransformerRace:
     def plots(self) -> list[Plot]:
         """Loss against steps and seconds; the difference of each variant from its control."""
         found = [self._lines(by="steps"), self._lines(by="seconds"), self._gaps()]
-        return [plot for plot in found if plot.series]
+        return to_draw(found)
 
     def _lines(self, by: str) -> Plot:
         return Plot(
@@ -115,7 +116,12 @@ class TransformerRace:
                 for series in over_seeds(
                     VARIANTS[variant].words,
                     [lane.losses for lane in self.of(variant)],
-                    _places([getattr(lane, by) for lane in self.of(variant)]),
+                    [
+                        place.mean
+                        for place in place_by_place(
+                            [getattr(lane, by) for lane in self.of(variant)]
+                        )
+                    ],
                 )
             ],
             note=self._checked() if by == "steps" else "",
@@ -160,20 +166,9 @@ class TransformerRace:
         return " ".join(words)
 
 
-def _places(lines: list[list[float]]) -> list[float]:
-    """The mean x at each place of lines of which some may be shorter."""
-    length = max(map(len, lines), default=0)
-    return [spread(line[i] for line in lines if len(line) > i).mean for i in range(length)]
-
-
 def answer(result: TransformerRace) -> int | None:
     """Which option of the question is right; None too while PC-FFN does not take part."""
-    found = result.compared().get(("pc_ffn", MATCHED))
-    if found is None:
-        return None
-    if not found.clear:
-        return 1
-    return 0 if found.found.mean < 0 else 2
+    return option_of(result.compared().get(("pc_ffn", MATCHED)), wanted=-1)
 
 
 def verdict(result: TransformerRace) -> str:
