@@ -12,7 +12,7 @@ from transformer_lab.model import ModelConfig, build_model, parameter_breakdown
 from transformer_lab.model.architectures import ARCHITECTURES
 from transformer_lab.model.attention import ATTENTIONS
 from transformer_lab.model.config import either
-from transformer_lab.model.feedforward import FEEDFORWARDS
+from transformer_lab.model.feedforward import FEEDFORWARDS, relu_squared
 from transformer_lab.model.norms import NORM_PLACES, NORMS
 from transformer_lab.model.one_token import fits
 from transformer_lab.model.positions import POSITIONS, PositionShape, RotaryPositions
@@ -139,6 +139,16 @@ def test_building_a_model_draws_nothing_from_the_default_generator():
     assert torch.equal(before, torch.get_rng_state())
     for one, other in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_squared_relu_has_the_very_numbers_and_gradients_that_autograd_gives_it():
+    x = torch.randn(50, 40, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    weights = torch.randn(50, 40, generator=torch.Generator().manual_seed(2))
+    ours, plain = relu_squared(x), torch.relu(x).square()
+    assert torch.equal(ours, plain)
+    (gradient,) = torch.autograd.grad((ours * weights).sum(), x)
+    assert torch.equal(gradient, torch.autograd.grad((plain * weights).sum(), x)[0])
+    assert not torch.equal(gradient, torch.zeros_like(x))
 
 
 def test_attention_is_softmax_of_scaled_scores_times_values():
