@@ -15,6 +15,7 @@ from typing import Any
 
 from transformer_lab.cli.common import FAILED, INTERRUPTED, home_folder
 from transformer_lab.cli.output import mention
+from transformer_lab.cli.torchrun import NO_SHARDS, follow_the_first, interrupted, joined
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.lab.training.finetuned import finetuning_setup
 from transformer_lab.lab.training.live_run import LiveRun
@@ -26,6 +27,7 @@ from transformer_lab.runs.run import RunNotFoundError
 from transformer_lab.runs.store import RunStore
 from transformer_lab.settings import ConfigError
 from transformer_lab.training.finetune import GROUPS, FineTuning
+from transformer_lab.training.ranks import Together
 from transformer_lab.ui.words import clock
 
 FIRST_MODEL: dict[str, Any] = {  # what differs from Quick start: it is there in a few seconds
@@ -108,8 +110,12 @@ def _whole_number(option: str, given: str) -> int:
 def _run(
     arguments: argparse.Namespace, begin: Callable[[Lab], None], *, for_a_lab: bool = False
 ) -> int:
+    ranks = joined()
+    if isinstance(ranks, Together) and ranks.rank:
+        return follow_the_first(ranks)
     lab = Lab(home_folder(arguments), processes=False)  # this one is a process of its own
     lab.trainings.beside_others = for_a_lab
+    lab.trainings.ranks = ranks
     try:
         begin(lab)
         printer = (_ForALab if for_a_lab else _Printer)(as_json=arguments.json)
@@ -119,6 +125,7 @@ def _run(
         return FAILED
     finally:
         lab.close()
+        ranks.end()
 
 
 def changes_of(arguments: argparse.Namespace) -> dict[str, str]:
@@ -128,6 +135,8 @@ def changes_of(arguments: argparse.Namespace) -> dict[str, str]:
         key, equals, value = item.partition("=")
         if not equals:
             raise ConfigError("--set", f"{item!r} has no value: write --set model.layers=2.")
+        if key.strip() == "train.shard":
+            raise ConfigError("train.shard", NO_SHARDS)
         changes[key.strip()] = value
     if arguments.corpus is not None:
         path = Path(arguments.corpus).expanduser()
@@ -150,7 +159,7 @@ def _follow(lab: Lab, printer: "_Printer", *, as_json: bool) -> int:
         if asked.is_set() and not stopping:
             stopping = True
             with contextlib.suppress(LabError):  # it has just ended
-                lab.trainings.stop("Interrupted.")
+                lab.trainings.stop(interrupted(lab.trainings.ranks))
         if steering is None and run.made and run.active:
             steering = Steering(lab.trainings, run.status.run_id)
             printer.begins(run)

@@ -4,7 +4,7 @@ It knows no thread, no page and no file. To pause, don't advance it; to race two
 both in turn; to test it, take the first three steps.
 
 What makes it fast or keeps it going stands in files of its own: `ahead.py` (a GPU is not waited
-for), `micro_batches.py` (memory), `compiling.py`, `precision.py`.
+for), `micro_batches.py` (memory), `compiling.py`, `precision.py`, `ranks.py` (several processes).
 
 Shapes: B batch, T time.
 """
@@ -29,6 +29,7 @@ from transformer_lab.training.metrics import StepMetrics, Update
 from transformer_lab.training.micro_batches import parts, within_memory
 from transformer_lab.training.optimizers import Optimizer
 from transformer_lab.training.precision import Loss, repeatable
+from transformer_lab.training.ranks import ALONE, Ranks
 from transformer_lab.training.schedule import rate_factor
 
 
@@ -56,15 +57,17 @@ def train(
     config: TrainConfig,
     live: LiveSettings | None = None,
     begin: Begin = FIRST,
+    ranks: Ranks = ALONE,
 ) -> Generator[StepMetrics, None, None]:
     """Train `model` in place, up to step `config.steps`; yield after every step.
 
     With `begin`, `model` and `optimizer` are as they were after its `step`, and go on exactly so.
-    Raises NonFiniteLossError, the weights unspoiled, and OutOfMemoryError.
+    Of `ranks` this process is the first; the others take `training_steps`. Raises
+    NonFiniteLossError, the weights unspoiled, OutOfMemoryError and RankLostError.
     """
     live = live or LiveSettings()
     live.micro_batch = live.micro_batch or config.micro_batch or config.batch_size
-    updates = training_steps(model, optimizer, batches, validation, config, live, begin)
+    updates = training_steps(model, optimizer, batches, validation, config, live, begin, ranks)
     return metrics_of(updates, batches.tokens.device, live, begin.seconds)
 
 
@@ -76,6 +79,7 @@ def training_steps(
     config: TrainConfig,
     live: LiveSettings,
     begin: Begin,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Update]:
     """Take one step after another, without waiting for what it shows; ends early when stopped."""
     device = batches.tokens.device
@@ -87,18 +91,24 @@ def training_steps(
 
     for step in range(begin.step + 1, config.steps + 1):
         live.before(step)
+        if not ranks.agree(live):  # rank 0 has ended
+            return
         rate = (live.learning_rate or config.learning_rate) * rate_factor(phases, step)
         set_rate(optimizer, rate)
 
         model.train()
-        inputs, targets = batches(step)  # (B, T) each
+        batch = batches(step)  # (B, T) each
+        inputs, targets = ranks.rows(*batch)
         if compiles_at(step, begin.step + 1, config, device):
             program = partial(compiled, loss_of, model, live, (inputs, targets), step)
             loss_of = within_memory(live, step - 1, program)
 
         with repeatable(config):
-            learn = partial(forward_backward, model, loss_of, inputs, targets, config, live, step)
-            loss = within_memory(live, step - 1, learn)
+            learn = partial(
+                forward_backward, model, loss_of, inputs, targets, config, live, step,
+                share=len(inputs) / len(batch[0]), first=ranks.rank * len(batch[0]),
+            )  # fmt: skip
+            loss = ranks.together(model, within_memory(live, step - 1, learn))
             if loss is None:  # stopped in the middle of it
                 return
             norm = clipped_norm(model, config.gradient_clip)
@@ -111,7 +121,7 @@ def training_steps(
             rate=rate,
             loss=loss,
             norm=norm,
-            tokens=inputs.numel(),
+            tokens=batch[0].numel(),
             evaluate=look if evaluation_due(step, config) else None,
         )
 
@@ -124,21 +134,25 @@ def forward_backward(
     config: TrainConfig,
     live: LiveSettings,
     step: int,
+    *,
+    share: float = 1.0,
+    first: int = 0,
 ) -> Tensor | None:
     """The mean loss () of (B, T) inputs and targets; its gradient is left in the model.
 
-    Computed `live.micro_batch` sequences at a time, which gives the same sum. None when stopped in
-    between.
+    Computed `live.micro_batch` sequences at a time, which gives the same sum. Where they are but a
+    `share` of the batch, so is the sum; `first` numbers the dropout that is drawn. None when
+    stopped in between.
     """
     model.zero_grad(set_to_none=True)
     total = torch.zeros((), device=inputs.device)
-    for number, (some, wanted) in enumerate(parts(live, inputs, targets)):
+    for number, (some, wanted) in enumerate(parts(live, inputs, targets), start=first):
         if live.stop:
             return None
         torch.manual_seed(dropout_seed(config.seed, step, number))  # so dropout repeats exactly
-        loss = loss_of(some, wanted) * (len(some) / len(inputs))
+        loss = loss_of(some, wanted) * (share * len(some) / len(inputs))
         loss.backward()
-        total += loss.detach()
+        total = total + loss.detach()
     return total
 
 

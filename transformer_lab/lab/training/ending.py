@@ -11,6 +11,7 @@ from transformer_lab.lab.training.rescue import packed, rescued
 from transformer_lab.lab.training.saves import Saves
 from transformer_lab.runs.database import RunWriter, State
 from transformer_lab.training import NonFiniteLossError
+from transformer_lab.training.ranks import RankLostError
 
 RETRY_SECONDS = 5.0  # between two tries to save what a full disk did not take
 KEPT_IN_MEMORY = (
@@ -37,7 +38,7 @@ class EndingRun(RecordedRun):
         """The training raised: keep the last good weights and say why."""
         if self.ended:  # it was the ending itself that raised
             return
-        known = isinstance(error, NonFiniteLossError)
+        known = isinstance(error, NonFiniteLossError | RankLostError)
         reason = str(error) if known else f"{type(error).__name__}: {error}"
         if isinstance(error, MemoryError) or "not enough memory" in reason:
             reason = (

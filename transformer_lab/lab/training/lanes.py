@@ -22,6 +22,7 @@ from transformer_lab.runs.database import State
 from transformer_lab.runs.store import RunStore
 from transformer_lab.runs.summaries import RunSummary
 from transformer_lab.settings import ConfigError
+from transformer_lab.training.ranks import ALONE
 
 LISTING_SECONDS = 1.0  # how old the list of runs may be
 
@@ -31,7 +32,7 @@ class Lanes:
 
     At most `queue.at_once` train at a time, except in a race; and, in a process each, one on every
     GPU. `processes` is None where none is started; `beside_others` lets a training start whatever
-    other programs train in this home.
+    other programs train in this home; `ranks` are the processes that train each model together.
     """
 
     def __init__(self, store: RunStore, queue: Queue, processes: Processes | None = None) -> None:
@@ -39,6 +40,7 @@ class Lanes:
         self.queue = queue
         self.processes = processes
         self.beside_others = False
+        self.ranks = ALONE
         self._lock = threading.RLock()
         self._lanes: list[LiveRun] = []  # all that are busy, and the one started last
         self._focus: LiveRun | None = None  # the one started last

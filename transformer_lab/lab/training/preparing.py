@@ -15,6 +15,7 @@ from transformer_lab.lab.training.prompts import with_prompt
 from transformer_lab.lab.training.recorded import Made
 from transformer_lab.lab.training.saves import Saves
 from transformer_lab.lab.training.threads import RunThreads
+from transformer_lab.lab.training.together import check, lead, note_on
 from transformer_lab.lab.training.tuning import BOTH, OldText, apply_tuning, grown_to, old_text
 from transformer_lab.model import GPT, build_model
 from transformer_lab.model.weights import count_parameters
@@ -101,6 +102,7 @@ class PreparedRun(EndingRun):
         self.setup = with_prompt(setup, made.corpus, made.encoded.tokenizer)
         progress = made.saved.progress if made.saved else Progress()
         try:
+            check(self.ranks, setup, self.origin.finetune())
             self.live.micro_batch = self.origin.micro_batch() or choose_micro_batch(
                 setup,
                 made.encoded.tokenizer.vocabulary_size,
@@ -133,6 +135,8 @@ class PreparedRun(EndingRun):
             self.update(note=words)
         for note in self.status.notes:
             self._writer.event("note", self.status.step, note)
+        if words := note_on(self.ranks, setup):
+            self._note(words)
         if not self._change("running"):
             return  # `stop` comes next
         self._compare_texts(made)
@@ -175,6 +179,9 @@ class PreparedRun(EndingRun):
         validation = self._batches(made.encoded.validation, device, 0)
         if isinstance(origin, Resumed):
             self._make_up(made.model, validation)
+        lead(
+            self.ranks, self.setup, made, self._optimizer, progress.step, origin.seams(), self.live
+        )
         latest, seams = self.stream.latest(), origin.seams()
         self._steps = train(
             made.model,
@@ -188,6 +195,7 @@ class PreparedRun(EndingRun):
                 seconds=latest[-1].seconds if latest else 0.0,
                 seam=seams[-1].step if seams else 0,
             ),
+            self.ranks,
         )
 
     def _make_up(self, model: GPT, validation: Batches) -> None:

@@ -29,6 +29,7 @@ from transformer_lab.text.corpora import Corpus
 from transformer_lab.text.split import EncodedCorpus
 from transformer_lab.training import Change, LiveSettings, StepMetrics
 from transformer_lab.training.optimizers import Optimizer
+from transformer_lab.training.ranks import ALONE, Ranks
 
 SNAPSHOT_SECONDS = 1.0
 SNAPSHOT_SHARE = 50  # publishing may take at most this fraction of the time
@@ -73,16 +74,18 @@ class RecordedRun(Lifecycle):
         race: str = "",
         lane: str = "",
         item: str = "",
+        ranks: Ranks = ALONE,
     ) -> None:
         """`race` and `lane` name the race it takes part in, and what it is called there.
 
-        `item` is what it is in the queue, where it waited.
+        `item` is what it is in the queue, where it waited; `ranks` are the processes that train it.
         """
         self.setup = setup
         self.recipe = recipe
         self.race = race
         self.lane = lane
         self.item = item
+        self.ranks = ranks
         self.origin = origin or New()
         super().__init__(self.origin.run.id if isinstance(self.origin, Resumed) else "")
         self.snapshot: Snapshot | None = None

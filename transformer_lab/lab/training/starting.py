@@ -244,7 +244,7 @@ class Starting(Lanes):
         """A training that is not among the lanes yet."""
         return LiveRun(
             setup, recipe, self.store, self.texts, self._on_snapshot, origin, race=race, lane=lane,
-            item=item,
+            item=item, ranks=self.ranks,
         )  # fmt: skip
 
     def _launch(self, run: LiveRun, among: str = "") -> None:

@@ -1,0 +1,65 @@
+"""Several processes that train one model, as torchrun starts them.
+
+    torchrun --nproc-per-node=2 -m transformer_lab.cli train --recipe tiny_shakespeare
+
+Only the first, rank 0, is a command as any other; the rest follow it.
+"""
+
+import os
+import signal
+
+from transformer_lab.cli.common import FAILED
+from transformer_lab.lab.training.processes import VISIBLE, gpus
+from transformer_lab.lab.training.together import follow
+from transformer_lab.settings import ConfigError
+from transformer_lab.training.ranks import (
+    ALONE,
+    RankLostError,
+    Ranks,
+    Together,
+    started_by_torchrun,
+)
+
+NO_SHARDS = (
+    "A model is not split over several processes: each of them holds the whole of it, and they "
+    "share each batch (torchrun). Choose a smaller model where it does not fit."
+)
+
+
+def joined() -> Ranks:
+    """The processes that train together, where torchrun has started several; else this one.
+
+    Each has one GPU, where there are any. Raises ConfigError.
+    """
+    rank, count = started_by_torchrun()
+    if count == 1:
+        return ALONE
+    local = int(os.environ.get("LOCAL_RANK", rank))
+    names = gpus()
+    if names and local >= len(names):
+        raise ConfigError(
+            "nproc-per-node", f"There are {len(names)} GPUs: start at most so many processes here."
+        )
+    if names:  # before anything is computed: each takes the only one it sees
+        os.environ[VISIBLE] = names[local]
+    return Together(rank, count, "cuda" if names else "cpu")
+
+
+def follow_the_first(ranks: Together) -> int:
+    """Take part in what rank 0 trains; it alone prints and writes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches rank 0, which ends for all
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # while it waits for others, nothing else works
+    try:
+        follow(ranks)
+    except RankLostError:
+        return FAILED
+    return 0
+
+
+def interrupted(ranks: Ranks) -> str:
+    """Why a training ends by a signal; torchrun sends one when another of its processes ended."""
+    if ranks.count == 1:
+        return "Interrupted."
+    return (
+        f"Interrupted, or another of the {ranks.count} processes that train this model has ended."
+    )
