@@ -1,6 +1,7 @@
 """What a training will cost, told before it starts."""
 
 import re
+import threading
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.training import estimate as cost
 from transformer_lab.lab.training import step_time
 from transformer_lab.lab.training.views import time_left
+from transformer_lab.lab.training.worker import Worker
 from transformer_lab.model import ModelConfig, build_model
 from transformer_lab.recipes import Setup, load_recipes
 from transformer_lab.settings import ConfigError
@@ -158,6 +160,20 @@ def test_the_time_is_measured_while_nothing_trains(lab):
     train = SMALL.train
     least = second.step_seconds * (train.steps + train.evaluation_batches / 3)
     assert least < second.seconds < 1.1 * least + 1  # samples and saves
+
+
+def test_a_lab_that_closes_measures_no_more(tmp_path, monkeypatch):
+    lab, closes, measured = Lab(tmp_path), threading.Event(), []
+    close = Worker.close
+    monkeypatch.setattr(Worker, "close", lambda worker: (closes.set(), close(worker)))
+    monkeypatch.setattr(
+        "transformer_lab.lab.training.pace.measured_speed", lambda: measured.append(1)
+    )
+    lab.trainings.submit(lambda: closes.wait(PATIENCE))
+    lab.costs.estimate(SMALL, 100)
+    lab.close()
+    assert closes.is_set()
+    assert measured == []
 
 
 def test_what_a_run_really_took_replaces_the_guess(lab):

@@ -66,8 +66,8 @@ class Lanes:
         return [run for run in self._lanes if run.busy]
 
     def resting(self) -> bool:
-        """Whether nothing is training."""
-        return not self.busy() and not self.children()
+        """Whether nothing is training, and there is time for what only measures."""
+        return not self._closing and not self.busy() and not self.children()
 
     def children(self) -> list[Child]:
         """The trainings in processes that this lab has started and that have not ended."""
