@@ -192,6 +192,19 @@ def test_a_pasted_text_can_be_renamed_and_deleted(page, lab):
     assert "you added yourself" in page.get("text-message", "children")
 
 
+def test_a_name_that_is_typed_outlasts_another_look_at_the_same_text(page):
+    pasted(page)
+    page.values["tabs", "active_tab"] = "Data"
+    page.fire("text-facts.children", "text.value")
+    page.values["new-name", "value"] = "My words"
+    for again in ("text.options", "text-tokenizer.value", "tabs.active_tab"):
+        page.fire("text-facts.children", again)
+    assert page.get("new-name", "value") == "My words"
+    page.values["text", "value"] = "python_docs"
+    page.fire("text-facts.children", "text.value")
+    assert page.get("new-name", "value") == ""
+
+
 def studied(page, until, **choices):
     page.values["tabs", "active_tab"] = "Data"
     for name, value in choices.items():

@@ -65,7 +65,7 @@ def _register_choice(app: Dash, lab: Lab) -> None:
         size: str | None,
         tab: str | None,
         titles: list[dict[str, str]],
-        known: dict[str, object] | None,
+        known: dict[str, Any] | None,
     ) -> dict[str, object]:
         """A text or a tokenizer was chosen: show the text, and begin to study its tokens."""
         if tab != TITLE:
@@ -73,7 +73,7 @@ def _register_choice(app: Dash, lab: Lab) -> None:
         if (job := job_of(lab, known)) is not None:
             job.stop()
         try:
-            return _begun(lab, _config(text, tokenizer, size))
+            begun = _begun(lab, _config(text, tokenizer, size))
         except ConfigError as error:
             return {
                 "facts": [],
@@ -86,6 +86,13 @@ def _register_choice(app: Dash, lab: Lab) -> None:
                 "download_hidden": not isinstance(error, CorpusMissingError),
                 "download": f"Download it ({SIZES.get(str(text), '?')})",
             }
+        # Of the same text as before: another name may be on its way, typed and not yet given.
+        return begun | {"name": no_update} if _of(known) == text else begun
+
+
+def _of(known: Mapping[str, Any] | None) -> str | None:
+    """The text that a study is of."""
+    return known["config"]["corpus"] if known else None
 
 
 def _begun(lab: Lab, config: DataConfig) -> dict[str, object]:
