@@ -66,6 +66,7 @@ def test_a_text_can_be_pasted_renamed_and_deleted(data: Page):
     data.fill("#paste-text", "A text that was pasted into the page. " * 20)
     data.click("#paste")
     expect(data.locator("#text-message")).to_have_text("Pasted text was added.")
+    expect(data.locator("#new-name")).to_have_value("Pasted text")
     data.fill("#new-name", "My words")
     data.click("#rename")
     expect(data.locator("#text option:checked")).to_have_text("My words")

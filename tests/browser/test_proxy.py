@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from chromium import TOURED
+from serving import shut
 from transformer_lab.cli.listening import listen
 from transformer_lab.lab.lab import Lab
 from transformer_lab.ui.server import create_app
@@ -82,7 +83,7 @@ def served(
     yield proxy
     proxy.shutdown()
     proxy.server_close()
-    server.close()
+    shut(server)
 
 
 @pytest.fixture

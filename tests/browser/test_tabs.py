@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from conftest import SMALL_MODEL
+from serving import shut
 from steady import PARTS, still
 from transformer_lab.cli.listening import listen
 from transformer_lab.lab.lab import Lab
@@ -38,7 +39,7 @@ class OwnServer:
         threading.Thread(target=self.server.run, daemon=True).start()
 
     def close(self) -> None:
-        self.server.close()
+        shut(self.server)
         self.lab.close()
 
     def visit(self, browser: Browser) -> Page:
