@@ -73,7 +73,7 @@ INNER: dict[str, dict[str, set[str]]] = {
         **{
             tab: {
                 tab, "charts", "form", "ids", "moment_bar", "polling", "terms", "words", "web",
-                "train", "data", "results", "languages",
+                "train", "data", "results", "languages", "steps",
             }
             for tab in TABS
         },

@@ -18,7 +18,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-from transformer_lab.runs.run import Run
+from transformer_lab.runs.run import Run, inside
 
 LOCK = ".lock"
 PATIENCE = 5.0  # seconds to wait for another lab that is sweeping
@@ -72,13 +72,13 @@ def sweep(home: Path, older_than: float = 0.0) -> None:
 
 def _litter(home: Path) -> Iterator[Path]:
     for folder in (home, *(found for place in PLACES for found in home.glob(place))):
-        yield from (path for path in _inside(folder) if HALF_WRITTEN.fullmatch(path.name))
-    yield from (folder for folder in _inside(home / "runs") if _never_began(folder))
+        yield from (path for path in inside(folder) if HALF_WRITTEN.fullmatch(path.name))
+    yield from (folder for folder in inside(home / "runs") if _never_began(folder))
 
 
 def _never_began(folder: Path) -> bool:
     """Whether a folder was to become a run, and the work was cut off before there was one."""
-    names = {path.name for path in _inside(folder) if not HALF_WRITTEN.fullmatch(path.name)}
+    names = {path.name for path in inside(folder) if not HALF_WRITTEN.fullmatch(path.name)}
     if not folder.is_dir() or folder.is_symlink() or names - BEFORE_A_RUN:
         return False
     if "lock" not in names and names:  # no run of ours was ever made in this order
@@ -101,10 +101,3 @@ def _has_rows(run: Run) -> bool:
             )
     except (OSError, LookupError, sqlite3.Error):
         return True
-
-
-def _inside(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except OSError:
-        return []

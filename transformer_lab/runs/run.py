@@ -321,7 +321,7 @@ class Run:
         return self._saved("kept")
 
     def _saved(self, kind: str) -> list[Path]:
-        found = (path for path in _inside(self.folder / "checkpoints") if path.is_dir())
+        found = (path for path in inside(self.folder / "checkpoints") if path.is_dir())
         return sorted(path for path in found if re.fullmatch(rf"{kind}-\d{{8,12}}", path.name))
 
     def checkpoint(self, name: str) -> Path:
@@ -381,8 +381,8 @@ class Run:
             ) from error
 
 
-def _inside(folder: Path) -> list[Path]:
-    """What is in a folder; nothing when it is none."""
+def inside(folder: Path) -> list[Path]:
+    """What is in a folder; nothing when there is none, or it cannot be read."""
     try:
         return list(folder.iterdir())
     except OSError:

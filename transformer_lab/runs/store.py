@@ -18,7 +18,7 @@ from transformer_lab.runs.events import event_value
 from transformer_lab.runs.files import write_json
 from transformer_lab.runs.held import LOCK
 from transformer_lab.runs.record import FORMAT
-from transformer_lab.runs.run import CUT_OFF, MANIFEST, Run, RunNotFoundError
+from transformer_lab.runs.run import CUT_OFF, MANIFEST, Run, RunNotFoundError, inside
 from transformer_lab.runs.summaries import RunSummary, Summaries
 from transformer_lab.settings import shown
 
@@ -119,7 +119,7 @@ class RunStore:
 
     def _named(self, run_id: str) -> Run:
         """The run in the folder of that very name: one that is listed, and no other path."""
-        folder = next((path for path in _entries(self.folder) if path.name == run_id), None)
+        folder = next((path for path in inside(self.folder) if path.name == run_id), None)
         if folder is None or not _is_name(run_id) or not _is_run(folder):
             raise RunNotFoundError(f"There is no run {shown(run_id)}.")
         return Run(folder)
@@ -197,15 +197,8 @@ class RunBusyError(RuntimeError):
     """Something that cannot be done with a run now; the message says why."""
 
 
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except OSError:
-        return []
-
-
 def _inside(folder: Path) -> list[Path]:
-    return [path for path in _entries(folder) if path.is_dir()]
+    return [path for path in inside(folder) if path.is_dir()]
 
 
 def _is_name(name: str) -> bool:
@@ -217,7 +210,7 @@ def _is_run(folder: Path) -> bool:
     """Whether a folder holds a run, if only what is left of one; not one that is being made."""
     if (folder / MANIFEST).exists():
         return True
-    left = [path.name for path in _entries(folder) if path.name != LOCK]
+    left = [path.name for path in inside(folder) if path.name != LOCK]
     return bool(left) and not Run(folder).is_held()
 
 

@@ -1,6 +1,6 @@
 """Settings to controls, and controls back to settings."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict, TypeVar
 
 import dash_bootstrap_components as dbc
@@ -70,23 +70,37 @@ def control(
     control_id = control_id or (
         ids.sample_setting(setting.name) if is_sample else ids.setting(setting.group, setting.name)
     )
+    problem_id = problem_id or ids.problem(setting.group, setting.name)
+    return field(
+        setting.label,
+        _widget(setting, control_id, written(setting, value), choices),
+        _help(setting),
+        html.Div(id=problem_id, className="field-error", role="alert"),
+        kinds=_kinds(setting),
+    )
+
+
+def field(
+    label: str,
+    control: Component,
+    help: str | list[Component | str],
+    *below: Component,
+    kinds: Sequence[str] = (),
+) -> html.Div:
+    """A control with its label and its sentence of help; `kinds` are further CSS classes."""
     return html.Div(
         [
-            html.Label(
-                [
-                    html.Span(setting.label, className="field-label"),
-                    _widget(setting, control_id, written(setting, value), choices),
-                ]
-            ),
-            html.Div(_help(setting), className="field-help", role="note"),
-            html.Div(
-                id=problem_id or ids.problem(setting.group, setting.name),
-                className="field-error",
-                role="alert",
-            ),
+            html.Label([html.Span(label, className="field-label"), control]),
+            html.Div(help, className="field-help", role="note"),
+            *below,
         ],
-        className=" ".join(["field", *_kinds(setting)]),
+        className=" ".join(["field", *kinds]),
     )
+
+
+def options(titles: Mapping[str, str]) -> list[dict[str, str]]:
+    """Choices of a list, from what each is called."""
+    return [{"value": name, "label": title} for name, title in titles.items()]
 
 
 def _kinds(setting: Setting) -> list[str]:
@@ -96,10 +110,9 @@ def _kinds(setting: Setting) -> list[str]:
 def _widget(
     setting: Setting, control_id: ids.ComponentId, value: Value, choices: Mapping[str, str] | None
 ) -> Component:
-    options = choices or setting.choices
-    if options is not None:
-        listed = [{"value": key, "label": words} for key, words in options.items()]
-        return dbc.Select(id=control_id, options=listed, value=value, size="sm")
+    offered = choices or setting.choices
+    if offered is not None:
+        return dbc.Select(id=control_id, options=options(offered), value=value, size="sm")
     if setting.kind is bool:
         return dbc.Switch(id=control_id, value=value)
     if setting.name == "prompt":

@@ -15,6 +15,7 @@ from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import load_recipes
 from transformer_lab.ui.compare import ids, rates, scaling
 from transformer_lab.ui.compare.own import BUDGETS, NOTHING, PRESETS, SLUG, VARIED, Form, form_of
+from transformer_lab.ui.form import field
 from transformer_lab.ui.results import layout as frame
 from transformer_lab.ui.web.values import Scalar
 
@@ -127,9 +128,7 @@ def _problem(name: str) -> html.Div:
 
 
 def _field(label: str, control: Component, *below: Component) -> html.Div:
-    named = html.Label([html.Span(label, className="field-label"), control])
-    help = html.Div(HELP[control.id], className="field-help", role="note")
-    return html.Div([named, help, *below], className="field")
+    return field(label, control, HELP[control.id], *below)
 
 
 def _settings(form: Form) -> html.Section:

@@ -17,6 +17,7 @@ from transformer_lab.ui import words
 from transformer_lab.ui.charts.scaling import residual_figure, scaling_figure
 from transformer_lab.ui.charts.training import GRAPH, blank
 from transformer_lab.ui.compare import ids
+from transformer_lab.ui.form import field
 from transformer_lab.ui.results import parts as results
 from transformer_lab.ui.results.layout import button
 from transformer_lab.ui.web.values import Scalar
@@ -56,19 +57,16 @@ def panel() -> html.Div:
 
 def _verdict() -> html.Section:
     """The text whose runs are taken, and what they say."""
-    choice = html.Label(
-        [
-            html.Span("Text", className="field-label"),
-            dbc.Select(id=ids.SCALING_CORPUS, options=[], size="sm"),
-        ]
-    )
-    help = html.Div(
-        "Losses on different texts cannot be compared.", className="field-help", role="note"
+    choice = field(
+        "Text",
+        dbc.Select(id=ids.SCALING_CORPUS, options=[], size="sm"),
+        "Losses on different texts cannot be compared.",
+        kinds=["compare-axis"],
     )
     again = button("Look again", ids.SCALING_AGAIN, "outline-secondary", "Read all runs")
     return html.Section(
         [
-            html.Div([choice, help], className="field compare-axis"),
+            choice,
             html.P(id=ids.SCALING_SAID, className="verdict", role="status"),
             html.P(RULE, className="quiet"),
             html.Div(again, className="experiment-buttons"),

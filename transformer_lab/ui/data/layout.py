@@ -1,7 +1,5 @@
 """How the Data tab is laid out."""
 
-from collections.abc import Mapping
-
 import dash_bootstrap_components as dbc
 from dash import dcc, html
 from dash.development.base_component import Component
@@ -10,6 +8,7 @@ from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import SETTINGS, load_recipes
 from transformer_lab.text import DataConfig
 from transformer_lab.text.decoding import LARGEST
+from transformer_lab.ui import form
 from transformer_lab.ui.charts.training import GRAPH
 from transformer_lab.ui.data import ids
 from transformer_lab.ui.train.layout import opening
@@ -65,9 +64,11 @@ def layout(lab: Lab) -> html.Div:
 
 def _texts(lab: Lab, corpus: str) -> list[Component]:
     return [
-        _field(
+        form.field(
             "Text",
-            dbc.Select(id=ids.TEXT, options=options(lab.texts.titles()), value=corpus, size="sm"),
+            dbc.Select(
+                id=ids.TEXT, options=form.options(lab.texts.titles()), value=corpus, size="sm"
+            ),
             "The text that is shown here: those that come with the lab, then your own.",
         ),
         html.Dl(id=ids.TEXT_FACTS, className="pairs"),
@@ -130,7 +131,7 @@ def _own_text() -> html.Div:
     """Rename or delete a text that the learner added."""
     return html.Div(
         [
-            _field(
+            form.field(
                 "Name",
                 dbc.Input(id=ids.NEW_NAME, size="sm", maxLength=80),
                 "What your text is called in the lists of texts.",
@@ -158,12 +159,12 @@ def _paste() -> html.Details:
     return html.Details(
         [
             html.Summary("Paste text"),
-            _field(
+            form.field(
                 "Name",
                 dbc.Input(id=ids.PASTE_NAME, value="Pasted text", size="sm"),
                 "What it is called in the lists of texts.",
             ),
-            _field(
+            form.field(
                 "Text",
                 dbc.Textarea(id=ids.PASTE_TEXT, rows=5, size="sm"),
                 "The text itself; the longer, the better a model can learn from it.",
@@ -182,7 +183,7 @@ def _path(lab: Lab) -> html.Details:
     return html.Details(
         [
             html.Summary("Add a file of the lab's computer"),
-            _field(
+            form.field(
                 "Path",
                 dbc.Input(id=ids.PATH, size="sm", placeholder="~/books/emma.txt"),
                 "Where the file lies on the computer on which the lab runs.",
@@ -204,7 +205,7 @@ def _tokens(data: DataConfig) -> list[Component]:
         html.Div(_tokenizer(data), className="token-choice"),
         html.Div(id=ids.STUDY_STATE, className="study-state", role="status"),
         html.Div(id=ids.VERIFIED, className="quiet"),
-        _field(
+        form.field(
             "A sentence to try",
             dbc.Textarea(id=ids.SENTENCE, value=EXAMPLE, rows=2, size="sm"),
             "How this sentence is cut into tokens stands below.",
@@ -220,7 +221,7 @@ def _tokenizer(data: DataConfig) -> list[Component]:
     tokenizer, size = SETTINGS["data.tokenizer"], SETTINGS["data.vocabulary_size"]
     kind = dbc.Select(
         id=ids.TEXT_TOKENIZER,
-        options=options(tokenizer.choices or {}),
+        options=form.options(tokenizer.choices or {}),
         value=data.tokenizer,
         size="sm",
     )
@@ -232,8 +233,8 @@ def _tokenizer(data: DataConfig) -> list[Component]:
         debounce=True,
     )
     return [
-        _field(tokenizer.label, kind, tokenizer.help),
-        _field(size.label, vocabulary, size.help),
+        form.field(tokenizer.label, kind, tokenizer.help),
+        form.field(size.label, vocabulary, size.help),
     ]
 
 
@@ -251,18 +252,3 @@ def _merges() -> html.Div:
     )
     head = html.H2("How byte pairs grew, one merge at a time")
     return html.Div([head, step, html.Div(id=ids.MERGED)], id=ids.MERGES, hidden=True)
-
-
-def _field(label: str, control: Component, help: str) -> html.Div:
-    return html.Div(
-        [
-            html.Label([html.Span(label, className="field-label"), control]),
-            html.Div(help, className="field-help", role="note"),
-        ],
-        className="field",
-    )
-
-
-def options(titles: Mapping[str, str]) -> list[dict[str, str]]:
-    """Choices of a list."""
-    return [{"value": name, "label": title} for name, title in titles.items()]

@@ -11,7 +11,7 @@ from transformer_lab.settings import ConfigError
 from transformer_lab.text.decoding import EncodingError
 from transformer_lab.ui import ids as shared_ids
 from transformer_lab.ui.data import ids
-from transformer_lab.ui.data.layout import options
+from transformer_lab.ui.form import options
 from transformer_lab.ui.web.upload import offered
 
 CORPUS = shared_ids.setting("data", "corpus")

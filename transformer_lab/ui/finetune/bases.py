@@ -11,6 +11,7 @@ from dash.exceptions import PreventUpdate
 from transformer_lab.exchange import ImportRefusedError
 from transformer_lab.lab.lab import UNTRAINED, Lab
 from transformer_lab.ui.finetune import ids
+from transformer_lab.ui.form import field
 from transformer_lab.ui.web.values import Scalar
 
 NO_PATH = "Type the path of a Hugging Face folder on the computer that runs the lab."
@@ -48,21 +49,10 @@ def elsewhere(*, paths_allowed: bool) -> html.Details:
 
 def _path() -> list[Any]:
     return [
-        html.Div(
-            [
-                html.Label(
-                    [
-                        html.Span("Path of the folder", className="field-label"),
-                        dbc.Input(id=ids.BASE_PATH, size="sm", placeholder="~/models/gpt2"),
-                    ]
-                ),
-                html.Div(
-                    "Where it lies on the computer on which the lab runs.",
-                    className="field-help",
-                    role="note",
-                ),
-            ],
-            className="field",
+        field(
+            "Path of the folder",
+            dbc.Input(id=ids.BASE_PATH, size="sm", placeholder="~/models/gpt2"),
+            "Where it lies on the computer on which the lab runs.",
         ),
         html.Button(
             "Bring it in",

@@ -87,7 +87,7 @@ def _controls() -> dict[str, html.Div]:
 
 
 def _asked(lab: Lab) -> list[Component]:
-    texts = [{"value": key, "label": words} for key, words in lab.texts.titles().items()]
+    texts = form.options(lab.texts.titles())
     controls = _controls()
     main = ("finetune.method", "lora.rank", "lora.alpha", "lora.matrices", "lora.single")
     return [
@@ -169,9 +169,7 @@ def _select(
     wide: bool = False,
 ) -> html.Div:
     select = dbc.Select(id=select_id, options=options, value=value, size="sm")
-    line = html.Label([html.Span(label, className="field-label"), select])
-    help = html.Div(HELP[select_id], className="field-help", role="note")
-    return html.Div([line, help], className="field wide" if wide else "field")
+    return form.field(label, select, HELP[select_id], kinds=["wide"] if wide else [])
 
 
 def _course() -> html.Section:

@@ -8,8 +8,8 @@ from dash import Dash, Input, Output, State, no_update
 from transformer_lab.lab.lab import UNTRAINED, Lab
 from transformer_lab.lab.writing import Writing
 from transformer_lab.runs.run import RunNotFoundError
+from transformer_lab.ui import form, polling, words
 from transformer_lab.ui import ids as shared_ids
-from transformer_lab.ui import polling, words
 from transformer_lab.ui.charts.training import blank
 from transformer_lab.ui.finetune import ids, parts
 from transformer_lab.ui.finetune.layout import RESTING
@@ -122,9 +122,9 @@ def _found(lab: Lab, base: Scalar, shown: str, before: Seen) -> tuple[dict[str, 
     live_run = lab.trainings.live(shown) if shown else None
     busy = preparing or bool(live_run and live_run.busy)
     found = {
-        "bases": _options(bases),
+        "bases": form.options(bases),
         "base": base if base in bases else _usual_base(lab, list(bases)),
-        "tuned": _options(tuned),
+        "tuned": form.options(tuned),
         "shown": shown or None,
         **_of_run(lab, shown, busy, before),
     }
@@ -179,10 +179,6 @@ def _stamp(lab: Lab, shown: str) -> str:
     except RunNotFoundError:
         saves = []
     return f"{shown} {saves[-1].name if saves else ''}"
-
-
-def _options(found: dict[str, str]) -> list[dict[str, str]]:
-    return [{"value": key, "label": name} for key, name in found.items()]
 
 
 def _texts(lab: Lab, writing: Written | None) -> tuple[dict[str, str], bool]:

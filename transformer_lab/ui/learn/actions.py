@@ -4,9 +4,7 @@
 show an element. After each it waits until the server has answered.
 """
 
-import json
 from collections.abc import Callable
-from typing import Any
 
 from transformer_lab.experiments.catalogue import EXPERIMENTS
 from transformer_lab.experiments.questions import load_questions
@@ -23,9 +21,8 @@ from transformer_lab.ui.learn import ids
 from transformer_lab.ui.learn.lessons import LessonError
 from transformer_lab.ui.look import ids as look_ids
 from transformer_lab.ui.runs import ids as runs_ids
+from transformer_lab.ui.steps import Step, open_tab, press, set_to, show
 from transformer_lab.ui.train import ids as train_ids
-
-Step = dict[str, Any]
 
 TRAIN, RUNS, DATA, GENERATE, LOOK = "Train", "Runs", "Data", "Generate", "Look inside"
 COMPARE, PCN = "Compare", "PCN Experiments"
@@ -42,33 +39,10 @@ BUTTONS = {  # what may be pressed: the tab it is on, and its id
 TRAINS = "press Start Training"  # the line of a button that costs time
 
 
-def name_of(component: Any) -> str:
-    """An id as the page spells it."""
-    if isinstance(component, str):
-        return component
-    return json.dumps(component, sort_keys=True, separators=(",", ":"))
-
-
-def _tab(title: str) -> Step:
-    return {"tab": title}
-
-
-def _set(component: Any, value: Any, prop: str = "value") -> Step:
-    return {"set": component, "prop": prop, "value": value, "at": name_of(component)}
-
-
-def _press(component: Any) -> Step:
-    return {"press": name_of(component)}
-
-
-def _show(component: Any) -> Step:
-    return {"show": name_of(component)}
-
-
 def _recipe(slug: str) -> list[Step]:
     if slug not in load_recipes():
         raise LessonError(f"There is no recipe {slug}.")
-    return [_tab(TRAIN), _set(train_ids.RECIPE, slug)]
+    return [open_tab(TRAIN), set_to(train_ids.RECIPE, slug)]
 
 
 def _setting(words: str) -> list[Step]:
@@ -81,52 +55,52 @@ def _setting(words: str) -> list[Step]:
     component = (
         shared_ids.sample_setting(name) if group == "sample" else shared_ids.setting(group, name)
     )
-    return [_tab(GENERATE if group == "sample" else TRAIN), _set(component, shown)]
+    return [open_tab(GENERATE if group == "sample" else TRAIN), set_to(component, shown)]
 
 
 def _button(words: str) -> list[Step]:
     if words not in BUTTONS:
         raise LessonError(f"There is no button {words} that a lesson may press.")
     tab, component = BUTTONS[words]
-    return [_tab(tab), _press(component)]
+    return [open_tab(tab), press(component)]
 
 
 def _open(words: str) -> list[Step]:
     tab, _, sub_tab = words.partition(" / ")
-    steps = [_tab(tab)]
-    return [*steps, _set(look_ids.LOOK_TABS, sub_tab, "active_tab")] if sub_tab else steps
+    steps = [open_tab(tab)]
+    return [*steps, set_to(look_ids.LOOK_TABS, sub_tab, "active_tab")] if sub_tab else steps
 
 
 def _head(words: str) -> list[Step]:
     layer, _, head = words.partition(" ")
     return [
         *_open(f"{LOOK} / Attention"),
-        _set(look_ids.LAYER, str(int(layer) - 1)),
-        _set(look_ids.HEAD, str(int(head) - 1)),
-        _show(look_ids.HEAD_CHART),
+        set_to(look_ids.LAYER, str(int(layer) - 1)),
+        set_to(look_ids.HEAD, str(int(head) - 1)),
+        show(look_ids.HEAD_CHART),
     ]
 
 
 def _text(words: str) -> list[Step]:
-    return [_tab(LOOK), _set(look_ids.LOOK_TEXT, words)]
+    return [open_tab(LOOK), set_to(look_ids.LOOK_TEXT, words)]
 
 
 def _sentence(words: str) -> list[Step]:
-    return [_tab(DATA), _set(data_ids.SENTENCE, words)]
+    return [open_tab(DATA), set_to(data_ids.SENTENCE, words)]
 
 
 def _tokenizer(words: str) -> list[Step]:
     checked(SETTINGS["data.tokenizer"], words)
-    return [_tab(DATA), _set(data_ids.TEXT_TOKENIZER, words)]
+    return [open_tab(DATA), set_to(data_ids.TEXT_TOKENIZER, words)]
 
 
 def _experiment(key: str) -> list[Step]:
     if key not in EXPERIMENTS:
         raise LessonError(f"There is no experiment {key}.")
     return [
-        _tab(PCN),
-        _press(experiments_ids.experiment_button(key)),
-        _show(experiments_ids.EXPERIMENT_TITLE),
+        open_tab(PCN),
+        press(experiments_ids.experiment_button(key)),
+        show(experiments_ids.EXPERIMENT_TITLE),
     ]
 
 
@@ -134,16 +108,20 @@ def _question(slug: str) -> list[Step]:
     if slug not in load_questions():
         raise LessonError(f"There is no question {slug}.")
     return [
-        _tab(COMPARE),
-        _press(compare_ids.compare_button(slug)),
-        _show(compare_ids.COMPARE_TITLE),
+        open_tab(COMPARE),
+        press(compare_ids.compare_button(slug)),
+        show(compare_ids.COMPARE_TITLE),
     ]
 
 
 def _plant(kind: str) -> list[Step]:
     if kind not in LEAKS:
         raise LessonError(f"There is no leak {kind} to plant.")
-    return [_tab(PCN), _set(experiments_ids.PLANT_KIND, kind), _show(experiments_ids.PLANT_START)]
+    return [
+        open_tab(PCN),
+        set_to(experiments_ids.PLANT_KIND, kind),
+        show(experiments_ids.PLANT_START),
+    ]
 
 
 PLACES = {
@@ -159,11 +137,11 @@ def _look_at(words: str) -> list[Step]:
     if words not in PLACES:
         raise LessonError(f"There is no place {words} that a lesson may show.")
     tab, component = PLACES[words]
-    return [_tab(tab), _show(component)]
+    return [open_tab(tab), show(component)]
 
 
 def _lesson(slug: str) -> list[Step]:
-    return [_press(ids.lesson_button(slug))]
+    return [press(ids.lesson_button(slug))]
 
 
 ACTIONS: dict[str, Callable[[str], list[Step]]] = {

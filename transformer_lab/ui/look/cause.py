@@ -12,13 +12,13 @@ from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.looking.causes import WRITTEN, Effect, is_stream
 from transformer_lab.lab.looking.interventions import Intervention
 from transformer_lab.lab.looking.subjects import Open
+from transformer_lab.ui import form
 from transformer_lab.ui.charts.predictions import next_token_figure
 from transformer_lab.ui.look import ids, importance, induction
 from transformer_lab.ui.look.parts import (
     button,
     chart,
     choice,
-    field,
     is_dark,
     named,
     number,
@@ -90,7 +90,7 @@ def _parts() -> html.Section:
             choice("Pressed components", ids.CAUSE_KIND, WAYS, "zero", WAY_HELP),
             html.Div(
                 [
-                    field("Other text", source, SOURCE_HELP),
+                    form.field("Other text", source, SOURCE_HELP),
                     choice("Where", ids.CAUSE_WHERE, WHERE, "here", WHERE_HELP),
                 ],
                 id=ids.CAUSE_SOURCE_BOX,

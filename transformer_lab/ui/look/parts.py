@@ -12,6 +12,7 @@ from transformer_lab.lab.lab import LabError
 from transformer_lab.lab.looking.subjects import Open
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.tokenizers import UnknownTextError
+from transformer_lab.ui import form
 from transformer_lab.ui.charts.training import GRAPH, blank
 from transformer_lab.ui.data.pieces import visible
 from transformer_lab.ui.look.state import Opened, Place
@@ -80,19 +81,8 @@ def choice(
     label: str, control_id: str, options: Mapping[str, str], value: str, help: str
 ) -> html.Div:
     """A labelled list to choose from, with its sentence of help."""
-    listed = [{"value": key, "label": words} for key, words in options.items()]
-    return field(label, dbc.Select(id=control_id, options=listed, value=value, size="sm"), help)
-
-
-def field(label: str, control: Component, help: str) -> html.Div:
-    """A control with its label and its sentence of help."""
-    return html.Div(
-        [
-            html.Label([html.Span(label, className="field-label"), control]),
-            html.Div(help, className="field-help", role="note"),
-        ],
-        className="field",
-    )
+    select = dbc.Select(id=control_id, options=form.options(options), value=value, size="sm")
+    return form.field(label, select, help)
 
 
 def button(

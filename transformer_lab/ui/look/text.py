@@ -9,10 +9,10 @@ from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.lab.looking.inspector import Reading
 from transformer_lab.settings import ConfigError
 from transformer_lab.text.tokenizers import UnknownTextError
+from transformer_lab.ui import form, moment_bar
 from transformer_lab.ui import ids as shared_ids
-from transformer_lab.ui import moment_bar
 from transformer_lab.ui.look import ids
-from transformer_lab.ui.look.parts import TITLE, button, field, named, pieces_of
+from transformer_lab.ui.look.parts import TITLE, button, named, pieces_of
 from transformer_lab.ui.look.state import Given, Opened, Scalar
 from transformer_lab.ui.moment_bar import At
 
@@ -49,7 +49,7 @@ def _asked() -> html.Div:
     )
     return html.Div(
         [
-            field("Text", text, HELP),
+            form.field("Text", text, HELP),
             html.Div(id=ids.LOOK_PROBLEM, className="message", role="alert"),
             html.Div([again, drop], className="look-buttons"),
             html.Div(id=ids.LOOK_NOTE, className="quiet", role="status"),

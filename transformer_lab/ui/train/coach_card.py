@@ -18,6 +18,7 @@ from transformer_lab.ui import form
 from transformer_lab.ui import ids as shared_ids
 from transformer_lab.ui.generate import ids as generate_ids
 from transformer_lab.ui.learn import ids as learn_ids
+from transformer_lab.ui.steps import Step, open_tab, press, set_to
 from transformer_lab.ui.train import ids
 
 RATE = "train.learning_rate"
@@ -58,28 +59,28 @@ def card(advice: Advice, view: View) -> list[Component]:
     ]
 
 
-def steps(advice: Advice, view: View) -> list[dict[str, Any]]:
+def steps(advice: Advice, view: View) -> list[Step]:
     """What the button does, as steps of `assets/learn.js`."""
-    taken: list[dict[str, Any]] = []
+    taken: list[Step] = []
     for key, value in advice.settings.items():
         setting = SETTINGS[key]
         control = shared_ids.setting(setting.group, setting.name)
-        taken.append(_set(control, form.written(setting, value)))
+        taken.append(set_to(control, form.written(setting, value)))
     if _applies(advice, view):
-        taken.append({"press": ids.APPLY_RATE})
+        taken.append(press(ids.APPLY_RATE))
     if advice.checkpoint is not None:
         moment = {"run": view.run_id, "step": advice.checkpoint}
-        goal = _set(shared_ids.MOMENT_GOAL, moment, "data")
+        goal = set_to(shared_ids.MOMENT_GOAL, moment, "data")
         taken += [  # the goal first, so that it waits for the moments that the tab looks up
             {**goal, "at": shared_ids.WRITER},  # where it is shown: a store is no element
-            _set(shared_ids.WRITER, view.run_id),
-            {"tab": "Generate"},
-            {"press": generate_ids.GENERATE},
+            set_to(shared_ids.WRITER, view.run_id),
+            open_tab("Generate"),
+            press(generate_ids.GENERATE),
         ]
     presses = {
-        "pause": [{"press": ids.PAUSE}],
-        "further": [{"press": ids.AFTER_FURTHER}],
-        "lesson": [{"tab": "Learn"}, {"press": _name(learn_ids.lesson_button(LESSON))}],
+        "pause": [press(ids.PAUSE)],
+        "further": [press(ids.AFTER_FURTHER)],
+        "lesson": [open_tab("Learn"), press(learn_ids.lesson_button(LESSON))],
     }
     return taken + presses.get(advice.press, [])
 
@@ -95,14 +96,3 @@ def _help(advice: Advice, view: View) -> str:
     if advice.settings:
         return "In the form: press Start Training for a run with it"
     return "The page does this step for you"
-
-
-def _set(component: Any, value: Any, prop: str = "value") -> dict[str, Any]:
-    return {"set": component, "prop": prop, "value": value, "at": _name(component)}
-
-
-def _name(component: Any) -> str:
-    """An id as the page spells it."""
-    if isinstance(component, str):
-        return component
-    return json.dumps(component, sort_keys=True, separators=(",", ":"))

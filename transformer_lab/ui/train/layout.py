@@ -108,21 +108,10 @@ def _advanced(controls: dict[str, html.Div]) -> html.Details:
         fields = html.Div([field(key) for key in keys], className="fields")
         return html.Section([html.H3(title), fields], className="section")
 
-    search = html.Div(
-        [
-            html.Label(
-                [
-                    html.Span("Search settings", className="field-label"),
-                    dbc.Input(id=ids.SETTINGS_SEARCH, type="search", size="sm", autocomplete="off"),
-                ]
-            ),
-            html.Div(
-                "Words of a name or its help. It also finds settings that have no effect now.",
-                className="field-help",
-                role="note",
-            ),
-        ],
-        className="field",
+    search = form.field(
+        "Search settings",
+        dbc.Input(id=ids.SETTINGS_SEARCH, type="search", size="sm", autocomplete="off"),
+        "Words of a name or its help. It also finds settings that have no effect now.",
     )
     return html.Details(
         [
