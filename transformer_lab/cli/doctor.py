@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from transformer_lab.cli.common import FAILED, home_folder
+from transformer_lab.cli.places import place_problems
 from transformer_lab.settings import ConfigError
 
 ROOM = 500_000_000  # bytes: a small run with its saves and moments
@@ -36,6 +37,7 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 def _doctor_machine(arguments: argparse.Namespace) -> list[str]:
     from transformer_lab.lab.device import choose_device, memory_free
+    from transformer_lab.lab.training.processes import gpus
     from transformer_lab.lab.training.threads import planned
     from transformer_lab.training import TrainConfig
 
@@ -43,13 +45,25 @@ def _doctor_machine(arguments: argparse.Namespace) -> list[str]:
     print(f"Device   {device.name} ({device.reason})")
     print(f"Threads  {planned(TrainConfig(), device.name)}")
     print(f"Memory   {memory_free() / 1e9:.1f} GB free")
+    print(f"Together {_together(len(gpus()))}")
     missing = _temporary_problems()
     try:
         home = home_folder(arguments)
     except ConfigError as error:
         return [*missing, str(error)]
     print(f"Home     {home}")
+    missing += place_problems(home)
     return [*missing, *home_problems(home), *_text_problems(home)]
+
+
+def _together(count: int) -> str:
+    """What can train at the same time, in words."""
+    from torch import distributed
+
+    backend = "nccl" if count else "gloo"
+    able = distributed.is_available() and getattr(distributed, f"is_{backend}_available")()
+    several = f"several processes for one model by {backend}" if able else "one process a model"
+    return f"{max(1, count)} training{'s' * (count > 1)} in processes of their own; {several}"
 
 
 def home_problems(home: Path) -> list[str]:

@@ -3,7 +3,6 @@
 import argparse
 import logging
 import os
-from collections.abc import Mapping
 from urllib.parse import quote
 
 # On the main thread, before any other starts: the optimizers need it, and it takes a second.
@@ -12,6 +11,7 @@ import torch._dynamo  # noqa: F401
 from transformer_lab.cli.common import home_folder
 from transformer_lab.cli.listening import listen
 from transformer_lab.cli.output import mention
+from transformer_lab.cli.places import jupyter_words, tunnel_of
 from transformer_lab.lab.home import writing_problem
 from transformer_lab.lab.lab import Lab
 from transformer_lab.settings import ConfigError
@@ -52,6 +52,8 @@ def serve(arguments: argparse.Namespace) -> int:
             ready += " Other computers open that link with this computer's name in it."
         if tunnel := tunnel_of(os.environ, arguments.port) if alone else "":
             ready += f" Over SSH, run this on your own computer first: {tunnel}"
+        if words := jupyter_words(os.environ, arguments.port, base_path):
+            ready += f" {words}"
         if problem := writing_problem(lab.home):
             ready += f" They can be looked at only: {problem}"
         if arguments.debug:
@@ -84,16 +86,6 @@ def chosen_token() -> str:
     if quote(chosen, safe="") != chosen:
         raise ConfigError(TOKEN, f"The token in {TOKEN} may have letters, digits, - and _ only.")
     return chosen or new_token()
-
-
-def tunnel_of(environment: Mapping[str, str], port: int) -> str:
-    """The command that brings the page to the computer from which somebody came over SSH, or ""."""
-    connection = environment.get("SSH_CONNECTION", "").split()
-    if len(connection) != 4:
-        return ""
-    _, _, here, ssh_port = connection
-    other = "" if ssh_port == "22" else f" -p {ssh_port}"
-    return f"ssh -N -L {port}:localhost:{port}{other} {environment.get('USER', 'you')}@{here}"
 
 
 def address(host: str, port: int) -> str:
