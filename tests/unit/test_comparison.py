@@ -44,13 +44,6 @@ def content(vary, **compare):
     return {"base": dict(TINY), "vary": vary, "compare": {"steps": 10, "seeds": 1} | compare}
 
 
-@pytest.fixture
-def lab(tmp_path):
-    lab = Lab(tmp_path / "home")
-    yield lab
-    lab.close()
-
-
 def test_no_file_is_read_twice_to_list_the_questions(monkeypatch):
     read: list[Path] = []
     read_text = Path.read_text

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from test_resume import SETUP, ended
+from resumed import SETUP
+from test_resume import ended
 from transformer_lab.experiments.comparison import comparison_from
 from transformer_lab.experiments.comparison_words import tables
 from transformer_lab.experiments.questions import find_question

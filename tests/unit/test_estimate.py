@@ -139,13 +139,6 @@ def test_what_cannot_fit_is_refused_with_a_way_that_does():
         assert cost.choose_micro_batch(smaller, 65, "cpu", 1.2e9) >= 1
 
 
-@pytest.fixture
-def lab(tmp_path):
-    lab = Lab(tmp_path)
-    yield lab
-    lab.close()
-
-
 def let_it_measure(lab):
     for _ in range(2):  # the computer is timed, and then the model
         assert lab.trainings.wait(PATIENCE)

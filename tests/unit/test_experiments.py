@@ -2,20 +2,15 @@
 
 import csv
 import dataclasses
-import hashlib
 import inspect
-import io
 import itertools
 import json
 import math
-import tarfile
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
 
 from sampling import sampled
 from transformer_lab.experiments import evaluator, leak_microscope, report, statistics
@@ -41,12 +36,7 @@ from transformer_lab.experiments.leak_result import (
     LeakSettings,
 )
 from transformer_lab.experiments.pictures import (
-    CIFAR10_FILE,
-    CIFAR10_RECORD,
-    available,
-    cifar10,
     digits,
-    digits_table,
     one_hot,
 )
 from transformer_lab.experiments.race_result import RaceSettings
@@ -476,112 +466,6 @@ def test_the_probe_is_ridge_regression():
     weights = torch.linalg.lstsq(from_rows, targets).solution
     expected = (unknown - known.mean(0)) @ weights + label.mean(0)
     torch.testing.assert_close(probe(known, label, unknown, 2.5).float(), expected)
-
-
-# Chance
-
-
-@pytest.mark.parametrize(("trials", "classes"), [(1, 2), (7, 2), (50, 10), (450, 10)])
-@pytest.mark.parametrize("level", [0.5, 0.95])
-def test_chance_is_the_exact_binomial_interval(trials, classes, level):
-    right = Fraction(1, classes)
-    total, found = Fraction(0), []
-    bounds = [Fraction((1 - level) / 2), Fraction((1 + level) / 2)]
-    for k in range(trials + 1):
-        total += math.comb(trials, k) * right**k * (1 - right) ** (trials - k)
-        while bounds and total >= bounds[0] - Fraction(1, 10**12):
-            found.append(k)
-            bounds.pop(0)
-    guess = statistics.chance(trials, classes, level)
-    assert [guess.low, guess.high] == [100 * k / trials for k in found]
-
-
-def test_chance_covers_as_many_guesses_as_it_says():
-    guess = statistics.chance(450, 10)
-    scores = np.random.default_rng(0).binomial(450, 0.1, 20_000) / 4.5
-    inside = np.mean((guess.low <= scores) & (scores <= guess.high))
-    assert 0.945 < inside < 0.97
-
-
-def test_lines_that_still_grow_are_averaged_where_they_are():
-    (series,) = statistics.over_seeds("a", [[1.0, 2.0, 6.0], [3.0, 4.0], []])
-    assert (series.x, series.y) == ([0, 1, 2], [2, 3, 6])
-    assert (series.low, series.high) == ([1, 2, 6], [3, 4, 6])
-    assert statistics.over_seeds("a", [[], []]) == []
-    assert statistics.over_seeds("a", [[1.0]])[0].low == []
-
-
-# The pictures
-
-
-def test_the_digits_are_scikit_learns_in_a_split_that_never_changes():
-    bunch = load_digits()
-    table = digits_table()
-    assert np.array_equal(table[:, :-1], bunch.data)
-    assert np.array_equal(table[:, -1], bunch.target)
-    pictures = digits()
-    assert (len(pictures.training), len(pictures.test)) == (1347, 450)
-    everything = torch.cat([pictures.training, pictures.test]) * 16
-    assert np.array_equal(
-        np.sort(everything.numpy(), axis=0), np.sort(bunch.data.astype(np.float32), axis=0)
-    )
-    assert pictures.test_classes[:8].tolist() == digits(10, 8).test_classes.tolist()
-    assert pictures.test_classes.bincount().min() >= 35  # every digit is there
-
-
-def archive_of(folder, records=20, cut=0, classes=10):
-    """An archive in CIFAR-10's format, of random pictures; and its bytes by file."""
-    draw = np.random.default_rng(0)
-    names = [f"data_batch_{number}.bin" for number in range(1, 6)] + ["test_batch.bin"]
-    files = {}
-    with tarfile.open(folder / CIFAR10_FILE, "w:gz") as archive:
-        for name in names:
-            data = draw.integers(0, 256, (records, CIFAR10_RECORD), dtype=np.uint8)
-            data[:, 0] = draw.integers(0, classes, records)
-            files[name] = data
-            content = data.tobytes()[: records * CIFAR10_RECORD - cut]
-            entry = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    digest = hashlib.sha256((folder / CIFAR10_FILE).read_bytes()).hexdigest()
-    return files, digest
-
-
-def test_cifar10_is_read_as_its_page_describes_it(tmp_path):
-    files, digest = archive_of(tmp_path)
-    pictures = cifar10([tmp_path], training=30, test=5, sha256=digest)
-    assert (pictures.training.shape, pictures.test.shape) == ((30, 3072), (5, 3072))
-    record = files["data_batch_2.bin"][3]  # the 24th training picture
-    picture = pictures.training[23].view(32, 32, 3)
-    red, green, blue = record[1:].reshape(3, 32, 32)
-    for channel, plane in enumerate((red, green, blue)):
-        assert np.allclose(picture[:, :, channel].numpy(), plane / 255)
-    assert pictures.training_classes[23] == record[0]
-    assert pictures.test_classes.tolist() == files["test_batch.bin"][:5, 0].tolist()
-
-
-def test_cifar10_is_offered_only_where_it_lies(tmp_path):
-    assert available([tmp_path]) == ["digits"]
-    with pytest.raises(ConfigError, match="choose digits") as caught:
-        EXPERIMENTS["leak"].run(LeakSettings(pictures="cifar10"), [tmp_path])
-    assert caught.value.field == "pcn_leak.pictures"
-    archive_of(tmp_path)
-    assert available([tmp_path]) == ["digits", "cifar10"]
-
-
-def test_an_archive_that_is_not_cifar10_is_refused_by_its_hash(tmp_path):
-    archive_of(tmp_path)
-    with pytest.raises(ConfigError, match="not the known CIFAR-10"):
-        next(EXPERIMENTS["leak"].run(LeakSettings(pictures="cifar10"), [tmp_path]))
-
-
-@pytest.mark.parametrize(
-    ("damage", "words"), [({"cut": 1}, "whole"), ({"classes": 256}, "above 9")]
-)
-def test_records_that_cannot_be_cifar10_are_refused(tmp_path, damage, words):
-    _, digest = archive_of(tmp_path, **damage)
-    with pytest.raises(ConfigError, match=words):
-        cifar10([tmp_path], sha256=digest)
 
 
 # The report

@@ -7,7 +7,8 @@ import shutil
 import pytest
 import torch
 
-from test_resume import SETUP, after_step, ended, numbers
+from resumed import SETUP, numbers
+from test_resume import after_step, ended
 from transformer_lab.cli import main
 from transformer_lab.exchange import write_archive
 from transformer_lab.lab.lab import Lab

@@ -16,6 +16,7 @@ from transformer_lab.recipes import Setup
 from transformer_lab.runs.database import RunWriter
 from transformer_lab.runs.run import Run
 from transformer_lab.runs.store import RunStore
+from waiting import until
 
 SETUP = Setup().with_values(
     {
@@ -66,13 +67,6 @@ def no_room(*arguments, **options):
 def no_flush(self):
     self._committed = time.monotonic()
     return "The metrics cannot be written now (database or disk is full); they wait in memory."
-
-
-def until(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def waiting(lab):

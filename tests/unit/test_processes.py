@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from transformer_lab.lab.lab import Lab, LabError
+from transformer_lab.lab.lab import LabError
 from transformer_lab.lab.training import processes
 from transformer_lab.lab.training.processes import Processes
 from transformer_lab.recipes import Setup
@@ -33,13 +33,6 @@ SETUP = Setup().with_values(
     }
 )
 FEW = SETUP.with_values({"train.steps": 5, "train.evaluate_every": 5})
-
-
-@pytest.fixture
-def lab(tmp_path):
-    lab = Lab(tmp_path)
-    yield lab
-    lab.close()
 
 
 def view(lab):

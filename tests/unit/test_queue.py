@@ -38,13 +38,6 @@ SETUP = Setup().with_values(
 ENDLESS = SETUP.with_values({"train.steps": 1_000_000, "train.evaluate_every": 1_000_000})
 
 
-@pytest.fixture
-def lab(tmp_path):
-    lab = Lab(tmp_path)
-    yield lab
-    lab.close()
-
-
 def waiting(name):
     return Waiting(kind="new", recipe=name, setup=SETUP.to_mapping())
 

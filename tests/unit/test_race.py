@@ -2,7 +2,7 @@
 
 import pytest
 
-from transformer_lab.lab.lab import Lab, LabError
+from transformer_lab.lab.lab import LabError
 from transformer_lab.recipes import Setup
 from waiting import until
 
@@ -22,13 +22,6 @@ SETUP = Setup().with_values(
         "sample.prompt": "The ",
     }
 )
-
-
-@pytest.fixture
-def lab(tmp_path):
-    lab = Lab(tmp_path)
-    yield lab
-    lab.close()
 
 
 def losses(lab, run_id):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from transformer_lab.cli import main
-from transformer_lab.lab.lab import Lab, LabError
+from transformer_lab.lab.lab import LabError
 from transformer_lab.model import ModelConfig, build_model
 from transformer_lab.recipes import Setup
 from transformer_lab.settings import ConfigError
@@ -67,13 +67,6 @@ def test_the_suggestion_is_where_the_loss_falls_fastest():
     for flat in ([], [3.0] * 100, [3 + step / 10 for step in range(30)]):
         assert suggestion(curve(flat)).rate is None
     assert "had not diverged" in suggestion(curve([4 - step / 50 for step in range(100)])).sentence
-
-
-@pytest.fixture
-def lab(tmp_path):
-    lab = Lab(tmp_path / "home")
-    yield lab
-    lab.close()
 
 
 def test_it_runs_on_the_worker_leaves_nothing_behind_and_can_be_cancelled(lab):

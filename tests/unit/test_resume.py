@@ -12,86 +12,34 @@ from dataclasses import replace
 import pytest
 import torch
 
+from resumed import (
+    SETUP,
+    crash_back_to,
+    curve,
+    forget_the_end,
+    numbers,
+    rewrite,
+    uninterrupted,
+    weights,
+    without_memory,
+)
 from sampling import sampled
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.lab.training import saves
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.model import GPT
-from transformer_lab.recipes import Setup
 from transformer_lab.runs.checkpoint import (
     CheckpointError,
-    load_checkpoint,
     load_training,
-    save_checkpoint,
 )
 from transformer_lab.runs.run import Run
 from transformer_lab.runs.store import RunStore
-from transformer_lab.settings import ConfigError
 from transformer_lab.text.tokenizers import TOKENIZERS
 from transformer_lab.training import Change, LiveSettings
 from transformer_lab.training.batches import Batches
 from transformer_lab.training.optimizers import OPTIMIZERS
 from transformer_lab.training.schedule import SCHEDULES
-from waiting import until
-
-TINY = {
-    "data.corpus": "python_docs",
-    "model.layers": 1,
-    "model.heads": 2,
-    "model.embedding_dim": 16,
-    "model.sequence_length": 16,
-    "model.dropout": 0.2,
-    "train.batch_size": 4,
-    "train.steps": 12,
-    "train.evaluate_every": 3,
-    "train.evaluation_batches": 1,
-    "train.threads": 1,
-    "train.save_every": 4,
-    "train.save_minutes": 0,
-    "train.learning_rate": 0.01,
-    "sample.length": 5,
-    "sample.prompt": "The ",
-}
-SETUP = Setup().with_values(TINY)
-
-
-@pytest.fixture
-def lab(tmp_path):
-    lab = Lab(tmp_path)
-    yield lab
-    lab.close()
-
-
-def ended(lab):
-    until(lambda: lab.trainings.current.ended)
-    return lab.trainings.current.status
-
-
-def numbers(points):
-    """What must repeat; speeds and seconds do not."""
-    return [
-        (p.step, p.train_loss, p.gradient_norm, p.learning_rate, p.validation_loss) for p in points
-    ]
-
-
-def curve(lab, run_id):
-    return numbers(lab.runs.open(run_id).since()[0])
-
-
-def weights(lab, run_id):
-    return lab.models.stored.read(*_newest(lab, run_id)).weights
-
-
-def _newest(lab, run_id):
-    run = lab.runs.open(run_id)
-    return run, run.checkpoints()[-1]
-
-
-def uninterrupted(lab, setup):
-    lab.trainings.start(setup, "whole")
-    status = ended(lab)
-    assert (status.state, status.reason) == ("finished", "")
-    return status.run_id
+from waiting import ended, until
 
 
 @contextlib.contextmanager
@@ -116,15 +64,6 @@ def cut_off(lab, setup, monkeypatch, at):
         status = ended(lab)
     assert (status.state, status.step) == ("stopped", at)
     return status.run_id
-
-
-def crash_back_to(lab, run_id, step):
-    """What is left of a run that was killed after `step` was saved and some more steps taken."""
-    run = lab.runs.open(run_id)
-    for folder in run.checkpoints():
-        if int(folder.name[5:]) > step:
-            saves.shutil.rmtree(folder)
-    assert run.checkpoints()
 
 
 def same_weights(one, other):
@@ -214,12 +153,6 @@ def test_steps_after_the_last_save_are_taken_again_and_come_out_the_same(lab, op
     assert run.attempts() == 1
 
 
-def forget_the_end(lab, run_id):
-    """Make a finished run one that was cut off."""
-    with lab.runs.open(run_id).reading() as database, database:
-        database.execute("UPDATE events SET detail = replace(detail, 'finished', 'interrupted')")
-
-
 def test_without_any_save_a_run_begins_again_and_comes_out_the_same(lab):
     whole = uninterrupted(lab, SETUP)
     again = uninterrupted(lab, SETUP)
@@ -231,21 +164,9 @@ def test_without_any_save_a_run_begins_again_and_comes_out_the_same(lab):
     assert curve(lab, again) == curve(lab, whole)
 
 
-def without_memory(folder):
-    tensors, progress = load_training(folder)
-    rewrite(folder, {n: torch.zeros_like(t) for n, t in tensors.items()}, progress)
-
-
 def at_another_step(folder):
     tensors, progress = load_training(folder)
     rewrite(folder, tensors, progress | {"step": progress["step"] - 1})
-
-
-def rewrite(folder, tensors, progress):
-    weights, tokenizer, meta = load_checkpoint(folder)
-    saves.shutil.rmtree(folder)
-    meta = {k: v for k, v in meta.items() if k != "sha256"}
-    save_checkpoint(folder, weights, tokenizer, meta, optimizer=tensors, progress=progress)
 
 
 @pytest.mark.parametrize("control", [without_memory, at_another_step], ids=lambda c: c.__name__)
@@ -415,100 +336,6 @@ def test_a_text_that_changed_refuses_the_resume_and_leaves_the_run_as_it_was(lab
     book.write_text(before)
     lab.trainings.resume(run_id)
     assert ended(lab).state == "finished"
-
-
-def test_a_finished_run_is_extended_not_resumed(lab):
-    first = uninterrupted(lab, SETUP)
-    with pytest.raises(LabError, match="train it for more steps"):
-        lab.trainings.resume(first)
-    with pytest.raises(ConfigError, match="Steps is 'many'"):
-        lab.trainings.extend(first, "many")
-    lab.trainings.extend(first, "6")
-    status = ended(lab)
-    assert (status.run_id, status.state, status.step) == (f"{first}-more-1", "finished", 18)
-    longer = lab.runs.open(status.run_id)
-    assert curve(lab, first) == curve(lab, status.run_id)[:12]
-    (seam,) = longer.seams
-    assert (seam.run, seam.step, seam.kind) == (first, 12, "extended")
-    assert lab.runs.view().seams == (seam,)
-    assert [p.step for p in longer.since()[0]] == list(range(1, 19))
-    assert lab.runs.open(first).steps == 12
-
-
-def test_the_schedule_of_an_extension_runs_over_the_added_steps(lab):
-    setup = SETUP.with_values({"train.schedule": "linear"})
-    first = uninterrupted(lab, setup)
-    lab.trainings.extend(first, 10)
-    added = lab.runs.open(ended(lab).run_id).since(12)[0]
-    assert added[0].learning_rate == 0.01
-    assert added[-1].learning_rate == pytest.approx(0.001)
-
-
-def test_an_extension_goes_on_with_the_optimizers_memory_and_is_itself_resumed_exactly(lab):
-    first = uninterrupted(lab, SETUP)
-    lab.trainings.extend(first, 8)
-    whole = ended(lab).run_id
-    lab.trainings.extend(first, 8)
-    again = ended(lab).run_id
-    assert curve(lab, whole) == curve(lab, again)
-    crash_back_to(lab, again, 16)
-    forget_the_end(lab, again)
-    lab.trainings.resume(again)
-    assert ended(lab).state == "finished"
-    assert curve(lab, whole) == curve(lab, again)
-    without_memory(lab.runs.open(first).checkpoints()[-1])
-    lab.trainings.extend(first, 8)
-    assert curve(lab, ended(lab).run_id)[12:] != curve(lab, whole)[12:]
-
-
-def test_a_branch_takes_other_settings_from_any_checkpoint(lab):
-    first = uninterrupted(lab, SETUP)
-    names = [folder.name for folder in lab.runs.open(first).checkpoints()]
-    assert names == ["step-00000008", "step-00000012"]
-    changed = SETUP.with_values(
-        {"train.steps": 5, "train.optimizer": "muon", "model.dropout": 0.0, "train.seed": 7}
-    )
-    lab.trainings.branch(first, names[0], changed)
-    status = ended(lab)
-    assert (status.run_id, status.step) == (f"{first}-branch-1", 13)
-    assert "without a memory" in status.note
-    assert curve(lab, status.run_id)[:8] == curve(lab, first)[:8]
-    assert curve(lab, status.run_id)[8:12] != curve(lab, first)[8:]
-    with pytest.raises(ConfigError, match="Of the model only Dropout can change") as caught:
-        lab.trainings.branch(first, names[0], SETUP.with_values({"model.layers": 2}))
-    assert caught.value.field == "model.layers"
-
-
-def test_every_note_of_a_beginning_is_recorded(lab, tmp_path):
-    text = tmp_path / "play.txt"
-    text.write_text("The king is here. The queen is there.\n" * 100)
-    setup = SETUP.with_values({"data.corpus": str(text), "train.steps": 2})
-    first = uninterrupted(lab, setup)
-    text.write_text("The queen is here. The king is there.\n" * 100)
-    other = "sgd" if setup.train.optimizer != "sgd" else "adamw"
-    step = lab.runs.open(first).checkpoints()[-1].name
-    lab.trainings.branch(first, step, setup.with_values({"train.optimizer": other}))
-    noted = [words for _, words in lab.runs.open(ended(lab).run_id).events("note")]
-    assert [words for words in noted if "has changed since" in words]
-    assert [words for words in noted if "without a memory" in words]
-    assert len({*noted}) == len(noted)
-
-
-def test_a_branch_onto_another_text_keeps_the_tokens_the_model_knows(lab):
-    first = uninterrupted(lab, SETUP)
-    english = lab.texts.library.add(b"This is a plain text of plain letters. " * 40, "e", "pasted")
-    russian = lab.texts.library.add("Это совсем другие буквы. ".encode() * 80, "r", "pasted")
-    checkpoint = lab.runs.open(first).checkpoints()[-1].name
-    lab.trainings.branch(first, checkpoint, SETUP.with_values({"data.corpus": english.id}))
-    status = ended(lab)
-    assert status.state == "finished"
-    child = lab.runs.open(status.run_id)
-    assert child.manifest["tokenizer"] == lab.runs.open(first).manifest["tokenizer"]
-    assert child.manifest["corpus"]["sha256"] == english.sha256
-    lab.trainings.branch(first, checkpoint, SETUP.with_values({"data.corpus": russian.id}))
-    status = ended(lab)
-    assert (status.state, status.field) == ("failed", "data.corpus")
-    assert "no tokens for" in status.reason
 
 
 def test_a_moment_that_is_kept_is_never_swept_away(lab, monkeypatch):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from transformer_lab.lab.lab import Lab, LabError
+from transformer_lab.lab.lab import LabError
 from transformer_lab.recipes import Setup
 from waiting import until
 
@@ -16,13 +16,6 @@ PC_SETUP = {
     "train.steps": 3,
     "train.threads": 1,
 }
-
-
-@pytest.fixture
-def lab(tmp_path):
-    made = Lab(tmp_path / "home")
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize(("feedforward", "parts"), [("pc", 2), ("relu_squared", 0)])

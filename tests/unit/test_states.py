@@ -6,13 +6,12 @@ import json
 import shutil
 import sqlite3
 import threading
-import time
 
 import pytest
 import torch
 
 from transformer_lab.exchange import write_archive
-from transformer_lab.lab.lab import Lab, LabError
+from transformer_lab.lab.lab import LabError
 from transformer_lab.lab.training import preparing
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.origins import Offspring, Resumed
@@ -23,6 +22,7 @@ from transformer_lab.runs.checkpoint import load_checkpoint, load_training, save
 from transformer_lab.runs.database import RunWriter
 from transformer_lab.runs.run import Run
 from transformer_lab.runs.store import RunStore
+from waiting import ended, until
 
 SETUP = Setup().with_values(
     {
@@ -41,25 +41,6 @@ SETUP = Setup().with_values(
     }
 )
 ENDLESS = SETUP.with_values({"train.steps": 1_000_000, "train.evaluate_every": 1_000_000})
-
-
-@pytest.fixture
-def lab(tmp_path):
-    lab = Lab(tmp_path)
-    yield lab
-    lab.close()
-
-
-def until(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-
-
-def ended(lab):
-    until(lambda: lab.trainings.current.ended)
-    return lab.trainings.current.status
 
 
 class Gate:

@@ -7,7 +7,6 @@ import time
 
 import pytest
 
-from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.training import threads
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.threads import StepComparison, ThreadChoice
@@ -34,13 +33,6 @@ SETUP = Setup().with_values(
         "sample.prompt": "The ",
     }
 )
-
-
-@pytest.fixture
-def lab(tmp_path):
-    lab = Lab(tmp_path)
-    yield lab
-    lab.close()
 
 
 def ended(lab):

@@ -37,13 +37,6 @@ def everybody(tmp_path_factory):
     return last.result
 
 
-@pytest.fixture
-def lab(tmp_path):
-    made = Lab(tmp_path / "home")
-    yield made
-    made.close()
-
-
 def curve(lane):
     return lane.steps, lane.losses
 

@@ -9,19 +9,12 @@ import pytest
 from transformer_lab.experiments.catalogue import EXPERIMENTS
 from transformer_lab.experiments.experiment import Partial
 from transformer_lab.lab.experiments import trials
-from transformer_lab.lab.lab import Lab, LabError
+from transformer_lab.lab.lab import LabError
 from transformer_lab.settings import ConfigError
 from waiting import PATIENCE, until
 
 SHORT = {"steps": 3, "epochs": 1, "seeds": 1, "width": 8}
 LONG = SHORT | {"epochs": 100, "seeds": 20}
-
-
-@pytest.fixture
-def lab(tmp_path):
-    made = Lab(tmp_path / "home")
-    yield made
-    made.close()
 
 
 def race(**changes):

@@ -12,7 +12,6 @@ import torch
 from tokenizers import ByteLevelBPETokenizer
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2TokenizerFast
 
-from test_resume import ended
 from transformer_lab.cli import main
 from transformer_lab.exchange import (
     ImportRefusedError,
@@ -34,6 +33,7 @@ from transformer_lab.runs.files import stored_tokenizer
 from transformer_lab.text.bpe import gpt2_ranks
 from transformer_lab.text.tokenizers import TOKENIZERS
 from transformer_lab.training.finetune import FineTuning
+from waiting import ended
 
 SHAPE = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 24}
 END = "<|endoftext|>"

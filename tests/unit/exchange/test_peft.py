@@ -9,12 +9,13 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from test_resume import SETUP, ended
+from resumed import SETUP
 from transformer_lab.exchange.errors import ExportRefusedError
 from transformer_lab.exchange.peft import save_peft, write_peft
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.training.finetuned import finetuning_setup
 from transformer_lab.training.finetune import FineTuning
+from waiting import ended
 
 NEW_TEXT = "the quick brown fox jumps over the lazy dog. " * 60
 

@@ -10,7 +10,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from test_resume import SETUP, ended
+from resumed import SETUP
 from transformer_lab.exchange import ImportRefusedError, save_huggingface
 from transformer_lab.exchange.peft import write_peft
 from transformer_lab.lab.lab import Lab
@@ -18,6 +18,7 @@ from transformer_lab.lab.looking.adapters import changes_of
 from transformer_lab.lab.training.finetuned import finetuning_setup
 from transformer_lab.runs.checkpoint import load_adapter
 from transformer_lab.training.finetune import FineTuning
+from waiting import ended
 
 GPT2 = {"model.positions": "learned", "model.feedforward": "gelu", "model.dropout": 0.0}
 

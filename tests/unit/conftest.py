@@ -1,0 +1,12 @@
+"""What unit tests share."""
+
+import pytest
+
+from transformer_lab.lab.lab import Lab
+
+
+@pytest.fixture
+def lab(tmp_path):
+    lab = Lab(tmp_path)
+    yield lab
+    lab.close()
