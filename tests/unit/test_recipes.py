@@ -27,7 +27,7 @@ def test_every_recipe_says_what_it_is_for(recipe):
 
 
 def test_recipes_come_in_the_order_of_lessons():
-    assert list(RECIPES) == [
+    lessons = [
         "quick_start",
         "good_text",
         "tutorial_on_a_laptop",
@@ -41,7 +41,8 @@ def test_recipes_come_in_the_order_of_lessons():
         "pc_positions",
         "pc_learning",
     ]
-    groups = [recipe.group for recipe in RECIPES.values()]
+    assert [slug for slug in RECIPES if slug in lessons] == lessons  # others may stand among them
+    groups = [RECIPES[slug].group for slug in lessons]
     assert groups == [""] * 6 + ["Research"] * 6
 
 
