@@ -56,6 +56,12 @@ def setup_of(lab, tuning, **values):
     return setup.with_values({"train.steps": 6, "train.evaluate_every": 2, **values})
 
 
+def test_a_base_of_a_process_of_its_own_is_tuned_in_the_lab(lab):
+    base = lab.runs.open("base-1")
+    base.manifest["setup"]["train"]["where"] = "process"
+    assert finetuning_setup(base, "foxes", TUNING).train.where == "thread"
+
+
 def tuned(lab, tuning=TUNING, **values):
     lab.trainings.finetune("base-1", None, setup_of(lab, tuning, **values), tuning)
     status = ended(lab)

@@ -37,6 +37,7 @@ WHY_RATE = (
 )
 # What a fine-tuning begins with, whatever the base was trained with; short, and at AdamW's rates.
 TRAINING = {
+    "train.where": "thread",  # which the page of a fine-tuning follows
     "train.steps": 200,
     "train.optimizer": "adamw",
     "train.learning_rule": "backprop",

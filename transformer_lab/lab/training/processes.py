@@ -140,14 +140,20 @@ class Processes:
             else:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     child.process.wait(LOOK_SECONDS)
+        try:
+            self._conclude(child)
+        finally:
+            child.ended = True
+            self._changed(child)
+
+    def _conclude(self, child: Child) -> None:
+        """Say why a process has ended, where that is not said yet."""
         child.run_id = child.run_id or _reported(child.log)
         if child.run_id:
             _explain(Run(self._home / "runs" / child.run_id), child.process.returncode)
         else:
             child.reason = _why(child)
         child.log.unlink(missing_ok=True)
-        child.ended = True
-        self._changed(child)
 
 
 def gpus() -> list[str]:
