@@ -1,4 +1,4 @@
-// The slider through a model's life: which moment is shown, and playing it.
+// The slider through a model's checkpoints: which moment is shown, and playing it.
 (() => {
   const idle = () => window.dash_clientside.no_update;
   const icon = (name) => ({
@@ -26,29 +26,29 @@
   window.dash_clientside.moments = {
     // Whoever looks at the newest weights goes on looking at the newest; others stay where they are.
     // The checkpoint that an address names is gone to once, when those of its run are known.
-    lived: (life, goal, max, value, at) => {
-      const steps = (life && life.steps) || [];
+    listed: (found, goal, max, value, at) => {
+      const steps = (found && found.steps) || [];
       const last = Math.max(steps.length - 1, 0);
       const first = moved(last); // where the slider of another model begins
-      if (life && life.asked === document.getElementById("writer")?.value) meant = null;
-      if (goal && goal !== reached && steps.length && (!goal.run || goal.run === life.run)) {
+      if (found && found.asked === document.getElementById("writer")?.value) meant = null;
+      if (goal && goal !== reached && steps.length && (!goal.run || goal.run === found.run)) {
         reached = goal;
         const place = steps.indexOf(goal.step);
         return [last, place < 0 ? last : place];
       }
-      const same = at && life && at.run === life.run;
+      const same = at && found && at.run === found.run;
       if (!same) return [last, first];
       if (at.step === null) return [last, last];
       const place = steps.indexOf(at.step);
       return [last, place < 0 ? Math.min(value, last) : place];
     },
-    at: (value, life, before) => {
-      const steps = (life && life.steps) || [];
-      if (!steps.length) return [{ run: "", step: null }, (life && life.problem) || ""];
+    at: (value, found, before) => {
+      const steps = (found && found.steps) || [];
+      if (!steps.length) return [{ run: "", step: null }, (found && found.problem) || ""];
       const place = Math.min(value, steps.length - 1);
       const newest = place === steps.length - 1;
-      const fresh = { run: life.run, step: newest ? null : steps[place], newest: newest ? steps[place] : null };
-      const words = `${life.run}, ${newest ? "newest, " : ""}after step ${steps[place].toLocaleString("en")}`;
+      const fresh = { run: found.run, step: newest ? null : steps[place], newest: newest ? steps[place] : null };
+      const words = `${found.run}, ${newest ? "newest, " : ""}after step ${steps[place].toLocaleString("en")}`;
       return [JSON.stringify(fresh) === JSON.stringify(before) ? idle() : fresh, words];
     },
     play: (pressed, tick, resting, value, max, tab, at, writing, written, done) => {

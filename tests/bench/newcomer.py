@@ -80,7 +80,6 @@ STEPS: tuple[tuple[str, Callable[[Page], None]], ...] = (
 
 
 def main() -> None:
-    """Print the table."""
     wishes = argparse.ArgumentParser(description="One newcomer's path, timed.")
     wishes.add_argument("--pictures", type=Path, help="keep a picture of the page after each step")
     wish = wishes.parse_args()

@@ -44,7 +44,6 @@ def milliseconds(store: RunStore) -> float:
 
 
 def main() -> None:
-    """Print a table."""
     with tempfile.TemporaryDirectory() as home:
         fill(RunStore(Path(home)))
         first = statistics.median(milliseconds(RunStore(Path(home))) for _ in range(5))

@@ -21,7 +21,7 @@ DRAWN = """([id, between]) => {
     look();
   });
 }"""
-LIVED = "([life, at]) => window.dash_clientside.moments.lived(life, null, 9, 9, at)"
+LISTED = "([found, at]) => window.dash_clientside.moments.listed(found, null, 9, 9, at)"
 ASKED_AGAIN = """body => fetch("/_dash-update-component", {
   method: "POST", headers: { "Content-Type": "application/json" }, body,
 }).then((answer) => answer.json()).then(({ response }) => response)"""
@@ -60,6 +60,6 @@ def test_a_panel_drawn_anew_keeps_the_focus_and_loses_no_press(context: BrowserC
     writer.dispatch_event("change")  # another model was chosen, whose checkpoints are not known yet
     slider.press("Home")
     slider.press("ArrowRight")
-    life = {"asked": writer.input_value(), "run": "another", "steps": [0, 10, 20]}
-    moved = look.evaluate(LIVED, [life, {"run": model}])
+    found = {"asked": writer.input_value(), "run": "another", "steps": [0, 10, 20]}
+    moved = look.evaluate(LISTED, [found, {"run": model}])
     assert moved == [2, 1]  # the last of its checkpoints, and the one that the keys lead to

@@ -251,7 +251,6 @@ def name_of(component: Any) -> str:
 
 
 def control(key: str) -> str:
-    """The id of a setting's control."""
     group, name = key.split(".")
     if group == "sample":
         return name_of({"type": "sample-setting", "name": name})

@@ -97,7 +97,7 @@ def _connections() -> int:
 
 
 class Channel(HTTPChannel):
-    """One connection."""
+    """One connection, whose requests are guarded and whose bodies go to files."""
 
     def __init__(self, *args: Any, guard: Any, folder: Path, most: int, **options: Any) -> None:
         super().__init__(*args, **options)

@@ -71,7 +71,7 @@ def write_archive(
         open_checkpoints(
             run_folder, checkpoints, training_state=training_state, lost=lost.append
         ) as opened,
-        open_moments(run_folder, wanted=moments) as lived,
+        open_moments(run_folder, wanted=moments) as kept,
         tempfile.TemporaryDirectory() as folder,
     ):
         copy = Path(folder) / DATABASE
@@ -90,7 +90,7 @@ def write_archive(
             packing.add_lines(SAMPLES, sample_lines(copy))
             for checkpoint in opened:
                 packing.add_checkpoint(checkpoint)
-            for name, source in lived.items():
+            for name, source in kept.items():
                 packing.add_open(f"{MOMENTS}/{name}", source)
             packing.finish({"run": run_folder.name, "training_state": training_state})
     return lost

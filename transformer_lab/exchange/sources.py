@@ -58,7 +58,7 @@ class Folder:
             return header_of(file, name, size, self.limits)
 
     def file(self, name: str, staging: Path) -> Path:
-        """Where it lies."""
+        """Where a file can be read; nothing is unpacked."""
         return self.place / name
 
     @contextmanager

@@ -171,7 +171,7 @@ def tables(result: AlignmentResult) -> list[Table]:
 
 
 def rows(result: AlignmentResult) -> list[dict[str, Any]]:
-    """Every number."""
+    """Every measured number, a row each, for the download."""
     return listed(
         result.found,
         {

@@ -112,7 +112,7 @@ PARTS = ("length", "cosine")
 
 
 def rows(result: DepthResult) -> list[dict[str, Any]]:
-    """Every number."""
+    """Every measured number, a row each, for the download."""
     found: list[tuple[int, str, str, float, float]] = []
     for one in result.trials:
         for signal in one.signals:

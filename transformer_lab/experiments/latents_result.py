@@ -263,7 +263,7 @@ def _small(spot: Spread | None) -> str:
 
 
 def rows(result: LatentResult) -> list[dict[str, Any]]:
-    """Every number."""
+    """Every measured number, a row each, for the download."""
     return [
         {
             "seed": look.seed,

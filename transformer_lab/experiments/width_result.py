@@ -192,7 +192,7 @@ def tables(result: WidthResult) -> list[Table]:
 
 
 def rows(result: WidthResult) -> list[dict[str, Any]]:
-    """Every number."""
+    """Every measured number, a row each, for the download."""
     return listed(
         result.looks,
         {

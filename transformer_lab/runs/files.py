@@ -126,7 +126,7 @@ class FinetuneRecord(Record):
 
 
 class Manifest(Record):
-    """run.json."""
+    """What run.json holds: with what a run was started."""
 
     OPTIONAL = frozenset({"micro_batch", "seams", "imported", "race", "lane", "order", "finetune"})
     format: Literal[1]
@@ -150,7 +150,7 @@ class Manifest(Record):
 
 
 class AboutRecord(Record):
-    """about.json."""
+    """What about.json holds: a title, notes, a pin."""
 
     OPTIONAL = frozenset({"title", "notes", "pinned", "race_title"})
     title: Text = ""

@@ -83,7 +83,7 @@ class Summaries:
 
 
 def summarize(run: Run) -> RunSummary:
-    """One run's line."""
+    """What the list of runs says of one."""
     state, reason = run.state()
     line = _line(run, state, reason)
     for add in (_with_settings, _with_metrics):

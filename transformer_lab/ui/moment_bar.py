@@ -1,4 +1,4 @@
-"""The bar that chooses a model and a moment of its life, shared by Generate and Look inside."""
+"""The bar that chooses a model and one of its checkpoints, shared by Generate and Look inside."""
 
 from typing import TypedDict
 
@@ -15,7 +15,7 @@ SHOWN_ON = ("Generate", "Look inside")
 PLAY_MILLISECONDS = 700
 
 
-class Life(TypedDict, total=False):
+class Moments(TypedDict, total=False):
     """What was asked for, the run that is meant, and the steps of its moments, if it has any."""
 
     asked: str
@@ -36,7 +36,7 @@ Options = list[dict[str, str]]
 
 
 def layout(lab: Lab) -> html.Div:
-    """Model, play, the slider through its life, and where it stands."""
+    """Model, play, the slider through its checkpoints, and where it stands."""
     return html.Div(
         [
             dcc.Store(id=ids.MOMENT_STEPS, data=[]),
@@ -127,7 +127,9 @@ def _register_moments(app: Dash, lab: Lab) -> None:
         },
         state={"known": State(ids.MOMENT_STEPS, "data")},
     )
-    def lived(name: str | None, tick: int | None, hidden: bool | None, known: Life | None) -> str:
+    def moments(
+        name: str | None, tick: int | None, hidden: bool | None, known: Moments | None
+    ) -> str:
         """The run that is meant, and the steps of its moments.
 
         They are set aside of the outputs: whatever follows an output of a poll waits while one is
@@ -138,7 +140,7 @@ def _register_moments(app: Dash, lab: Lab) -> None:
         asked = str(name or NEWEST)
         try:
             run = lab.models.writer_named(asked)
-            fresh: Life = {"asked": asked, "run": run, "steps": lab.models.moments(run)}
+            fresh: Moments = {"asked": asked, "run": run, "steps": lab.models.moments(run)}
         except LabError as error:
             fresh = {"asked": asked, "run": "", "steps": [], "problem": str(error)}
         if fresh == known:
@@ -149,7 +151,7 @@ def _register_moments(app: Dash, lab: Lab) -> None:
 
 def _register_slider(app: Dash) -> None:
     app.clientside_callback(
-        ClientsideFunction("moments", "lived"),
+        ClientsideFunction("moments", "listed"),
         Output(ids.MOMENT, "max"),
         Output(ids.MOMENT, "value"),
         Input(ids.MOMENT_STEPS, "data"),

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from leaks import SeesEverything
 from sampling import sampled
 from transformer_lab.inspection import guessing, repetition
 from transformer_lab.inspection.audit import PROOFS, audit, verdict
@@ -15,7 +16,6 @@ from transformer_lab.inspection.clamped import clamped_target_loss, honest_loss,
 from transformer_lab.inspection.proof import Subject
 from transformer_lab.model import GPT, ModelConfig, build_model
 from transformer_lab.model.architectures import ARCHITECTURES
-from transformer_lab.model.attention import MultiHeadAttention
 from transformer_lab.model.cache import Cache
 from transformer_lab.model.feedforward import FEEDFORWARDS
 from transformer_lab.model.positions import POSITIONS
@@ -98,17 +98,6 @@ def test_of_a_model_with_constant_logits_nothing_is_reported_yet():
     told = {key for key, proof in found.items() if proof.passed is not None}
     assert told == {"finite", "loss", "signature"}
     assert verdict(found.values()).outcome == "not informative yet"
-
-
-class SeesEverything(MultiHeadAttention):
-    """Attention without a mask."""
-
-    def forward(self, x, positions, cache=None):
-        B, T, D = x.shape
-        qkv = self.query_key_value(x).view(B, T, 3, self.heads, D // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v)
-        return self.output(mixed.transpose(1, 2).reshape(B, T, D))
 
 
 def test_attention_without_a_mask_fails_by_the_future():

@@ -15,7 +15,7 @@ class Asked(Trial):
 
     @property
     def comparison(self) -> Comparison:
-        """The question."""
+        """The question that is measured: its lanes, its budget and its seeds."""
         return self.settings
 
     @property

@@ -80,7 +80,7 @@ class Trials:
         return race_trial.question(settings, text_of(corpus_folders(self._home)))
 
     def _raced(self) -> RaceTrial | None:
-        """The last race."""
+        """The race of transformers that was started last, if there is one."""
         asked = self._comparisons.newest(race_trial.SLUG)
         settings = race_trial.settings_of(asked) if asked else None
         return RaceTrial(asked, settings) if asked and settings else None

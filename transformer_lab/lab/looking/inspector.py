@@ -118,7 +118,7 @@ class Inspector:
     # --- what a model does with a text ----------------------------------------------------------
 
     def attention(self, opened: Open) -> looks.AttentionLook:
-        """All heads, small."""
+        """The patterns of all heads, pooled to small tiles."""
         return self._look(looks.AttentionLook, opened, "", lambda s, c: looks.attention_look(c))
 
     def measures(self, opened: Open) -> looks.MeasuresLook:

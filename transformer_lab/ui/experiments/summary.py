@@ -16,7 +16,7 @@ TITLE = "Predictive coding: an executive summary"
 
 
 def button() -> html.Button:
-    """What opens it."""
+    """The button that opens the summary."""
     return html.Button(
         "Summary: what was found",
         id=ids.SUMMARY_OPEN,

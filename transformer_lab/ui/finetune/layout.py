@@ -42,7 +42,7 @@ ASKED: dict[str, Setting] = {
 
 
 def layout(lab: Lab) -> html.Div:
-    """Two columns."""
+    """What is asked on the left, what came of it on the right."""
     return html.Div(
         [
             dcc.Store(id=ids.FINETUNE_SEEN, data={}),

@@ -53,7 +53,7 @@ class Written(TypedDict, total=False):
 
 
 def register(app: Dash, lab: Lab) -> None:
-    """The poll."""
+    """The poll that fills the right side, and the lists of bases and runs."""
 
     @app.callback(
         output={"parts": PARTS, "seen": Output(ids.FINETUNE_SEEN, "data")},

@@ -88,7 +88,7 @@ class Branch(Shape):
 
 
 class Job(Shape):
-    """Work under way."""
+    """A job of the lab, by its id."""
 
     job: str
 
