@@ -46,6 +46,7 @@ def begun(lab):
     return view(lab).run_id
 
 
+@pytest.mark.slow  # the same in the normal run: tests/callbacks/test_process.py
 def test_a_process_is_steered_as_a_thread_is_and_its_kill_harms_nothing_else(lab):
     lab.trainings.start(SETUP, "apart")
     assert (view(lab).state, view(lab).run_id) == ("preparing", "")
@@ -80,8 +81,9 @@ def test_a_process_is_steered_as_a_thread_is_and_its_kill_harms_nothing_else(lab
 
     lab.trainings.resume(run_id)  # from its newest save, in a process again
     until(lambda: view(lab).state == "running" and view(lab).attempt == 1)
-    lab.trainings.stop(run_id=run_id)
+    lab.trainings.start_over(SETUP, "anew")
     until(lambda: lab.runs.open(run_id).state()[0] == "stopped")
+    lab.trainings.stop()  # the one that has only been started
     until(lambda: lab.trainings.resting() and lab.trainings.has_room())
     assert not reachable(lab.runs.open(run_id).folder)
     assert not [path for path in lab.home.iterdir() if path.name.startswith(".") and
@@ -101,15 +103,29 @@ def test_a_process_that_cannot_begin_says_why_and_the_lab_goes_on(lab, monkeypat
     until(lambda: view(lab).state == "finished")
 
 
-def test_the_queue_puts_one_process_on_each_gpu_and_closing_the_lab_saves_them(lab, monkeypatch):
-    """With two GPUs that are only said to be there: the processes compute on the CPU."""
+@pytest.fixture
+def two_gpus(lab, monkeypatch):
+    """They are only said to be there: the processes compute on the CPU."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
     monkeypatch.setattr(processes.torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(lab.trainings, "_gets_gpu", lambda setup: True)
     for name in ("one", "two", "three"):
         lab.trainings.enqueue(SETUP, name)
+
+
+def test_the_queue_puts_one_process_on_each_gpu(lab, two_gpus):
+    until(lambda: len(lab.trainings.children()) == 2)
+    assert lab.trainings.wait()
+    first, second = lab.trainings.children()
+    assert [(child.begins.recipe, child.gpu) for child in (first, second)] == [
+        ("one", "4"), ("two", "7"),
+    ]  # fmt: skip
+    assert not lab.trainings.has_room(SETUP)
+
+
+@pytest.mark.slow
+def test_a_lab_that_closes_has_its_processes_save_and_end(lab, two_gpus):
     until(lambda: [item.recipe for item in lab.trainings.queue.list()] == ["three"])
-    assert [child.gpu for child in lab.trainings.children()] == ["4", "7"]
     until(lambda: len(list(filter(lab.trainings.remote, ("one-1", "two-1")))) == 2)
     lab.close()
     ends = {run.id: run.state()[0] for run in lab.runs.store.all()}
