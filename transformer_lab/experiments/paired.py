@@ -17,7 +17,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy import stats
+import scipy  # its `stats` are loaded at their first use
 
 LEVEL = 0.95
 POWER = 0.8  # the chance of finding a difference that is there, when it is said what would show
@@ -70,8 +70,8 @@ def paired(differences: Sequence[float]) -> Paired:
         p = 1.0 if mean == 0 else 0.0
         return Paired(count=count, mean=mean, deviation=0.0, low=mean, high=mean, p=p)
     error = deviation / math.sqrt(count)
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, count - 1)) * error
-    p = float(2 * stats.t.sf(abs(mean) / error, count - 1))
+    reach = float(scipy.stats.t.ppf((1 + LEVEL) / 2, count - 1)) * error
+    p = float(2 * scipy.stats.t.sf(abs(mean) / error, count - 1))
     return Paired(
         count=count, mean=mean, deviation=deviation, low=mean - reach, high=mean + reach, p=p
     )
@@ -113,9 +113,11 @@ def judged(table: Mapping[str, Sequence[float]]) -> dict[str, Judged]:
 
 def power(effect: float, count: int) -> float:
     """The chance that so many seeds show a mean of `effect` standard deviations, uncorrected."""
-    critical = stats.t.ppf((1 + LEVEL) / 2, count - 1)
+    critical = scipy.stats.t.ppf((1 + LEVEL) / 2, count - 1)
     shift = effect * math.sqrt(count)
-    beyond = stats.nct.sf(critical, count - 1, shift) + stats.nct.cdf(-critical, count - 1, shift)
+    beyond = scipy.stats.nct.sf(critical, count - 1, shift) + scipy.stats.nct.cdf(
+        -critical, count - 1, shift
+    )
     return 1.0 if math.isnan(beyond) else float(beyond)  # scipy gives up where it is surely 1
 
 

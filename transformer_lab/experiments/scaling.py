@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy  # its `stats` are loaded at their first use
 
 LEAST = 6  # different values of x
 SPAN = 4.0  # the largest of them, in times of the smallest
@@ -52,7 +52,7 @@ def fit(x: Sequence[float], loss: Sequence[float]) -> Fit | None:
     if len(set(x)) < 3 or len(set(loss)) < 2:
         return None
     u, v = np.log10(np.asarray(x, dtype=float)), np.log10(np.asarray(loss, dtype=float))
-    line = stats.linregress(u, v)
+    line = scipy.stats.linregress(u, v)
     residuals = v - (line.intercept + line.slope * u)
     return Fit(
         slope=float(line.slope),
@@ -100,7 +100,7 @@ def _bend(
         return 1.0
     if left[1] <= 1e-20:
         return 0.0
-    return float(stats.f.sf((left[0] - left[1]) / (left[1] / free), 1, free))
+    return float(scipy.stats.f.sf((left[0] - left[1]) / (left[1] / free), 1, free))
 
 
 def said(found: Fit | None, what: str) -> str:

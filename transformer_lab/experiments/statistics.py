@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy import stats
+import scipy  # its `stats` are loaded at their first use
 
 from transformer_lab.experiments.experiment import Reference, Series, Table
 from transformer_lab.experiments.paired import Judged, cannot_tell, interval
@@ -56,7 +56,7 @@ def chance(trials: int, classes: int, level: float = 0.95) -> Chance:
     """
     if trials < 1 or classes < 2:
         raise ValueError(f"Nothing to guess: {trials} trials, {classes} classes.")
-    low, high = stats.binom.ppf([(1 - level) / 2, (1 + level) / 2], trials, 1 / classes)
+    low, high = scipy.stats.binom.ppf([(1 - level) / 2, (1 + level) / 2], trials, 1 / classes)
     return Chance(percent=100 / classes, low=100 * low / trials, high=100 * high / trials)
 
 
