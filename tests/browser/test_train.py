@@ -217,18 +217,25 @@ def test_the_learning_rate_of_a_running_training_can_be_changed(page: Page, lab:
     until(lambda: lab.trainings.current.live.learning_rate == 1e-5)
 
 
-def test_a_run_of_another_program_shows_live_and_cannot_be_controlled(page: Page, lab: Lab):
+def test_a_run_of_a_terminal_shows_live_and_is_steered_from_the_page(page: Page, lab: Lab):
     line = [sys.executable, "-m", "transformer_lab.cli", "train", "--home", str(lab.home)]
     changes = ["model.layers=1", "model.embedding_dim=16", "train.steps=1000000", "train.threads=1"]
     settings = [f"--set={change}" for change in ["data.corpus=python_docs", *changes]]
     process = subprocess.Popen([*line, *settings], stdout=subprocess.DEVNULL)
     try:
+        expect(page.locator("#why")).to_contain_text("a process of its own: stop it first")
         expect(page.locator("#start")).to_be_disabled()
-        expect(page.locator("#why")).to_contain_text("another program")
         wait_for_step(page, 20)
-        wait_for_step(page, last_step(page))
+        page.click("#pause")
+        expect(page.locator(".state")).to_have_text("paused")
+        rested = last_step(page)
+        page.click("#pause")
+        wait_for_step(page, rested + 1)
+        page.click("#stop")
+        expect(page.locator(".state")).to_have_text("stopped")
+        process.wait()
     finally:
-        process.terminate()
+        process.kill()
         process.wait()
     expect(page.locator("#start")).to_be_enabled()
 
