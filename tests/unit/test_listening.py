@@ -16,6 +16,7 @@ from transformer_lab.cli import listening
 from transformer_lab.cli.listening import listen
 from transformer_lab.settings import ConfigError
 from transformer_lab.ui.web.guard import Body, Guard, install
+from waiting import PATIENCE, until
 
 KIND = "application/octet-stream"
 MOST = 3_000_000_000
@@ -36,18 +37,29 @@ def server() -> Flask:
     def look() -> str:
         return "here"
 
+    @made.get("/wait")
+    def wait() -> str:
+        made.extensions["gate"].wait(PATIENCE)
+        return "waited"
+
+    made.extensions["gate"] = threading.Event()
     return made
 
 
 @pytest.fixture
-def port(server: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+def listens(server: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(listening, "CONNECTIONS", 20)
     made = listen(server, "127.0.0.1", 0, tmp_path)
     thread = threading.Thread(target=made.run, daemon=True)
     thread.start()
-    yield made.effective_port
+    yield made
     made.task_dispatcher.shutdown()
     made.close()
+
+
+@pytest.fixture
+def port(listens: Any) -> int:
+    return int(listens.effective_port)
 
 
 def opened(port: int) -> socket.socket:
@@ -149,6 +161,18 @@ def test_idle_connections_do_not_silence_the_server(port):
     assert idle[0].recv(1) == b""  # the longest idle one gave way
     for one in idle:
         one.close()
+
+
+def test_requests_that_wait_for_a_thread_are_no_news_in_the_terminal(server, listens, port, caplog):
+    waiting = [opened(port) for _ in range(12)]  # for eight threads
+    for one in waiting:
+        one.sendall(b"GET /wait HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    until(lambda: len(listens.task_dispatcher.queue) == 4)
+    server.extensions["gate"].set()
+    for one in waiting:
+        with closing(one):
+            assert answered(one) == (200, "waited")
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 @pytest.mark.parametrize("host", ["999.1.1.1", "no such name", "203.0.113.7", "fe80::1%nothing"])

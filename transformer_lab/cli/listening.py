@@ -7,6 +7,7 @@ written to a file as it comes, in the lab's home, and handed on as that file.
 
 import errno
 import json
+import logging
 import select
 import shutil
 import socket
@@ -37,6 +38,8 @@ NO_ROOM = 507, "Insufficient Storage"
 
 def listen(server: Flask, host: str, port: int, folder: Path) -> Any:
     """A server that listens; `run` serves until `close` or Ctrl-C. Raises ConfigError."""
+    # Thirty pages ask for what is new in the same moment, and a few wait for a thread: that is usual.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     most = _connections()
     sockets: dict[int, Any] = {}
     try:
