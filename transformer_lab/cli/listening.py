@@ -38,7 +38,7 @@ NO_ROOM = 507, "Insufficient Storage"
 
 def listen(server: Flask, host: str, port: int, folder: Path) -> Any:
     """A server that listens; `run` serves until `close` or Ctrl-C. Raises ConfigError."""
-    # Thirty pages ask for what is new in the same moment, and a few wait for a thread: that is usual.
+    # Thirty pages ask for what is new in one moment, and a few wait for a thread: that is usual.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     most = _connections()
     sockets: dict[int, Any] = {}
