@@ -29,6 +29,7 @@ WRITER = "writer"
 MOMENT_BAR = "moment-bar"
 MOMENT = "moment"
 MOMENT_GOAL = "moment-goal"  # {"run", "step"}: the moment that an address names
+MOMENT_FOUND = "moment-found"  # the last answer, be it of a model that is no longer chosen
 MOMENT_STEPS = "moment-steps"
 MOMENT_ASKED = "moment-asked"
 MOMENT_AT = "moment-at"  # {"run", "step", "newest"}: which weights Generate and Look inside show

@@ -39,6 +39,7 @@ def layout(lab: Lab) -> html.Div:
     """Model, play, the slider through its checkpoints, and where it stands."""
     return html.Div(
         [
+            dcc.Store(id=ids.MOMENT_FOUND),
             dcc.Store(id=ids.MOMENT_STEPS, data=[]),
             dcc.Store(id=ids.MOMENT_ASKED),
             dcc.Store(id=ids.MOMENT_AT),
@@ -145,11 +146,17 @@ def _register_moments(app: Dash, lab: Lab) -> None:
             fresh = {"asked": asked, "run": "", "steps": [], "problem": str(error)}
         if fresh == known:
             raise PreventUpdate
-        set_props(ids.MOMENT_STEPS, {"data": fresh})
+        set_props(ids.MOMENT_FOUND, {"data": fresh})
         return fresh["run"]
 
 
 def _register_slider(app: Dash) -> None:
+    app.clientside_callback(
+        ClientsideFunction("moments", "still_meant"),
+        Output(ids.MOMENT_STEPS, "data"),
+        Input(ids.MOMENT_FOUND, "data"),
+        State(ids.WRITER, "value"),
+    )
     app.clientside_callback(
         ClientsideFunction("moments", "listed"),
         Output(ids.MOMENT, "max"),
