@@ -43,13 +43,13 @@ NEIGHBOURS = {
 
 def main() -> None:
     """Print a table for each neighbour."""
-    wishes = argparse.ArgumentParser(description="Threads, measured against fixed.")
-    wishes.add_argument("--cpus", help="the cores to use, as in 0,1,2,3")
-    wishes.add_argument("--recipe", default="quick_start")
-    wishes.add_argument("--steps", type=int, default=120)
-    wishes.add_argument("--rounds", type=int, default=2)
-    wishes.add_argument("--neighbours", nargs="*", choices=NEIGHBOURS, default=list(NEIGHBOURS))
-    wish = wishes.parse_args()
+    parser = argparse.ArgumentParser(description="Threads, measured against fixed.")
+    parser.add_argument("--cpus", help="the cores to use, as in 0,1,2,3")
+    parser.add_argument("--recipe", default="quick_start")
+    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--neighbours", nargs="*", choices=NEIGHBOURS, default=list(NEIGHBOURS))
+    wish = parser.parse_args()
     os.environ.pop("OMP_NUM_THREADS", None)  # it would limit what is tried
     if wish.cpus:
         os.sched_setaffinity(0, map(int, wish.cpus.split(",")))

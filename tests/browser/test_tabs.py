@@ -147,21 +147,21 @@ def test_a_tab_opened_while_the_lab_was_away_is_filled_when_it_is_back(
     page.context.close()
 
 
-COUNT_TELLS = """() => {
-  window.tells = 0;
-  window.dash_stores[0].subscribe(() => window.tells++);
+COUNT_NOTIFICATIONS = """() => {
+  window.notified = 0;
+  window.dash_stores[0].subscribe(() => window.notified++);
 }"""
-COUNTED = "() => [window.tells, document.querySelectorAll('*').length]"
+COUNTED = "() => [window.notified, document.querySelectorAll('*').length]"
 
 
-def test_what_a_tab_puts_in_is_told_to_the_page_in_few_words(own: OwnServer, browser: Browser):
-    """Each time the page is told, every one of its parts looks whether it has to be drawn anew."""
+def test_a_tab_that_is_opened_notifies_the_page_seldom(own: OwnServer, browser: Browser):
+    """At each notification every component looks whether it has to be drawn anew."""
     page = own.visit(browser)
     still(page.locator("#start"))
-    page.evaluate(COUNT_TELLS)
+    page.evaluate(COUNT_NOTIFICATIONS)
     _, before = page.evaluate(COUNTED)
     open_tab(page, "PCN Experiments", model=False)
     still(page.locator("#experiment-title"))
-    tells, after = page.evaluate(COUNTED)
-    assert 0 < tells < (after - before) / 4, (tells, after - before)
+    notified, after = page.evaluate(COUNTED)
+    assert 0 < notified < (after - before) / 4, (notified, after - before)
     page.context.close()

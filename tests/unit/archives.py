@@ -19,9 +19,9 @@ from transformer_lab.exchange import (
 from transformer_lab.runs.checkpoint import META
 
 
-def packed(folder, **wishes):
+def packed(folder, **options):
     stream = io.BytesIO()
-    write_archive(folder, stream, **wishes)
+    write_archive(folder, stream, **options)
     return stream.getvalue()
 
 

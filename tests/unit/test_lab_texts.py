@@ -65,7 +65,7 @@ def test_a_recipes_prompt_for_another_text_gives_way_to_one_of_this_text(lab, to
 
 
 @pytest.mark.parametrize(
-    ("words", "wishes", "prompt"),
+    ("words", "candidates", "prompt"),
     [
         (["duck", " "], ["ROMEO:", "duck quacks"], "duck"),
         (["duck", " "], ["ROMEO:", "duck"], "duck"),
@@ -73,8 +73,8 @@ def test_a_recipes_prompt_for_another_text_gives_way_to_one_of_this_text(lab, to
         ([" "], [""], " "),
     ],
 )
-def test_a_prompt_is_one_that_the_words_of_a_model_can_read(words, wishes, prompt):
-    assert readable(WordTokenizer(words), *wishes) == prompt
+def test_a_prompt_is_one_that_the_words_of_a_model_can_read(words, candidates, prompt):
+    assert readable(WordTokenizer(words), *candidates) == prompt
 
 
 def test_an_old_run_whose_prompt_it_cannot_read_writes_all_the_same(lab):

@@ -19,14 +19,14 @@ from transformer_lab.settings import shown
 CONTROL = "control.jsonl"
 OWNER_ONLY = 0o600
 MOST_BYTES = 65_536  # that are read at once
-Deed = Literal["pause", "resume", "stop", "close", "keep", "learning_rate"]
+Action = Literal["pause", "resume", "stop", "close", "keep", "learning_rate"]
 
 
 class Request(Record):
     """One thing that is asked; `value` is the peak learning rate, where it is about that."""
 
     OPTIONAL = frozenset({"value"})
-    do: Deed
+    do: Action
     value: float = 0.0
 
 
@@ -71,7 +71,7 @@ def reachable(folder: Path) -> bool:
         return False
 
 
-def ask(folder: Path, do: Deed, value: float | None = None) -> None:
+def ask(folder: Path, do: Action, value: float | None = None) -> None:
     """Ask the process that trains a run for something. Raises UnreachableError."""
     request = Request(do=do) if value is None else Request(do=do, value=value)
     line = json.dumps(request.plain()).encode() + b"\n"

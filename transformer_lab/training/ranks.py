@@ -127,14 +127,14 @@ class Together(Ranks):
         """What rank 0 sends. Raises RankLostError."""
         length = self._broadcast(torch.zeros(1, dtype=torch.int64))
         head = self._broadcast(torch.zeros(int(length), dtype=torch.uint8))
-        told = json.loads(head.numpy().tobytes())
+        received = json.loads(head.numpy().tobytes())
         made = {
             name: torch.zeros(shape, dtype=getattr(torch, dtype))
-            for name, (dtype, *shape) in told["shapes"].items()
+            for name, (dtype, *shape) in received["shapes"].items()
         }
         for tensor in made.values():
             self._broadcast(tensor.flatten().view(torch.uint8))  # the very numbers, not a copy
-        return told["facts"], made
+        return received["facts"], made
 
     def _broadcast(self, tensor: Tensor) -> Tensor:
         self._connected(lambda: distributed.broadcast(tensor, src=0, group=self._messages))

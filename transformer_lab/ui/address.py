@@ -34,7 +34,7 @@ LAYOUT = "/_dash-layout"
 LONGEST = 8_000  # characters of an address that is read
 LONGEST_TEXT = 2_000  # characters of a text in it
 RECIPE = "recipe"
-MOST_TOLD = 3  # problems of one address, or locked controls, that are told
+MOST_NAMED = 3  # problems of one address, or locked controls, that are named
 ANY_SAMPLE = {"type": "sample-setting", "name": ALL}
 
 
@@ -54,9 +54,9 @@ class Address:
         """What of the address could not be used; empty where all could."""
         if not self.problems:
             return ""
-        more = len(self.problems) - MOST_TOLD
+        more = len(self.problems) - MOST_NAMED
         rest = f" And {more} more." if more > 0 else ""
-        return f"Not used of the address: {' '.join(self.problems[:MOST_TOLD])}{rest}"
+        return f"Not used of the address: {' '.join(self.problems[:MOST_NAMED])}{rest}"
 
 
 def layout(address: Address) -> list[Component]:
@@ -254,11 +254,11 @@ def _lock(found: Mapping[str, Any], locked: Sequence[str]) -> None:
         setting = SETTINGS[key]
         found[str(ids.setting(setting.group, setting.name))].disabled = True
         names.append(setting.label)
-    more = len(names) - MOST_TOLD
+    more = len(names) - MOST_NAMED
     rest = f" and {more} more" if more > 0 else ""
-    told = f"Kept as they are by the link: {', '.join(names[:MOST_TOLD])}{rest}."
+    sentence = f"Kept as they are by the link: {', '.join(names[:MOST_NAMED])}{rest}."
     icon = html.I(className="bi bi-lock-fill", **{"aria-hidden": "true"})
-    found[train_ids.LOCKED_NOTE].children = [icon, f" {told}"]
+    found[train_ids.LOCKED_NOTE].children = [icon, f" {sentence}"]
 
 
 def _put_places(found: Mapping[str, Any], places: Mapping[str, str]) -> None:

@@ -24,7 +24,7 @@ from transformer_lab.settings import settings_of
 from transformer_lab.text.tokenizers import TOKENIZERS, tokenizer_from_json
 
 SETTINGS = settings_of(ModelConfig)
-WISHES = [
+CHANGES = [
     {},
     *[{setting.key: name} for setting in SETTINGS for name in setting.choices or ()],
     *[{setting.key: not setting.default} for setting in SETTINGS if setting.kind is bool],
@@ -42,13 +42,13 @@ STRANGE = (
 ASSIGNED = st.characters(exclude_categories=("Cs", "Cn"))
 
 
-def fits(wish):
-    return not why_not(ModelConfig(**{key.partition(".")[2]: one for key, one in wish.items()}))
+def fits(change):
+    return not why_not(ModelConfig(**{key.partition(".")[2]: one for key, one in change.items()}))
 
 
-@pytest.mark.parametrize("wish", list(filter(fits, WISHES)), ids=str)
-def test_transformers_computes_the_same_logits(make_run, tmp_path, wish):
-    run = make_run(tmp_path, steps=3, checkpoints=("step",), **wish)
+@pytest.mark.parametrize("change", list(filter(fits, CHANGES)), ids=str)
+def test_transformers_computes_the_same_logits(make_run, tmp_path, change):
+    run = make_run(tmp_path, steps=3, checkpoints=("step",), **change)
     save_huggingface(run.folder, tmp_path / "away")
     model, told = AutoModelForCausalLM.from_pretrained(tmp_path / "away", output_loading_info=True)
     assert isinstance(model, GPT2LMHeadModel)
@@ -62,11 +62,11 @@ def test_transformers_computes_the_same_logits(make_run, tmp_path, wish):
 
 
 def test_most_variants_of_a_gpt2_can_leave_and_the_others_are_given_the_reason():
-    can = [str(wish) for wish in WISHES if fits(wish)]
-    for wish in ("gelu", "relu_squared", "sinusoidal", "tied_head", "'model.bias': False"):
-        assert any(wish in one for one in can)
-    for wish in ("rotary", "rms_norm", "post", "qk_norm", "smear"):
-        assert not any(wish in one for one in can)
+    can = [str(change) for change in CHANGES if fits(change)]
+    for change in ("gelu", "relu_squared", "sinusoidal", "tied_head", "'model.bias': False"):
+        assert any(change in one for one in can)
+    for change in ("rotary", "rms_norm", "post", "qk_norm", "smear"):
+        assert not any(change in one for one in can)
 
 
 @pytest.mark.parametrize(

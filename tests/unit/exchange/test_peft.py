@@ -36,7 +36,7 @@ def lab(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "change",
     [
         {},
         {"lora.variant": "rslora"},
@@ -48,11 +48,11 @@ def lab(tmp_path_factory):
     ],
     ids=str,
 )
-def test_peft_computes_the_same_logits(lab, tmp_path, wish):
-    wish = dict(wish)
-    base = "tied-1" if wish.pop("tied", False) else "base-1"
-    tuning = FineTuning().with_values({"lora.rank": 2, "lora.alpha": 7.0, **wish})
-    text = "foreign" if "finetune.unknown" in wish else "foxes"
+def test_peft_computes_the_same_logits(lab, tmp_path, change):
+    change = dict(change)
+    base = "tied-1" if change.pop("tied", False) else "base-1"
+    tuning = FineTuning().with_values({"lora.rank": 2, "lora.alpha": 7.0, **change})
+    text = "foreign" if "finetune.unknown" in change else "foxes"
     setup = finetuning_setup(lab.runs.open(base), text, tuning)
     lab.trainings.finetune(base, None, setup.with_values({"train.steps": 3}), tuning)
     status = ended(lab)

@@ -41,10 +41,10 @@ def base(lab, tmp_path_factory):
     return folder
 
 
-def made(base, place, **wish):
+def made(base, place, **change):
     """An adapter that `peft` made, with numbers in it."""
     torch.manual_seed(5)
-    config = LoraConfig(**{"task_type": "CAUSAL_LM", "r": 3, "lora_alpha": 5, **wish})
+    config = LoraConfig(**{"task_type": "CAUSAL_LM", "r": 3, "lora_alpha": 5, **change})
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -55,7 +55,7 @@ def made(base, place, **wish):
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "change",
     [
         {},  # c_attn alone: what peft takes for a GPT-2 by itself
         {"target_modules": ["c_attn", "c_proj", "c_fc"], "fan_in_fan_out": True},
@@ -66,8 +66,8 @@ def made(base, place, **wish):
     ],
     ids=str,
 )  # fmt: skip
-def test_an_adapter_that_peft_made_computes_the_same_here(lab, base, tmp_path, wish):
-    run_id = lab.runs.bring_in_path(made(base, tmp_path / "adapter", **wish), "base-1")
+def test_an_adapter_that_peft_made_computes_the_same_here(lab, base, tmp_path, change):
+    run_id = lab.runs.bring_in_path(made(base, tmp_path / "adapter", **change), "base-1")
     theirs = PeftModel.from_pretrained(
         AutoModelForCausalLM.from_pretrained(base), str(tmp_path / "adapter")
     ).eval()

@@ -43,7 +43,7 @@ SETTINGS = settings_of(ModelConfig)
 # Libraries know different versions of Unicode, so a character that some do not have yet is not cut
 # alike by all.
 ASSIGNED = st.characters(exclude_categories=("Cs", "Cn"))
-WISHES = [
+CHANGES = [
     {},
     *[{setting.key: name} for setting in SETTINGS for name in setting.choices or ()],
     *[{setting.key: not setting.default} for setting in SETTINGS if setting.kind is bool],
@@ -51,13 +51,13 @@ WISHES = [
     {"model.smear": 3},
     *[{"data.tokenizer": name} for name in TOKENIZERS],
 ]
-VARIANTS = list({str(Setup().with_values(wish)): wish for wish in WISHES[::-1]}.values())
+VARIANTS = list({str(Setup().with_values(change)): change for change in CHANGES[::-1]}.values())
 ALWAYS = [{"model.feedforward": "gelu"}, *({"data.tokenizer": name} for name in TOKENIZERS)]
 SOME = sampled(VARIANTS, 13, always=[one for one in VARIANTS if one in ALWAYS])
 PROMPT = "The value of it is the"
 GREEDY = {"prompt": PROMPT, "length": 30, "temperature": 0.0}
 DRAWN = {"prompt": PROMPT, "length": 30, "temperature": 0.9, "top_k": 9, "top_p": 0.7, "seed": 7}
-WISH = ["--prompt", "漢", "--length=9", "--temperature=1.5", "--top-k=3", "--seed=5"]
+ARGUMENTS = ["--prompt", "漢", "--length=9", "--temperature=1.5", "--top-k=3", "--seed=5"]
 DRIVER = """
 import array, importlib.util, io, json, os, pathlib, runpy, sys, torch
 from contextlib import redirect_stdout
@@ -66,22 +66,22 @@ try:
     sys.exit("the lab is near")
 except ModuleNotFoundError:
     pass
-wishes = json.loads(sys.argv[1])
+samples = json.loads(sys.argv[1])
 for number, folder in enumerate(map(pathlib.Path, sys.argv[2:])):
     spec = importlib.util.spec_from_file_location(f"generate_{number}", folder / "generate.py")
     script = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = script
     spec.loader.exec_module(script)
     model = script.load(folder / "weights.safetensors", script.tokenizer)
-    tokens = script.tokenizer.encode(wishes[0]["prompt"])[:16]
+    tokens = script.tokenizer.encode(samples[0]["prompt"])[:16]
     with (folder / "logits").open("wb") as file:
         array.array("f", model(torch.tensor([tokens])).flatten().tolist()).tofile(file)
-    texts = ["".join(script.write(model, script.tokenizer, script.SampleConfig(**wish)))
-             for wish in wishes[:2]]
+    texts = ["".join(script.write(model, script.tokenizer, script.SampleConfig(**sample)))
+             for sample in samples[:2]]
     told = io.StringIO()
     try:
         with redirect_stdout(told):
-            sys.argv = ["generate.py", *wishes[2]]
+            sys.argv = ["generate.py", *samples[2]]
             runpy.run_path(str(folder / "generate.py"), run_name="__main__")
     except SystemExit as error:
         told.write(error.code)
@@ -126,7 +126,7 @@ def bundles(request, make_run, tmp_path_factory):
         made.append((run, home / "away" / run.id))
     folders = [str(folder) for _, folder in made]
     (made[-1][1] / "notebook.py").write_text(runnable(made[-1][1]), encoding="utf-8")
-    done = alone(["-c", DRIVER, json.dumps([GREEDY, DRAWN, WISH]), *folders], folders[0])
+    done = alone(["-c", DRIVER, json.dumps([GREEDY, DRAWN, ARGUMENTS]), *folders], folders[0])
     assert done.returncode == 0, done.stderr
     return {str(variant): bundle for variant, bundle in zip(variants, made, strict=True)}
 
@@ -153,8 +153,8 @@ def test_a_script_writes_exactly_what_the_lab_writes(bundles, variant):
     logits = array.array("f", (folder / "logits").read_bytes())
     ours = run.model(torch.tensor([tokens])).flatten()
     torch.testing.assert_close(torch.tensor(logits), ours, atol=1e-6, rtol=0)
-    for wish, text in zip((GREEDY, DRAWN), texts, strict=True):
-        assert text == "".join(write(run.model, run.tokenizer, SampleConfig(**wish)))
+    for sample, text in zip((GREEDY, DRAWN), texts, strict=True):
+        assert text == "".join(write(run.model, run.tokenizer, SampleConfig(**sample)))
 
 
 @pytest.mark.parametrize("variant", SOME, ids=str)

@@ -273,10 +273,10 @@ class Comparisons:
         runs = [run for run in self._trainings.runs() if name and run.comparison == name]
         if kept and len(kept.cells) >= len(runs):
             return kept
-        told = outcome_of_runs(name, runs, self._trainings.store)
-        if told and kept and set(told.comparison.lanes) <= set(kept.comparison.lanes):
-            return replace(told, comparison=kept.comparison)
-        return told
+        found = outcome_of_runs(name, runs, self._trainings.store)
+        if found and kept and set(found.comparison.lanes) <= set(kept.comparison.lanes):
+            return replace(found, comparison=kept.comparison)
+        return found
 
     # --- before it starts ---------------------------------------------------------------------
 

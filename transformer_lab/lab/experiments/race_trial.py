@@ -54,8 +54,8 @@ def _changes(values: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, An
 def settings_of(asked: Asked) -> TransformerSettings | None:
     """The settings of a race; None where they cannot be read any more."""
     try:
-        told = asked.comparison.content["experiment"]["settings"]
-        return from_mapping(TransformerSettings, told)
+        stored = asked.comparison.content["experiment"]["settings"]
+        return from_mapping(TransformerSettings, stored)
     except (ConfigError, KeyError, TypeError):
         return None
 

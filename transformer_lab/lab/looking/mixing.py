@@ -62,8 +62,8 @@ def mixed(
         _check_base(base, _base(models, runs, one.run), one.run, name)
         tuned = models.snapshot(one.run, step if one.run == name else None)
         weights = _with(weights, base.weights, tuned.weights, one.strength)
-    told = " + ".join(f"{one.strength:g} × {one.run}" for one in adapters)
-    return replace(base, run_id=f"{base.run_id}, base + {told}", weights=weights, saved=False)
+    added = " + ".join(f"{one.strength:g} × {one.run}" for one in adapters)
+    return replace(base, run_id=f"{base.run_id}, base + {added}", weights=weights, saved=False)
 
 
 def _with(

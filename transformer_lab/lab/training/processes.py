@@ -25,7 +25,7 @@ from filelock import Timeout
 from transformer_lab.lab.training.queue import Waiting
 from transformer_lab.packaged import SOURCE
 from transformer_lab.recipes import Setup, setup_from
-from transformer_lab.runs.control import OWNER_ONLY, Deed, UnreachableError, ask
+from transformer_lab.runs.control import OWNER_ONLY, Action, UnreachableError, ask
 from transformer_lab.runs.database import UNFINISHED, RunWriter
 from transformer_lab.runs.events import event_value
 from transformer_lab.runs.run import Run, step_of
@@ -108,7 +108,7 @@ class Processes:
         child.watcher.start()
         return child
 
-    def ask(self, child: Child, do: Deed) -> None:
+    def ask(self, child: Child, do: Action) -> None:
         """Have a process end, now that it may not have a run yet."""
         child.stopping = True
         try:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from transformer_lab.lab.training.continuing import LabError
 from transformer_lab.lab.training.trainings import Trainings
-from transformer_lab.runs.control import Deed, Request, Requests
+from transformer_lab.runs.control import Action, Request, Requests
 from transformer_lab.settings import ConfigError
 
 
@@ -23,9 +23,9 @@ class Steering:
         """Do what was asked since the last time; what can no longer be done is left out."""
         for request in self._requests.new() if self._requests else ():
             with contextlib.suppress(LabError, ConfigError):
-                self._deeds()[request.do](request)
+                self._actions()[request.do](request)
 
-    def _deeds(self) -> Mapping[Deed, Callable[[Request], object]]:
+    def _actions(self) -> Mapping[Action, Callable[[Request], object]]:
         trainings, run_id = self._trainings, self._run_id
         return {
             "pause": lambda request: trainings.pause(run_id),

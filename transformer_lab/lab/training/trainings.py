@@ -22,7 +22,7 @@ from transformer_lab.lab.training.starting import Starting
 from transformer_lab.lab.training.states import BEGUN, BUSY
 from transformer_lab.lab.training.worker import Lane
 from transformer_lab.recipes import SETTINGS, Setup, setup_from
-from transformer_lab.runs.control import Deed, UnreachableError, ask
+from transformer_lab.runs.control import Action, UnreachableError, ask
 from transformer_lab.runs.run import RunNotFoundError
 from transformer_lab.runs.store import RunStore
 from transformer_lab.settings import ConfigError, checked
@@ -177,7 +177,7 @@ class Trainings(Starting):
     def _paused_there(self, run_id: str) -> bool:
         return bool(run_id) and self.store.open(run_id).state()[0] == "paused"
 
-    def _ask(self, do: Deed, run_id: str | None, value: float | None = None) -> bool:
+    def _ask(self, do: Action, run_id: str | None, value: float | None = None) -> bool:
         """Ask the process that trains the run that is meant, if one does. Raises LabError."""
         if not (remote := self._remote_meant(run_id)):
             return False

@@ -42,17 +42,17 @@ def parts(key: str, trial: Trial | None, guess: int | None, cost: str) -> dict[s
     one = EXPERIMENTS[key]
     result = trial.latest.result if trial and trial.latest else None
     right = None if result is None else one.answer(result)
-    told = guess is not None and result is not None
+    known = guess is not None and result is not None
     busy = trial is not None and trial.busy
     return {
         "state": results.state(trial),
         "cost": cost,
         "guessed": results.guessed(one.prediction, guess, right, busy=busy),
-        "result_hidden": not told,
-        "hint_hidden": told,
+        "result_hidden": not known,
+        "hint_hidden": known,
         "hint": hint(trial, guess),
-        "verdict": one.verdict(result) if told else "",
-        "tables": results.tables(one.tables(result)) if told else [],
+        "verdict": one.verdict(result) if known else "",
+        "tables": results.tables(one.tables(result)) if known else [],
         "away": results.away("download-experiment", key),
         "start_disabled": busy or (trial is not None and trial.elsewhere),
         "start_title": "It is running: stop it first" if busy else START_HELP,

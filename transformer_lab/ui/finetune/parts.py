@@ -98,27 +98,29 @@ def course(run: Run) -> tuple[go.Figure, str]:
         run.id, steps, [one.new for one in both], [one.old for one in both]
     )
     first, last = both[0], both[-1]
-    told = f"New text: {first.new:.3f} before, {last.new:.3f} after step {steps[-1]:,}."
+    sentence = f"New text: {first.new:.3f} before, {last.new:.3f} after step {steps[-1]:,}."
     if first.old is not None and last.old is not None:
         change = last.old - first.old
         what = "so much of it was forgotten" if change > 0.005 else "nothing was forgotten"
-        told += f" Old text: {first.old:.3f} before, {last.old:.3f} after ({change:+.3f}): {what}."
-    return figure, told
+        sentence += (
+            f" Old text: {first.old:.3f} before, {last.old:.3f} after ({change:+.3f}): {what}."
+        )
+    return figure, sentence
 
 
 def about(lab: Lab, run: Run) -> html.Div:
     """Where a fine-tuned run came from, and whether that is still there."""
     finetune = run.manifest["finetune"]
-    told = f"Fine-tuned from {finetune['run']}, step {finetune['step']:,}"
-    told += f"; {finetune['trained']:,} of {run.manifest['parameters']:,} numbers learn."
+    sentence = f"Fine-tuned from {finetune['run']}, step {finetune['step']:,}"
+    sentence += f"; {finetune['trained']:,} of {run.manifest['parameters']:,} numbers learn."
     try:
         lab.runs.open(finetune["run"])
     except RunNotFoundError:
-        told += (
+        sentence += (
             f" {finetune['run']} has been deleted meanwhile; this run has its weights (step 0) and "
             "needs it no more."
         )
-    return html.Div(told, className="quiet")
+    return html.Div(sentence, className="quiet")
 
 
 def changes(run: Run) -> tuple[str, go.Figure, go.Figure]:
@@ -139,17 +141,17 @@ def changes(run: Run) -> tuple[str, go.Figure, go.Figure]:
         what,
     )
     largest = max(found, key=lambda one: one.share)
-    told = (
+    sentence = (
         f"After step {step:,}. Most changed, against its own size: {_name(largest)}, by "
         f"{largest.share:.1%}."
     )
     if not low_rank:
-        told += " Singular values are shown for LoRA, whose change is B A."
-        return told, norms, blank("Singular values of B A, over the largest")
+        sentence += " Singular values are shown for LoRA, whose change is B A."
+        return sentence, norms, blank("Singular values of B A, over the largest")
     singular = charts.singular_figure(
         run.id, [_name(one) for one in low_rank], [one.singular for one in low_rank]
     )
-    return f"{told} {rank_words(low_rank)}", norms, singular
+    return f"{sentence} {rank_words(low_rank)}", norms, singular
 
 
 def rank_words(found: list[Changed]) -> str:

@@ -156,9 +156,9 @@ def _of_run(lab: Lab, shown: str, busy: bool, before: Seen) -> dict[str, Any]:
         run = lab.runs.open(shown) if shown else None
         if run is None or run.manifest.get("finetune") is None:
             return blanks
-        figure, told = parts.course(run)
+        figure, sentence = parts.course(run)
         state = [*live.state_line(lab.runs.view(shown)), parts.about(lab, run)]
-        found = blanks | {"state": state, "losses": figure, "sum": told}
+        found = blanks | {"state": state, "losses": figure, "sum": sentence}
         if before.get("changes") == _stamp(lab, shown):
             return found | dict.fromkeys(OF_A_SAVE, no_update)
         changed, norms, singular = parts.changes(run)

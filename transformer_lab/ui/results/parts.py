@@ -66,13 +66,13 @@ def options(question: Question, guess: int | None) -> list[dict[str, Any]]:
 
 def asked(question: Question, guess: int | None) -> dict[str, Any]:
     """The options, the one that was chosen, and which of the buttons are hidden."""
-    told = guess is not None
+    answered = guess is not None
     return {
         "options": options(question, guess),
         "value": None if guess == UNGUESSED else guess,
-        "guess_hidden": told,
-        "show_hidden": told,
-        "again_hidden": not told,
+        "guess_hidden": answered,
+        "show_hidden": answered,
+        "again_hidden": not answered,
     }
 
 

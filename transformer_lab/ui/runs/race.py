@@ -28,7 +28,7 @@ PARTS = {
     "style": Output(ids.RACE_CURVES, "style"),
     "tables": Output(ids.RACE_TABLES, "children"),
 }
-NOTHING = "Nothing can be told of it yet: no run of it has come to a look at the validation text."
+NOTHING = "No result yet: none of its runs has been evaluated on the validation text."
 
 
 def card() -> html.Div:
