@@ -191,7 +191,8 @@ def test_a_lesson_is_walked_and_its_buttons_do_what_they_say(
     page.get_by_role("tab", name="Learn", exact=True).click()
     page.click("#lesson-next")
     expect(page.locator("#lesson-progress")).to_have_text("1 of 17 read")
-    page.reload()
+    page.wait_for_url(re.compile("lesson=your_first_transformer"))
+    page.reload()  # where it was: the address says so
     expect(page.locator("#lesson-progress")).to_have_text("1 of 17 read")
     expect(page.locator(".lesson-title")).to_contain_text("Your first transformer")
 
