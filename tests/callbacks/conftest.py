@@ -347,6 +347,12 @@ def open_page(app: Dash) -> Callable[[], Page]:
     return lambda: Page(app)
 
 
+@pytest.fixture(scope="session")
+def page_of() -> type[Page]:
+    """How to open the page of an application that has a lab of its own."""
+    return Page
+
+
 @pytest.fixture(name="until")
 def until_fixture():
     """Wait for something to become true; gives it."""

@@ -41,7 +41,8 @@ ROOMS: dict[str, set[str]] = {
 ORDER = list(ROOMS)
 
 TABS = {
-    "compare", "data", "experiments", "finetune", "generate", "learn", "look", "runs", "train",
+    "classroom", "compare", "data", "experiments", "finetune", "generate", "learn", "look", "runs",
+    "train",
 }  # fmt: skip
 
 # Rooms inside of a room, and files beside them: what each may import of the same room. A file that
@@ -52,6 +53,7 @@ INNER: dict[str, dict[str, set[str]]] = {
         "training": {"training", "text", "device", "home", "jobs", "shelves"},
         "looking": {"looking", "training", "text", "device", "jobs", "shelves"},
         "experiments": {"experiments", "looking", "training", "text", "jobs", "shelves", "lab"},
+        "classroom": {"classroom", "training", "jobs", "shelves", "lab"},
         "writing": {"looking", "training", "jobs", "shelves"},
         "litter": {"home"},
         "lab": {
@@ -75,7 +77,10 @@ INNER: dict[str, dict[str, set[str]]] = {
                 tab, "charts", "form", "ids", "moment_bar", "polling", "terms", "words", "web",
                 "train", "data", "results", "languages", "steps",
             }
-            for tab in TABS
+            for tab in TABS - {"classroom"}
+        },
+        "classroom": {  # it leads to the page that each person has
+            "classroom", "charts", "form", "ids", "polling", "words", "web", "server", "address",
         },
     },
 }  # fmt: skip

@@ -3,7 +3,8 @@
 import pytest
 
 from transformer_lab.cli import main
-from transformer_lab.cli.serve import TOKEN, address, checked_base, chosen_token, tunnel_of
+from transformer_lab.cli.addresses import TOKEN, address, checked_base, chosen_token
+from transformer_lab.cli.places import tunnel_of
 from transformer_lab.settings import ConfigError
 from transformer_lab.ui.web.guard import is_loopback
 

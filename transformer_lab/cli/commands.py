@@ -79,6 +79,17 @@ def _serve(command: Command) -> None:
         help="let everybody in who reaches the lab, where other computers do",
     )
     command.add_argument("--debug", action="store_true", help="Dash's developer tools")
+    command.add_argument(
+        "--classroom",
+        action="store_true",
+        help="a link for the teacher, and one for the class: each learner has a workspace",
+    )
+    command.add_argument(
+        "--people", type=int, default=60, metavar="N", help="learners in all (%(default)s)"
+    )
+    command.add_argument(
+        "--people-here", type=int, default=40, metavar="N", help="learners at once (%(default)s)"
+    )
 
 
 def _train(command: Command) -> None:

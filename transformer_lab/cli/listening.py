@@ -12,13 +12,13 @@ import select
 import shutil
 import socket
 import time
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import Any, Protocol
 
 import waitress
-from flask import Flask
 from waitress.buffers import TempfileBasedBuffer
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
@@ -36,7 +36,16 @@ IN_MEMORY = 2**19  # bytes of a body; a larger one goes to a file
 NO_ROOM = 507, "Insufficient Storage"
 
 
-def listen(server: Flask, host: str, port: int, folder: Path) -> Any:
+class Application(Protocol):
+    """What is served: it answers as WSGI asks it to, and its extensions hold the guard."""
+
+    @property
+    def extensions(self) -> Mapping[str, Any]: ...
+    @property
+    def __call__(self) -> Callable[[Any, Any], Iterable[bytes]]: ...
+
+
+def listen(server: Application, host: str, port: int, folder: Path) -> Any:
     """A server that listens; `run` serves until `close` or Ctrl-C. Raises ConfigError."""
     # Thirty pages ask for what is new in one moment, and a few wait for a thread: that is usual.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)

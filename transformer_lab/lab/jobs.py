@@ -176,6 +176,11 @@ class Jobs:
         self._jobs.pop(job.id, None)
         self._futures.discard(future)
 
+    @property
+    def busy(self) -> bool:
+        """Whether any job is under way or waits."""
+        return bool(self._jobs)
+
     def find(self, job_id: str) -> Job | None:
         """A job by its id, or None when it is not known (any more)."""
         return self._jobs.get(job_id) or self._ended.find(job_id)

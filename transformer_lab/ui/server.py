@@ -26,7 +26,7 @@ from transformer_lab.ui.look import callbacks as look
 from transformer_lab.ui.runs import callbacks as runs
 from transformer_lab.ui.train import callbacks as train
 from transformer_lab.ui.web import downloads, upload
-from transformer_lab.ui.web.access import Access
+from transformer_lab.ui.web.access import Access, Gate
 from transformer_lab.ui.web.compress import compress_answers
 from transformer_lab.ui.web.guard import (
     CALLBACKS,
@@ -64,6 +64,23 @@ LATE: tuple[Tab, ...] = (
     learn,
 )  # made when they are first opened, for a page that opens with less is faster
 SKIP = "Skip to the page"
+
+
+class Visit(Protocol):
+    """What the page has besides for one person of a class: who may ask, a tab, and notices."""
+
+    @property
+    def gate(self) -> Gate: ...
+    @property
+    def tab(self) -> "Tab": ...
+
+    def corner(self) -> list[Component]:
+        """What stands in the corner: who this is."""
+
+    def notice(self) -> list[Component]:
+        """What stands below the tabs, whichever is open."""
+
+
 BODIES = {  # what may be posted, by address
     CALLBACKS: Body("application/json", LARGEST_CALLBACK, LENGTHY),
     upload.PATH: upload.BODY,
@@ -79,13 +96,14 @@ def create_app(
     trust_proxy: bool = False,
     token: str = "",
     debug: bool = False,
+    visit: Visit | None = None,
 ) -> Dash:
     """The page over a lab. `allowed_hosts` are names it answers to besides this computer's own.
 
     `base_path`, such as /lab, is where a reverse proxy shows it; with `trust_proxy` the proxy's
     X-Forwarded-Host and -Proto are believed, when it runs on this computer. With a `token` only
     those are answered who bring it. `debug` leaves out the policy that Dash's developer tools do
-    not keep to.
+    not keep to. `visit` adds what one person of a class has besides, whose gate is asked instead.
     """
     app = Dash(
         __name__,
@@ -99,27 +117,31 @@ def create_app(
         suppress_callback_exceptions=True,  # some parts are made late; a test looks for them
         meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
     )
-    access = Access(token) if token else None
-    guard = Guard([*LOOPBACK, *allowed_hosts], base_path, trust_proxy, BODIES, access)
+    gate: Gate | None = Access(token) if token else None
+    tabs, late = TABS, LATE
+    if visit:
+        gate, tabs, late = visit.gate, (*TABS, visit.tab), (*LATE, visit.tab)
+    titles = [tab.TITLE for tab in tabs]
+    guard = Guard([*LOOPBACK, *allowed_hosts], base_path, trust_proxy, BODIES, gate)
     install(app.server, guard, headers_of(app, strict=not debug))
     check_requests(app)
     serve_bootstrap(app.server)
     compress_answers(app.server)
     upload.serve_uploads(app.server, lab)
     downloads.serve_downloads(app.server, lab)
-    app.server.config["TABS"] = [tab.TITLE for tab in TABS]  # for lessons that speak of them
-    app.layout = lambda: layout(lab)
+    app.server.config["TABS"] = titles  # for lessons that speak of them
+    app.layout = lambda: layout(lab, tabs, late, visit)
     address.register(app)
     moment_bar.register(app, lab)
     owners: dict[str, str] = {}
-    for tab in TABS:
+    for tab in tabs:
         before = set(app.callback_map)
         tab.register(app, lab)
-        if tab in LATE:
+        if tab in late:
             _make_late(app, lab, tab)
         waiting = _waiting_to_be_opened(app, set(app.callback_map) - before)
         owners |= dict.fromkeys(waiting, tab.TITLE)
-    app.index_string = frame(base_path, BODIES, owners, [tab.TITLE for tab in TABS])
+    app.index_string = frame(base_path, BODIES, owners, titles)
     return app
 
 
@@ -136,12 +158,17 @@ def _waiting_to_be_opened(app: Dash, outputs: Iterable[str]) -> list[str]:
     ]
 
 
-def layout(lab: Lab) -> html.Div:
+def layout(
+    lab: Lab,
+    tabs: Sequence[Tab] = TABS,
+    late: Sequence[Tab] = LATE,
+    visit: Visit | None = None,
+) -> html.Div:
     """The frame: name, tabs, the headline of what is running, and the theme switch.
 
     What stands in it is what the address of the page says.
     """
-    opened = address.asked(lab, [tab.TITLE for tab in TABS])
+    opened = address.asked(lab, [tab.TITLE for tab in tabs])
     language = opened.places.get("lang", languages.ENGLISH)
     made = html.Div(
         [
@@ -151,7 +178,13 @@ def layout(lab: Lab) -> html.Div:
                     html.H1("Transformer Lab", className="brand"),
                     html.Div(id=ids.HEADLINE, className="headline"),
                     html.Div(id=ids.SPOKEN, className="visually-hidden", role="status"),
-                    html.Div(languages.put(_corner(language), language), className="corner"),
+                    html.Div(
+                        [
+                            *(visit.corner() if visit else ()),
+                            *languages.put(_corner(language), language),
+                        ],
+                        className="corner",
+                    ),
                 ],
                 className="top",
             ),
@@ -162,12 +195,12 @@ def layout(lab: Lab) -> html.Div:
                         [
                             dbc.Tab(
                                 html.Div(id=ids.late(tab.TITLE), className="late")
-                                if tab in LATE
+                                if tab in late
                                 else tab.layout(lab),
                                 label=languages.say(language, tab.TITLE),
                                 tab_id=tab.TITLE,
                             )
-                            for tab in TABS
+                            for tab in tabs
                         ],
                         id=ids.TABS,
                         active_tab=TABS[0].TITLE,
@@ -175,6 +208,7 @@ def layout(lab: Lab) -> html.Div:
                 ],
                 id="main",
             ),
+            *(visit.notice() if visit else ()),
             *address.layout(opened),
             html.Div(id="trouble", role="alert"),
             dcc.Interval(id=ids.TICK, interval=1000),

@@ -1,5 +1,7 @@
 """A sentence to try: its tokens, its length under each tokenizer, and its merges one by one."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from dash import Dash, Input, Output, State
@@ -7,6 +9,7 @@ from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
 
 from transformer_lab.lab.lab import Lab
+from transformer_lab.settings import ConfigError
 from transformer_lab.text import DataConfig
 from transformer_lab.text.bpe import BytePairTokenizer
 from transformer_lab.text.tokenizers import TOKENIZERS
@@ -36,7 +39,8 @@ def register(app: Dash, lab: Lab) -> None:
         """The sentence token by token, and how long it is under each tokenizer."""
         if not studied:
             raise PreventUpdate
-        return _cut(lab, str(sentence or "")[:LONGEST], studied["config"])
+        with _text_is_there():
+            return _cut(lab, str(sentence or "")[:LONGEST], studied["config"])
 
     @app.callback(
         Output(ids.MERGED, "children"),
@@ -51,10 +55,20 @@ def register(app: Dash, lab: Lab) -> None:
         """The sentence after so many of the merges that change it."""
         if not studied or not isinstance(step, int | float):
             raise PreventUpdate
-        tokenizer = lab.texts.tokenizer(DataConfig(**studied["config"]))
+        with _text_is_there():
+            tokenizer = lab.texts.tokenizer(DataConfig(**studied["config"]))
         if not isinstance(tokenizer, BytePairTokenizer):
             raise PreventUpdate
         return pieces.merged(list(tokenizer.steps(str(sentence or "")[:LONGEST])), int(step))
+
+
+@contextlib.contextmanager
+def _text_is_there() -> Iterator[None]:
+    """Leave the page as it is where a text was deleted since the page looked at it."""
+    try:
+        yield
+    except ConfigError:
+        raise PreventUpdate from None
 
 
 def _cut(lab: Lab, sentence: str, config: dict[str, Any]) -> dict[str, object]:

@@ -16,6 +16,7 @@ from transformer_lab.recipes import (
     differences,
     setup_from,
 )
+from transformer_lab.runs.run import RunNotFoundError
 from transformer_lab.text.corpora import SIZES, TITLES
 from transformer_lab.ui import form, words
 from transformer_lab.ui import ids as shared_ids
@@ -71,7 +72,10 @@ def _register_filling(app: Dash, lab: Lab) -> None:
         if ctx.triggered_id == ids.BRANCH:
             if not branch:
                 raise PreventUpdate
-            manifest = lab.runs.open(branch["run"]).manifest
+            try:
+                manifest = lab.runs.open(branch["run"]).manifest
+            except RunNotFoundError:  # it was deleted meanwhile
+                raise PreventUpdate from None
             recipe, setup = recipe_named(manifest["recipe"]), setup_from(manifest["setup"])
         return {
             "settings": _written(setting_ids, setup, locked or []),

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass, field
+from typing import NoReturn, Protocol
 
 from flask import Request, redirect
 from itsdangerous import BadSignature, Signer
@@ -27,6 +28,13 @@ def new_token() -> str:
     return secrets.token_urlsafe(24)
 
 
+class Gate(Protocol):
+    """Decides who may ask."""
+
+    def check(self, asked: Request, base_path: str) -> None:
+        """Raise what a request is refused with."""
+
+
 @dataclass(frozen=True)
 class Access:
     """Lets those pass who bring the token, or the cookie that they got for it."""
@@ -43,13 +51,17 @@ class Access:
 
         `base_path` is where a proxy shows the lab, "" or "/lab".
         """
-        if self._signed(asked.cookies.get(self.cookie, "")):
+        if self.signed(asked):
             return
         given = asked.args.get(NAME)
         if given is None or asked.method != "GET" or asked.content_length:
             abort(401, ASKED)
-        if not self._same(given):
+        if not self.same(given):
             abort(401, WRONG)
+        self.welcome(asked, base_path)
+
+    def welcome(self, asked: Request, base_path: str) -> NoReturn:
+        """Raise the redirection to the same address without the token, which brings the cookie."""
         rest = "&".join(part for part in _parts(asked) if part.partition("=")[0] != NAME)
         path = f"{base_path}/{asked.path.lstrip('/')}"  # on this host, whatever stands in it
         answer = redirect(f"{path}?{rest}" if rest else path, 303)
@@ -67,13 +79,16 @@ class Access:
     def _signer(self) -> Signer:
         return Signer(self.token, salt=__name__, digest_method=hashlib.sha256)
 
-    def _signed(self, cookie: str) -> bool:
+    def signed(self, asked: Request) -> bool:
+        """Whether a request brings the cookie."""
         try:
+            cookie = asked.cookies.get(self.cookie, "")
             return self._signer.unsign(cookie) == NAME.encode()
         except BadSignature:
             return False
 
-    def _same(self, given: str) -> bool:
+    def same(self, given: str) -> bool:
+        """Whether that is the token; it takes as long where it is not."""
         return hmac.compare_digest(given.encode(), self.token.encode())
 
 

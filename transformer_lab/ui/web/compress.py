@@ -9,6 +9,7 @@ import hashlib
 from flask import Flask, Response, request
 
 FILES = ("text/javascript", "application/javascript", "text/css", "image/svg+xml")
+FOUND: dict[bytes, bytes] = {}  # compressed files by the hash of their content: they are few
 MADE = ("application/json", "text/html")  # for each request anew
 SMALLEST = 2_000  # bytes; less is not worth the work
 YEAR = 31_536_000  # seconds
@@ -16,7 +17,6 @@ YEAR = 31_536_000  # seconds
 
 def compress_answers(server: Flask) -> None:
     """Compress the files of the page, each once, and the longer answers of callbacks."""
-    files: dict[bytes, bytes] = {}  # by the hash of their content, so there is an end to it
 
     @server.after_request
     def compressed(response: Response) -> Response:
@@ -31,9 +31,9 @@ def compress_answers(server: Flask) -> None:
         data = response.get_data()
         if kind in FILES:
             name = hashlib.sha256(data).digest()
-            if name not in files:
-                files[name] = gzip.compress(data, 6)
-            response.set_data(files[name])
+            if name not in FOUND:
+                FOUND[name] = gzip.compress(data, 6)
+            response.set_data(FOUND[name])
         elif len(data) >= SMALLEST:
             response.set_data(gzip.compress(data, 1))
         else:

@@ -12,7 +12,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from flask import Flask, Request, Response, jsonify, request
 from werkzeug.exceptions import HTTPException, abort
 
-from transformer_lab.ui.web.access import Access
+from transformer_lab.ui.web.access import Gate
 
 Environ = Mapping[str, Any]  # of a WSGI request
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -50,7 +50,7 @@ class Guard:
     base_path: str = ""
     trust_proxy: bool = False
     bodies: Mapping[str, Body] = field(default_factory=dict)
-    access: Access | None = None
+    access: Gate | None = None
 
     def refusal(self, environ: Environ) -> HTTPException | None:
         """Why the request with these headers is refused, if it is; its body is not touched."""

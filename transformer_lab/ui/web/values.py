@@ -16,6 +16,7 @@ from transformer_lab.recipes import setup_from
 from transformer_lab.settings import from_mapping
 from transformer_lab.text import DataConfig
 from transformer_lab.ui import ids
+from transformer_lab.ui.classroom import ids as classroom_ids
 from transformer_lab.ui.compare import ids as compare_ids
 from transformer_lab.ui.data import ids as data_ids
 from transformer_lab.ui.experiments import ids as experiments_ids
@@ -287,6 +288,7 @@ STORES: dict[str, object] = {
     compare_ids.COMPARE_PARTS.refresh: Count | None,
     compare_ids.COMPARE_PARTS.seen: ResultsSeen | None,
     compare_ids.COMPARE_GUESSES: dict[str, object] | None,
+    classroom_ids.PEOPLE_SEEN: dict[str, int] | None,
     experiments_ids.EXPERIMENT: str | None,
     experiments_ids.EXPERIMENT_PARTS.refresh: Count | None,
     experiments_ids.EXPERIMENT_PARTS.seen: ResultsSeen | None,

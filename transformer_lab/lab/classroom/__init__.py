@@ -1,0 +1,1 @@
+"""A classroom: a lab for each person, in one home and on one worker."""
