@@ -96,18 +96,23 @@ class Config:
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 
-def settings_of(config: type[Config]) -> list[Setting]:
+_DECLARED: dict[type, tuple[Setting, ...]] = {}  # by config, once looked up
+
+
+def settings_of(config: type[Config]) -> tuple[Setting, ...]:
     """The settings a config declares, in the order of its source."""
-    return [
-        Setting(
-            group=config.GROUP,
-            name=item.name,
-            kind=type(item.default),
-            default=item.default,
-            **item.metadata,
+    if config not in _DECLARED:
+        _DECLARED[config] = tuple(
+            Setting(
+                group=config.GROUP,
+                name=item.name,
+                kind=type(item.default),
+                default=item.default,
+                **item.metadata,
+            )
+            for item in fields(config)  # type: ignore[arg-type]
         )
-        for item in fields(config)  # type: ignore[arg-type]
-    ]
+    return _DECLARED[config]
 
 
 def from_mapping(config: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
@@ -166,17 +171,17 @@ def _words(setting: Setting, value: Any) -> str:
 
 def _number(setting: Setting, value: Any) -> float:
     number = _as_number(setting, value)
-    limits = f"{plain(setting.low)} to {plain(setting.high)}"
     whole = setting.kind is int
     if whole and not math.isinf(number) and (math.isnan(number) or number != int(number)):
-        raise ConfigError(
-            setting.key, f"{setting.label} is {shown(value)}: choose a whole number, {limits}."
-        )
+        raise _not_a_choice(setting, value, "a whole number,")
     if not _within(setting, number):
-        raise ConfigError(
-            setting.key, f"{setting.label} is {shown(value)}: choose a number from {limits}."
-        )
+        raise _not_a_choice(setting, value, "a number from")
     return int(number) if whole else number
+
+
+def _not_a_choice(setting: Setting, value: Any, wanted: str) -> ConfigError:
+    limits = f"{plain(setting.low)} to {plain(setting.high)}"
+    return ConfigError(setting.key, f"{setting.label} is {shown(value)}: choose {wanted} {limits}.")
 
 
 def _within(setting: Setting, number: float) -> bool:

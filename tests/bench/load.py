@@ -18,14 +18,16 @@ import subprocess
 import tempfile
 import threading
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
+import psutil
 from page import COMMAND, FLAGS, HAS_POINT, PAGE, PORT, until_listening
 from playwright.sync_api import Request, sync_playwright
 
 from chromium import TOURED, find
 
 POLL = "/_dash-update-component"
+TRAINS = 0.1  # of the processor time while no page asks: a thread of the training has more
 ENDLESS = "?recipe=quick_start&train.steps=1000000"
 
 
@@ -80,25 +82,31 @@ def main() -> None:
             poll, headers = a_poll()
             visitors = [Visitor(poll, headers) for _ in range(arguments.pages)]
             one = Visitor(poll, headers)  # who looks once, at the beginning and the end of a time
+            idle = spent_by(server.pid)
             before = pace(one, arguments.seconds)
+            trains, spent = spent_by(server.pid), time.process_time()
             begun, first = time.perf_counter(), steps(one)
             crowd(visitors, arguments.rate, arguments.seconds)
             during = (steps(one) - first) / (time.perf_counter() - begun)
+            answered, asked = spent_by(server.pid), time.process_time() - spent
             after = pace(one, arguments.seconds)
         finally:
             server.terminate()
             server.wait()
-    report(arguments, visitors, (before, during, after))
+    spent = answering(idle, trains, answered)
+    report(arguments, visitors, (before, during, after), (spent, asked))
 
 
 def report(
     arguments: argparse.Namespace,
     visitors: list[Visitor],
     paces: tuple[float, float, float],
+    spent: tuple[float, float],
 ) -> None:
-    """Print what was found."""
+    """Print what was found; `spent` are processor seconds of the lab's answers and of the pages."""
     seconds = [1000 * one for visitor in visitors for one in visitor.seconds]
     wrong = [one for visitor in visitors for one in visitor.wrong]
+    sizes = [size for visitor in visitors for size in visitor.sizes]
     cuts = statistics.quantiles(seconds, n=20)
     alone = (paces[0] + paces[2]) / 2
     reached = {visitor.cursor["value"]["n"] for visitor in visitors}
@@ -107,12 +115,45 @@ def report(
         ("pages", f"{arguments.pages} at {arguments.rate:g} polls a second"),
         ("polls", f"{len(seconds)}, {len(seconds) / arguments.seconds:.0f} a second"),
         ("a poll, ms", f"p50 {cuts[9]:.0f}, p95 {cuts[18]:.0f}, all to {max(seconds):.0f}"),
+        ("processor time of a poll, ms", f"{1000 * spent[0] / len(seconds):.1f} in the lab, "
+         f"{1000 * spent[1] / len(seconds):.1f} in the pages here"),
+        ("bytes of an answer", f"{statistics.mean(sizes):.0f}, "
+         f"none in {sizes.count(0) / len(sizes):.0%}"),
         ("failed", f"{len(wrong)} {wrong[:3]}"),
         ("last points that pages have", f"{min(reached)} to {max(reached)}"),
         ("steps a second, alone", f"{paces[0]:.2f} before, {paces[2]:.2f} after"),
         ("steps a second, with the pages", f"{paces[1]:.2f}, {paces[1] / alone:.2f} of alone"),
     ):  # fmt: skip
         print(f"{name:32} {value}")
+
+
+class Spent(NamedTuple):
+    """What each thread of a process has used so far, in seconds, and when that was."""
+
+    threads: dict[int, float]
+    at: float
+
+
+def spent_by(pid: int) -> Spent:
+    """What a process has used."""
+    found = psutil.Process(pid).threads()
+    return Spent({one.id: one.user_time + one.system_time for one in found}, time.perf_counter())
+
+
+def answering(begun: Spent, alone: Spent, crowded: Spent) -> float:
+    """Processor seconds that answers took between the last two: what is more than without them.
+
+    The threads of the training, which take most while nobody asks, are left out.
+    """
+    whole = sum(alone.threads.values()) - sum(begun.threads.values())
+    share = (crowded.at - alone.at) / (alone.at - begun.at)
+    answers = 0.0
+    for one, spent in crowded.threads.items():
+        before = alone.threads.get(one, 0.0)
+        rest = before - begun.threads.get(one, 0.0)
+        if rest < TRAINS * whole:
+            answers += spent - before - share * rest
+    return answers
 
 
 def a_poll() -> tuple[dict[str, Any], dict[str, str]]:

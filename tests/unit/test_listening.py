@@ -19,6 +19,7 @@ from transformer_lab.ui.web.guard import Body, Guard, install
 from waiting import PATIENCE, until
 
 KIND = "application/octet-stream"
+LONG = 20_000_000  # more than a socket takes at once
 MOST = 3_000_000_000
 
 
@@ -36,6 +37,14 @@ def server() -> Flask:
     @made.get("/")
     def look() -> str:
         return "here"
+
+    @made.get("/nothing")
+    def nothing() -> tuple[str, int]:
+        return "", 204
+
+    @made.get("/long")
+    def long() -> bytes:
+        return bytes(LONG)
 
     @made.get("/wait")
     def wait() -> str:
@@ -161,6 +170,24 @@ def test_idle_connections_do_not_silence_the_server(port):
     assert idle[0].recv(1) == b""  # the longest idle one gave way
     for one in idle:
         one.close()
+
+
+def test_an_answer_without_a_body_leaves_the_connection_open(port):
+    with closing(opened(port)) as connection:
+        for path in ("nothing", "nothing", ""):
+            connection.sendall(f"GET /{path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+            assert answered(connection) == ((204, "") if path else (200, "here"))
+        last = b"GET /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+        connection.sendall(last)
+        assert answered(connection) == (204, "")
+        assert connection.recv(1) == b""
+
+
+def test_a_long_answer_arrives_whole_however_slowly_it_is_read(port):
+    with closing(opened(port)) as connection:
+        connection.sendall(b"GET /long HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        code, text = answered(connection)
+    assert (code, len(text)) == (200, LONG)
 
 
 def test_requests_that_wait_for_a_thread_are_no_news_in_the_terminal(server, listens, port, caplog):

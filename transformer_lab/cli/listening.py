@@ -108,14 +108,30 @@ def _connections() -> int:
     return CONNECTIONS if soft == resource.RLIM_INFINITY else min(CONNECTIONS, soft // 2)
 
 
+class Task(WSGITask):
+    """One answer. One without a body ends with its headers: the connection stays open for more.
+
+    Waitress closes it, so that a page would open another one for each poll with nothing new.
+    """
+
+    def set_close_on_finish(self) -> None:
+        """Close after this answer, where it has an end that only this can show, or on request."""
+        asked = self.request.headers.get("CONNECTION", "").lower() == "close"
+        if self.has_body or asked or self.version != "1.1":
+            super().set_close_on_finish()
+
+
 class Channel(HTTPChannel):
     """One connection, whose requests are guarded and whose bodies go to files."""
+
+    task_class = Task
 
     def __init__(self, *args: Any, guard: Any, folder: Path, most: int, **options: Any) -> None:
         super().__init__(*args, **options)
         self.parser_class = partial(Parser, channel=self, guard=guard, folder=folder)
         self.refused = False
         self.ends = 0.0  # when a refused one is closed, whatever still comes
+        self.sending = False  # by the thread of the answer
         others = self.server.active_channels.values()
         idle = [one for one in others if one is not self and not one.requests]
         if len(others) > most and idle:
@@ -136,8 +152,24 @@ class Channel(HTTPChannel):
         return bool(self.ends) or super().readable()
 
     def writable(self) -> bool:
-        """Whether there is something to write, or to end."""
-        return time.monotonic() > self.ends if self.ends else bool(super().writable())
+        """Whether there is something to write, or to end.
+
+        Not while an answer's own thread sends it: the loop would ask again and again until it has,
+        and keep the interpreter from that thread. What it could not send it says.
+        """
+        if self.ends:
+            return time.monotonic() > self.ends
+        return not self.sending and bool(super().writable())
+
+    def _flush_some(self, do_close: bool = True) -> bool:
+        """Send what is there; `do_close` is False in the thread of an answer."""
+        if do_close:
+            return bool(super()._flush_some())
+        self.sending = True
+        try:
+            return bool(super()._flush_some(do_close=False))
+        finally:
+            self.sending = False
 
     def handle_write(self) -> None:
         """Write what is to be written."""
@@ -180,10 +212,14 @@ class Parser(HTTPRequestParser):
         elif self.chunked:
             words = "The request must say how long it is (Content-Length)."
             self._refuse(411, "Length Required", words)
-        elif self.content_length > shutil.disk_usage(self.folder).free:
+        elif self.content_length > self.adj.inbuf_overflow:
+            self._keep_in_a_file()
+
+    def _keep_in_a_file(self) -> None:
+        if self.content_length > shutil.disk_usage(self.folder).free:
             size = f"{self.content_length / 1e6:,.0f} MB do not fit on the lab's disk"
             self._refuse(*NO_ROOM, f"{size}: make room at {self.folder}.")
-        elif self.content_length > self.adj.inbuf_overflow:
+        else:
             self.body_rcv.buf = FileBuffer(self.folder)
 
     def _refuse(self, code: int, reason: str, words: str) -> None:

@@ -99,7 +99,7 @@ def used_by_others() -> float:
 
 def memory_used() -> int:
     """Bytes of memory this process holds."""
-    return psutil.Process().memory_info().rss
+    return int(_PROGRAM.memory_info().rss)
 
 
 def memory_free() -> int:

@@ -12,9 +12,14 @@ from dash import no_update
 from plotly.utils import PlotlyJSONEncoder
 
 
+def written(part: Any) -> str:
+    """A part of the page as JSON."""
+    return json.dumps(part, cls=PlotlyJSONEncoder, sort_keys=True)
+
+
 def digest(part: Any) -> int:
     """A short number that changes when a part of the page does."""
-    return zlib.crc32(json.dumps(part, cls=PlotlyJSONEncoder, sort_keys=True).encode())
+    return zlib.crc32(written(part).encode())
 
 
 def changed(parts: Mapping[str, Any], seen: object) -> tuple[dict[str, Any], dict[str, int]]:

@@ -87,6 +87,11 @@ class Lanes:
         """The one that buttons mean, then all others in the worker's hands."""
         return [run for run in [self.current, *self._lanes] if run]
 
+    def stamp(self) -> tuple[object, ...]:
+        """What changes when a training here begins, ends or changes its state; not at a step."""
+        lanes = ((id(run), run.status.run_id, run.status.state) for run in self._lanes)
+        return self._child, self._focus, tuple(lanes)
+
     def racing(self, race: str) -> list[LiveRun]:
         """The lanes of a race that are still in the worker's hands."""
         return [run for run in self._lanes if run.race == race]

@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, TypeGuard
 
 from dash import Dash
 from dash.exceptions import DependencyException
-from flask import abort, request
+from flask import Response, abort, request
 
 from transformer_lab.ui.web.guard import CALLBACKS
+from transformer_lab.ui.web.quick import quick_answer
 from transformer_lab.ui.web.values import read_json, trouble
 
 
@@ -17,21 +19,22 @@ def check_requests(app: Dash) -> None:
     server = app.server
 
     @server.before_request
-    def check() -> None:
+    def check() -> Response | None:
         if request.url_rule is not None and request.url_rule.rule == "/<path:path>":
             abort(
                 404, f"There is nothing here: the lab is at {app.config.requests_pathname_prefix}"
             )
-        if request.path == CALLBACKS:
-            check_callback(app, request.get_data(cache=True))
+        if request.path != CALLBACKS:
+            return None
+        return quick_answer(app, check_callback(app, request.get_data(cache=True)))
 
     @server.errorhandler(DependencyException)
     def unknown_file(error: Exception) -> tuple[str, int]:
         return "There is no such file.", 404
 
 
-def check_callback(app: Dash, data: bytes) -> None:
-    """Refuse a body that is no request of the page, or holds what the page could not."""
+def check_callback(app: Dash, data: bytes) -> dict[str, Any]:
+    """The body of a request; one that is none of the page, or holds what it could not, is a 4xx."""
     try:
         body = read_json(data)
     except (ValueError, RecursionError):
@@ -43,9 +46,10 @@ def check_callback(app: Dash, data: bytes) -> None:
             wrong = trouble(one, one_of_many=isinstance(part, list))
             if wrong:
                 abort(400, f"The page sent what it cannot hold ({wrong}): reload it.")
+    return body
 
 
-def is_callback(app: Dash, body: Any) -> bool:
+def is_callback(app: Dash, body: Any) -> TypeGuard[dict[str, Any]]:
     """Whether a body has the form of a request for a callback that exists."""
     if not isinstance(body, dict) or not isinstance(body.get("output"), str):
         return False
@@ -78,6 +82,7 @@ def _agree(given: Sequence[Any], known: Sequence[dict[str, str]]) -> bool:
     return True
 
 
+@cache  # only ever of a callback that there is
 def _outputs(output: str) -> list[dict[str, str]]:
     """The parts of Dash's name for a callback, `..a.children...b.value..`."""
     names = output[2:-2].split("...") if output.startswith("..") else [output]
@@ -94,8 +99,14 @@ def _are(given: object, known: list[dict[str, str]]) -> bool:
     )
 
 
+@cache
+def _named(known_id: str) -> str | dict[str, Any]:
+    """The id of a component, or the pattern that stands for many, as Dash spells it in a name."""
+    return json.loads(known_id) if known_id.startswith("{") else known_id
+
+
 def _is(given: object, known: dict[str, str]) -> bool:
-    pattern = json.loads(known["id"]) if known["id"].startswith("{") else known["id"]
+    pattern = _named(known["id"])
     if isinstance(pattern, dict) and ["ALL"] in pattern.values():  # stands for a list of them
         return isinstance(given, list) and all(
             _has(one, known["property"])
