@@ -257,6 +257,29 @@
   }
 })();
 
+// Some parts of the page (tables, formulas) are scripts that the browser asks for when the first of them is shown.
+// One that did not come would leave these parts empty for good: so it is asked for again until it does, and what
+// waits for it is not told that it failed. After WAITS, which waits no longer itself, only loading the page helps.
+(() => {
+  const [AGAIN, WAITS] = [1000, 120000]; // milliseconds
+  const LOST = "A part of the page did not come: reload the page. What trains goes on.";
+  const begun = new Map(); // when a script was asked for the first time, by its address
+
+  const failed = (event) => {
+    const { src } = event.target;
+    if (event.target.tagName !== "SCRIPT" || !src.includes("/_dash-component-suites/")) return;
+    event.stopImmediatePropagation();
+    if (!begun.has(src)) begun.set(src, Date.now());
+    if (Date.now() - begun.get(src) > WAITS) {
+      window.dash_clientside.set_props("trouble", { children: LOST });
+      return;
+    }
+    const again = Object.assign(document.createElement("script"), { src });
+    setTimeout(() => document.head.append(again), AGAIN);
+  };
+  window.addEventListener("error", failed, true);
+})();
+
 document.addEventListener("click", (event) => {
   if (!event.target.closest || !event.target.closest("#theme")) return;
   const root = document.documentElement;
