@@ -1,12 +1,12 @@
 // Dash notifies every component of the page of every change of its store, and each looks up its properties to see
-// whether it has to be drawn anew. Of two kinds of change they are notified less often here. How far a callback has come
-// (`callbacks`) is nothing that a component shows: they are not notified. For each component that is added, Dash notes
-// that its count of changes begins at 0 (`layoutHashes`): a tab of a thousand components would make a million look-ups,
-// so they are notified once, in a microtask. Of every other change they are notified at once, since a property that
-// changes twice must be seen twice. Dash's own observers, which run the callbacks, subscribe before the store is put
-// where this script sees it: they are notified of everything.
+// whether it has to be drawn anew. Of three kinds of change they are notified less often here. How far a callback has
+// come (`callbacks`) and which components wait for one (`loading`) is nothing that this page shows: they are not
+// notified. For each component that is added, Dash notes that its count of changes begins at 0 (`layoutHashes`): a tab
+// of a thousand components would make a million look-ups, so they are notified once, in a microtask. Of every other
+// change they are notified at once, since a property that changes twice must be seen twice. Dash's own observers, which
+// run the callbacks, subscribe before the store is put where this script sees it: they are notified of everything.
 (() => {
-  const UNSEEN = ["callbacks", "layoutHashes"];
+  const UNSEEN = ["callbacks", "layoutHashes", "loading"];
 
   const notifyLess = (store) => {
     const listeners = new Set();
