@@ -13,10 +13,14 @@ from typing import Any
 import pytest
 from werkzeug.test import Client, EnvironBuilder, TestResponse
 
+from transformer_lab.exchange import ImportRefusedError
 from transformer_lab.lab.classroom.classroom import Classroom, ClassroomFullError, Limits
 from transformer_lab.lab.classroom.people import Person
-from transformer_lab.lab.lab import Lab
+from transformer_lab.lab.classroom.quota import Quota
+from transformer_lab.lab.common import Common
+from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.recipes import Setup
+from transformer_lab.settings import ConfigError
 from transformer_lab.ui.classroom.door import Door
 from transformer_lab.ui.classroom.gates import Cookies
 from transformer_lab.ui.web.access import Access
@@ -50,8 +54,9 @@ class School:
 
     def __init__(self, home: Path, page_of: Any, base: str = "", **limits: Any) -> None:
         self.page_of = page_of
-        self.lab = Lab(home)
-        self.classroom = Classroom(self.lab, Limits(**limits))
+        self.common = Common()
+        self.lab = Lab(home, common=self.common)
+        self.classroom = Classroom(self.lab, self.common, Limits(**limits))
         self.base = base
         self.door = Door(self.classroom, teacher=TEACHER, learners=LEARNERS, base_path=base)
 
@@ -85,6 +90,7 @@ class School:
     def close(self) -> None:
         self.classroom.close()
         self.lab.close()
+        self.common.thread.close()
 
 
 @pytest.fixture(scope="module")
@@ -520,3 +526,72 @@ def test_no_token_is_in_any_log_or_answer(school, caplog):
     assert TEACHER not in words
     assert LEARNERS not in words
     assert io.StringIO(repr(school.door._tokens)).read().find(TEACHER) == -1
+
+
+# --- limits -------------------------------------------------------------------------------------
+
+
+def test_each_limit_is_told_in_a_sentence_with_the_way_out(tmp_path, page_of):
+    school = School(tmp_path, page_of, quota=Quota(runs=1, nbytes=150_000, seconds=1e9))
+    client = school.learner("Jo")
+    lab, person = school.lab_of("Jo"), school.person("Jo")
+    lab.trainings.start(SETUP, "mine")
+    until(lambda: lab.trainings.current.ended)
+    with pytest.raises(LabError, match=r"You have 1 runs, .* delete some on the Runs tab"):
+        lab.trainings.start(SETUP, "mine")
+    lab.trainings.enqueue(SETUP, "mine")
+    until(lambda: lab.trainings.queue.list()[0].problem)
+    assert "delete some on the Runs tab" in lab.trainings.queue.list()[0].problem
+    sent = client.post("/bring-in?name=x.zip", data=b"PK", **BYTES)
+    assert (sent.status_code, sent.json["error"][:10]) == (413, "You have 1")
+    sent = client.post("/upload?name=a.txt", data=b"x" * 160_000, **BYTES)
+    assert sent.status_code == 413
+    assert "MB are all it may have in this class: delete runs" in sent.json["error"]
+    assert client.post("/upload?name=a.txt", data=b"words " * 200, **BYTES).status_code == 200
+    lab.runs.delete("mine-1")
+    assert (lab.home / "trash" / "mine-1").is_dir()
+    (lab.home / "large").write_bytes(b"x" * 150_000)
+    school.classroom.look(person.id, school.classroom._rooms[person.id])
+    assert list((lab.home / "trash").glob("*")) == []  # for good, as the room is needed
+    with pytest.raises(LabError, match="Your workspace has 0 MB, and 0 MB are all"):
+        lab.trainings.start(SETUP, "mine")
+    school.close()
+
+
+def test_a_training_ends_when_its_person_has_had_all_the_time_there_is(tmp_path, page_of):
+    school = School(tmp_path, page_of, quota=Quota(seconds=0.05))
+    school.learner("Jo")
+    lab, person = school.lab_of("Jo"), school.person("Jo")
+    lab.trainings.start(LONG, "mine")
+    until(lambda: lab.trainings.current.ended)  # the class looks now and then
+    assert lab.trainings.current.status.state == "stopped"
+    assert "ask your teacher for more time" in lab.trainings.current.status.reason
+    with pytest.raises(LabError, match="more time"):
+        lab.trainings.resume(lab.trainings.current.status.run_id)
+    school.classroom.close_idle(-1.0)
+    assert school.classroom.used(person).seconds > 0.05  # a lab that was closed begins no new count
+    with pytest.raises(LabError, match="more time"):
+        school.lab_of("Jo").trainings.start(SETUP, "mine")
+    school.classroom.more_time()
+    school.lab_of("Jo").trainings.start(SETUP, "mine")
+    school.close()
+
+
+def test_files_of_the_computer_are_the_teachers_alone(school, jo, tmp_path):
+    (tmp_path / "server.txt").write_text(f"{SECRET} " * 200)
+    path = str(tmp_path / "server.txt")
+    client = school.learner("Ned")
+    lab = school.lab_of("Ned")
+    for wrong in (lambda: lab.texts.corpus(path), lambda: lab.texts.add_file(Path(path))):
+        with pytest.raises(ConfigError, match="cannot be named by its path"):
+            wrong()
+    with pytest.raises(ImportRefusedError, match="can be named by its path"):
+        lab.runs.bring_in_path(tmp_path)
+    shown = client.get("/_dash-layout", query_string={"data.corpus": path}).text
+    assert SECRET not in shown
+    assert "while others may visit the lab" in shown
+    page = school.page("Ned", client)
+    page.set({"data.corpus": path})
+    assert "cannot be named by its path" in page.error_at("data.corpus")
+    assert school.lab.texts.corpus(path).text.startswith(SECRET)
+    assert str(school.lab.home) not in shown

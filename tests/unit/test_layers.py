@@ -53,12 +53,13 @@ INNER: dict[str, dict[str, set[str]]] = {
         "training": {"training", "text", "device", "home", "jobs", "shelves"},
         "looking": {"looking", "training", "text", "device", "jobs", "shelves"},
         "experiments": {"experiments", "looking", "training", "text", "jobs", "shelves", "lab"},
-        "classroom": {"classroom", "training", "jobs", "shelves", "lab"},
+        "common": {"training", "jobs", "shelves"},
+        "classroom": {"classroom", "training", "common", "lab"},
         "writing": {"looking", "training", "jobs", "shelves"},
         "litter": {"home"},
         "lab": {
-            "experiments", "looking", "training", "text", "writing", "device", "home", "jobs",
-            "litter", "shelves",
+            "experiments", "looking", "training", "text", "writing", "common", "device", "home",
+            "jobs", "litter", "shelves",
         },
     },
     "ui": {

@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from transformer_lab.lab.jobs import Jobs
+from transformer_lab.lab.jobs import Jobs, Turns
 from transformer_lab.lab.training.worker import Worker
 from waiting import PATIENCE, until
 
@@ -226,3 +226,40 @@ def test_a_job_is_stopped_while_it_waits_for_its_turn(jobs):
     rest.set()
     assert all(job.wait(PATIENCE) for job in held)
     assert jobs.start("After", iter(range(3))).wait(PATIENCE)  # no place was lost
+
+
+def test_six_long_jobs_of_one_person_do_not_make_another_wait():
+    """Whatever a turn of theirs takes: here it does not end at all."""
+    turns = Turns(2, each=1)
+    one, other = Jobs(turns=turns), Jobs(turns=turns)
+    rest = threading.Event()
+    long = [one.start("Long", (rest.wait(PATIENCE) for _ in range(2))) for _ in range(6)]
+    assert other.start("Five tokens", iter(range(5))).wait(PATIENCE)
+    assert not any(job.done for job in long)
+    assert other.find(long[0].id) is None
+    rest.set()
+    assert all(job.wait(PATIENCE) for job in long)
+    for jobs in (one, other):
+        jobs.close()
+
+
+def test_people_have_the_same_number_of_turns_however_many_jobs_they_have():
+    turns, rest, order = Turns(1), threading.Event(), []
+    one, other = Jobs(turns=turns), Jobs(turns=turns)
+
+    def counted(name):
+        while not rest.is_set():
+            time.sleep(0.06)  # more than a turn, so that each item is one
+            order.append(name)
+            yield None
+
+    held = [one.start("Many", counted("many")) for _ in range(6)]
+    held.append(other.start("One", counted("one")))
+    until(lambda: "one" in order)
+    begun = len(order)
+    until(lambda: len(order) >= begun + 10)
+    rest.set()
+    assert all(job.wait(PATIENCE) for job in held)
+    assert abs(order[begun : begun + 10].count("one") - 5) <= 1
+    for jobs in (one, other):
+        jobs.close()

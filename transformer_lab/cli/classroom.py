@@ -8,6 +8,8 @@ from transformer_lab.cli.common import home_folder
 from transformer_lab.cli.listening import listen
 from transformer_lab.cli.output import mention
 from transformer_lab.lab.classroom.classroom import Classroom, Limits
+from transformer_lab.lab.classroom.quota import Quota
+from transformer_lab.lab.common import Common
 from transformer_lab.lab.home import writing_problem
 from transformer_lab.lab.lab import Lab
 from transformer_lab.settings import ConfigError
@@ -16,7 +18,13 @@ from transformer_lab.ui.web.access import NAME
 from transformer_lab.ui.web.guard import is_loopback
 
 CLASS_TOKEN = "TRANSFORMER_LAB_CLASS_TOKEN"
-MOST = 1000  # people
+MOST = {  # of what the options of a class say
+    "people": 1000,
+    "people_here": 1000,
+    "most_runs": 100_000,
+    "most_mb": 10_000_000,
+    "most_minutes": 1_000_000,
+}
 
 
 def serve_class(
@@ -25,11 +33,12 @@ def serve_class(
     """Serve a class until Ctrl-C; what anybody trains then is saved. Raises ConfigError."""
     limits = checked_limits(arguments)
     teacher, learners = class_tokens()
-    lab = Lab(home_folder(arguments))
+    common = Common()
+    lab = Lab(home_folder(arguments), common=common)
     try:
         if problem := writing_problem(lab.home):
             raise ConfigError("home", problem)
-        classroom = Classroom(lab, limits)
+        classroom = Classroom(lab, common, limits)
         try:
             door = Door(
                 classroom,
@@ -47,6 +56,7 @@ def serve_class(
             classroom.close()
     finally:
         lab.close()
+        common.thread.close()
     return 0
 
 
@@ -95,9 +105,14 @@ def checked_limits(arguments: argparse.Namespace) -> Limits:
         raise ConfigError(
             "debug", "--debug shows how the lab works inside: leave it out with --classroom."
         )
-    for option in ("people", "people_here"):
+    for option, most in MOST.items():
         value = getattr(arguments, option)
-        if not 1 <= value <= MOST:
+        if not 1 <= value <= most:
             name = option.replace("_", "-")
-            raise ConfigError(name, f"--{name} is {value}: choose one from 1 to {MOST:,}.")
-    return Limits(people=arguments.people, here=arguments.people_here)
+            raise ConfigError(name, f"--{name} is {value}: choose one from 1 to {most:,}.")
+    quota = Quota(
+        runs=arguments.most_runs,
+        nbytes=arguments.most_mb * 1_000_000,
+        seconds=arguments.most_minutes * 60.0,
+    )
+    return Limits(people=arguments.people, here=arguments.people_here, quota=quota)

@@ -90,6 +90,14 @@ def _serve(command: Command) -> None:
     command.add_argument(
         "--people-here", type=int, default=40, metavar="N", help="learners at once (%(default)s)"
     )
+    for what, number, help in (
+        ("runs", 100, "runs a learner may have"),
+        ("mb", 2000, "MB a learner's workspace may have"),
+        ("minutes", 120, "minutes a learner's trainings may compute, until the next serve"),
+    ):
+        command.add_argument(
+            f"--most-{what}", type=int, default=number, metavar="N", help=f"{help} (%(default)s)"
+        )
 
 
 def _train(command: Command) -> None:

@@ -24,10 +24,21 @@ SLICE = 0.05  # seconds that a job computes before it gives way
 Answer = TypeVar("Answer")
 
 
+class Share:
+    """What the jobs of one person have had of the turns; each of them counts for that person."""
+
+    def __init__(self) -> None:
+        self.spent = 0.0  # seconds
+        self.given = 0  # turns
+        self.jobs = 0  # that wait or compute
+        self.computing = 0
+
+
 class Job:
     """One piece of work under way. `error` is a sentence when it failed."""
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, share: Share | None = None) -> None:
+        self.share = share or Share()
         self.id = uuid.uuid4().hex
         self.label = label
         self.error: str | None = None
@@ -37,6 +48,7 @@ class Job:
         self._done = threading.Event()
         self.called = threading.Event()  # it is this job's turn, or it was stopped while it waited
         self.spent = 0.0  # seconds of its turns
+        self.last_turn = 0.0
 
     @property
     def done(self) -> bool:
@@ -89,21 +101,24 @@ class Job:
                     return True
             return False
         finally:
-            self.spent += time.monotonic() - began
+            self.last_turn = time.monotonic() - began
+            self.spent += self.last_turn
 
 
 class Turns:
-    """Which jobs compute: `places` at once.
+    """Which jobs compute: `places` at once, of one person at most `each`.
 
-    The one that has computed the least goes next, so that a short one is soon done; every fourth
-    turn is for the one that has waited the longest, so that none waits for ever.
+    Whoever's jobs have computed the least goes next. Of one person's jobs that is the one that has
+    computed the least, so that a short one is soon done; every fourth turn is for the one that has
+    waited the longest, so that none waits for ever.
     """
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, each: int = 0) -> None:
         self._free = places
+        self._each = each or places
         self._waiting: list[Job] = []  # the longest waiting first
         self._computing: set[Job] = set()
-        self._given = 0
+        self._reached = 0.0  # seconds that whoever had the last turn had had before it
         self._lock = threading.Lock()
 
     def take(self, job: Job) -> bool:
@@ -112,12 +127,16 @@ class Turns:
             job.called.clear()
             if job.stopped:
                 return False
+            if not job.share.jobs:  # who wanted nothing has saved nothing up for now
+                job.share.spent = max(job.share.spent, self._reached)
+            job.share.jobs += 1
             self._waiting.append(job)
             self._hand_out()
         job.called.wait()
         with self._lock:
             if job in self._waiting:
                 self._waiting.remove(job)
+                job.share.jobs -= 1
         return job in self._computing
 
     def give(self, job: Job) -> None:
@@ -125,31 +144,50 @@ class Turns:
         with self._lock:
             if job in self._computing:
                 self._computing.remove(job)
+                job.share.jobs -= 1
+                job.share.computing -= 1
+                job.share.spent += job.last_turn
                 self._free += 1
                 self._hand_out()
 
     def _hand_out(self) -> None:
-        while self._free and self._waiting:
-            self._given += 1
-            longest = self._given % 4 == 0
-            job = self._waiting[0] if longest else min(self._waiting, key=lambda one: one.spent)
+        while self._free and (ready := self._ready()):
+            share = min(ready, key=lambda one: one.share.spent).share
+            share.given += 1
+            theirs = [job for job in ready if job.share is share]
+            longest = share.given % 4 == 0
+            job = theirs[0] if longest else min(theirs, key=lambda one: one.spent)
+            self._reached = share.spent
             self._waiting.remove(job)
             self._computing.add(job)
+            share.computing += 1
             self._free -= 1
             job.called.set()
+
+    def _ready(self) -> list[Job]:
+        """Those that wait, of people who have not as many at work as one may."""
+        return [job for job in self._waiting if job.share.computing < self._each]
 
 
 class Jobs:
     """Job threads, `places` of them at work, each on one CPU thread: training keeps its own.
 
     A job stays on its thread: what a generator enters, such as a mode of torch, holds there only.
+    `turns` are shared with the jobs of others; at most `begun` jobs are under way or wait for them.
     """
 
     def __init__(
-        self, places: int = 4, questions: int = 2, *, shelves: Shelves | None = None
+        self,
+        places: int = 4,
+        questions: int = 2,
+        *,
+        shelves: Shelves | None = None,
+        turns: Turns | None = None,
+        begun: int = BEGUN,
     ) -> None:
-        self._pool = _one_thread_each(BEGUN, "job")
-        self._turns = Turns(places)
+        self._pool = _one_thread_each(begun, "job")
+        self._turns = turns or Turns(places)
+        self._share = Share()
         self._questions = _one_thread_each(questions, "question")  # never wait behind long jobs
         self._jobs: dict[str, Job] = {}  # those not done
         self._ended: Shelf[Job] = (shelves or Shelves()).shelf()
@@ -162,7 +200,7 @@ class Jobs:
         It can be found by its id for a while after its end, unless `found` says that nobody will
         look for it.
         """
-        job = Job(label)
+        job = Job(label, self._share)
         with self._lock:
             self._jobs[job.id] = job
             future = self._pool.submit(job.run, items, self._turns)

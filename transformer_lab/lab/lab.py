@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from transformer_lab.lab.common import BEGUN, TEXTS_ON_DISK, Common
 from transformer_lab.lab.experiments.comparisons import Comparisons
 from transformer_lab.lab.experiments.scaling import Scaling
 from transformer_lab.lab.experiments.settlings import Settlings
 from transformer_lab.lab.experiments.trials import Trials
 from transformer_lab.lab.home import writing_problem
+from transformer_lab.lab.jobs import BEGUN as ALONE
 from transformer_lab.lab.jobs import Jobs
 from transformer_lab.lab.litter import Presence
 from transformer_lab.lab.looking.inspector import Inspector
@@ -27,9 +29,11 @@ from transformer_lab.lab.training.range_tests import RangeTests
 from transformer_lab.lab.training.sampling import Sampling
 from transformer_lab.lab.training.stored_runs import Runs
 from transformer_lab.lab.training.trainings import Trainings
+from transformer_lab.lab.training.worker import Worker
 from transformer_lab.lab.writing import Writings
 from transformer_lab.runs.store import UNTRAINED, RunStore
 from transformer_lab.settings import ConfigError
+from transformer_lab.text.cache import LIMIT
 
 __all__ = ["UNTRAINED", "Lab", "LabError"]
 
@@ -44,10 +48,11 @@ class Lab:
 
     In a folder that cannot be written to, what is there can be read, and nothing can be started.
     `processes` lets trainings have a process of their own, where they ask for one
-    (`train.where`). Raises ConfigError("home") when there is no such folder and none can be made.
+    (`train.where`). `common` is what it shares with the other labs of a class. Raises
+    ConfigError("home") when there is no such folder and none can be made.
     """
 
-    def __init__(self, home: Path, *, processes: bool = True) -> None:
+    def __init__(self, home: Path, *, processes: bool = True, common: Common | None = None) -> None:
         self.home = home
         problem = writing_problem(home)
         if problem and not home.is_dir():
@@ -55,12 +60,18 @@ class Lab:
         self._presence = Presence(home)
         store = RunStore(home)
         store.sweep()
-        self.shelves = Shelves()
-        self.jobs = Jobs(shelves=self.shelves)
-        self.texts = Texts(home, self.shelves)
+        self.shelves = common.shelves if common else Shelves()
+        turns, begun = (common.turns, BEGUN) if common else (None, ALONE)
+        self.jobs = Jobs(shelves=self.shelves, turns=turns, begun=begun)
+        self.texts = Texts(home, self.shelves, TEXTS_ON_DISK if common else LIMIT)
         self.texts.library.sweep()
         self.trainings = Trainings(
-            store, Queue(home), self.texts, self._observe, processes=processes
+            store,
+            Queue(home),
+            self.texts,
+            self._observe,
+            processes=processes,
+            worker=common.thread.worker if common else Worker,
         )
         self.costs = Pace(self.trainings.submit, self.trainings.resting)
         self.sampling = Sampling(self.jobs, store)

@@ -4,6 +4,8 @@ What is one person's is in no object of another's: a run, a job or a text of som
 be named, whatever a page sends.
 """
 
+import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -11,9 +13,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from transformer_lab.lab.classroom.people import People, Person
-from transformer_lab.lab.lab import Lab
+from transformer_lab.lab.classroom.quota import (
+    Quota,
+    Used,
+    bytes_in,
+    too_many_bytes,
+    too_many_runs,
+    too_much_training,
+)
+from transformer_lab.lab.common import Common
+from transformer_lab.lab.lab import Lab, LabError
+from transformer_lab.lab.training.shared_worker import SharingWorker
 
+log = logging.getLogger(__name__)
 IDLE = 900.0  # seconds without a request after which a lab with nothing to do is closed
+LOOK = 2.0  # seconds after which it is looked again who has reached a limit
 FOLDER = "people"
 
 
@@ -23,34 +37,45 @@ class ClassroomFullError(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How many may have a name here, and how many of them may be here at once."""
+    """How many may have a name here, how many of them may be here at once, and what each may."""
 
     people: int = 60
     here: int = 40
+    quota: Quota = field(default_factory=Quota)
 
 
 @dataclass
 class Room:
-    """The lab of a person while it is open, and when it was asked for last."""
+    """The lab of a person while it is open, when it was asked for last, and what it has used.
+
+    `before` are the seconds of training that count besides those of the lab that is open.
+    """
 
     lab: Lab | None = None
     asked: float = 0.0
+    nbytes: int = 0
+    before: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Classroom:
     """Everything of a class, in the home of the teacher's lab. Any thread may ask it.
 
-    `lab` is the teacher's. Raises ConfigError where the people cannot be read.
+    `lab` is the teacher's, made with the same `common`. Raises ConfigError where the people cannot
+    be read.
     """
 
-    def __init__(self, lab: Lab, limits: Limits | None = None) -> None:
+    def __init__(self, lab: Lab, common: Common, limits: Limits | None = None) -> None:
         self.teacher = lab
+        self.common = common
         self.limits = limits or Limits()
         self.people = People(lab.home / FOLDER, self.limits.people)
         self._rooms: dict[str, Room] = {}
         self._lock = threading.Lock()
         self._closed = False
+        self._ends = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="classroom", daemon=True)
+        self._keeper.start()
 
     def home_of(self, person: Person) -> Path:
         """Where everything of a person is."""
@@ -64,7 +89,7 @@ class Classroom:
             room.asked = time.monotonic()
             if room.lab is None:
                 self._make_room()
-                room.lab = self._open(person)
+                room.lab = self._open(person, room)
             return room.lab
 
     def opened(self, person: Person) -> Lab | None:
@@ -77,13 +102,61 @@ class Classroom:
         room = self._rooms.get(person.id)
         return time.monotonic() - room.asked if room and room.lab else None
 
-    def _open(self, person: Person) -> Lab:
+    def used(self, person: Person) -> Used:
+        """What a person has, as far as that is known while their lab is closed."""
+        room = self._rooms.get(person.id)
+        return _used(room) if room else Used()
+
+    def more_time(self) -> None:
+        """Let everybody train as long again."""
+        for room in [*self._rooms.values()]:
+            room.before = -_trained(room.lab)
+
+    def refuses(self, person: Person, nbytes: int, *, run: bool) -> str:
+        """Why a person may not send so many bytes, as a run or a text; "" where they may."""
+        used, quota = self.used(person), self.limits.quota
+        return (too_many_runs(used, quota) if run else "") or too_many_bytes(used, quota, nbytes)
+
+    def _permit(self, room: Room) -> None:
+        """Raise LabError where a person may not train."""
+        used, quota = _used(room), self.limits.quota
+        for words in (too_many_runs(used, quota), _stops(used, quota)):
+            if words:
+                raise LabError(words)
+
+    def _keep(self) -> None:
+        """Look now and then who has reached a limit, and whose lab can be closed."""
+        while not self._ends.wait(LOOK):
+            for person_id, room in [*self._rooms.items()]:
+                try:
+                    self.look(person_id, room)
+                except Exception:
+                    log.exception("a workspace could not be looked at")
+            self.close_idle()
+
+    def look(self, person_id: str, room: Room) -> None:
+        """Measure what a person has, and end what trains beyond it."""
+        lab, quota = room.lab, self.limits.quota
+        if lab is None:
+            return
+        home = self.people.folder / person_id
+        room.nbytes = bytes_in(home)
+        _empty_trash(home, quota.nbytes - room.nbytes)
+        words = _stops(_used(room), quota)
+        for run in lab.trainings.busy() if words else ():
+            if run.status.state != "paused":
+                lab.trainings.stop(words, run.status.run_id or None)
+
+    def _open(self, person: Person, room: Room) -> Lab:
         if self._closed:
             raise ClassroomFullError("The lab is being closed.")
         home = self.home_of(person)
         home.mkdir(mode=0o700, exist_ok=True)
-        lab = Lab(home, processes=False)  # a process would take its turn without being asked
+        room.nbytes = bytes_in(home)
+        # A process would take its turn without being asked.
+        lab = Lab(home, processes=False, common=self.common)
         lab.texts.paths_allowed = False
+        lab.trainings.permit = lambda: self._permit(room)
         return lab
 
     def _make_room(self) -> None:
@@ -106,19 +179,19 @@ class Classroom:
             return
         try:
             if room.lab is not None and may(room):
-                lab, room.lab = room.lab, None
-                lab.close()
+                _shut(room)
         finally:
             room.lock.release()
 
     def close(self) -> None:
         """Save what the people train, and close their labs."""
         self._closed = True
+        self._ends.set()
+        self._keeper.join()
         for room in [*self._rooms.values()]:
             with room.lock:
                 if room.lab is not None:
-                    room.lab.close()
-                    room.lab = None
+                    _shut(room)
 
 
 def _rests(room: Room, idle: float) -> bool:
@@ -127,3 +200,32 @@ def _rests(room: Room, idle: float) -> bool:
         return False
     training = [run for run in room.lab.trainings.busy() if run.status.state != "paused"]
     return not training and not room.lab.jobs.busy
+
+
+def _shut(room: Room) -> None:
+    assert room.lab is not None
+    room.before += _trained(room.lab)
+    lab, room.lab = room.lab, None
+    lab.close()
+
+
+def _used(room: Room) -> Used:
+    runs = len(room.lab.runs.all()) if room.lab else 0
+    return Used(runs=runs, nbytes=room.nbytes, seconds=room.before + _trained(room.lab))
+
+
+def _trained(lab: Lab | None) -> float:
+    worker = lab.trainings.worker if lab else None
+    return worker.trained if isinstance(worker, SharingWorker) else 0.0
+
+
+def _stops(used: Used, quota: Quota) -> str:
+    """Why nothing more may train, be it under way; "" where it may."""
+    return too_many_bytes(used, quota) or too_much_training(used, quota)
+
+
+def _empty_trash(home: Path, room: int) -> None:
+    """Remove deleted runs for good where they take the room that is left."""
+    trash = home / "trash"
+    if trash.is_dir() and bytes_in(trash) > max(0, room):
+        shutil.rmtree(trash, ignore_errors=True)

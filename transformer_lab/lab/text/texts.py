@@ -12,7 +12,7 @@ from transformer_lab.lab.shelves import Shelf, Shelves
 from transformer_lab.recipes import SETTINGS, Setup
 from transformer_lab.settings import ConfigError, shown
 from transformer_lab.text import DataConfig
-from transformer_lab.text.cache import ByteCache
+from transformer_lab.text.cache import LIMIT, ByteCache
 from transformer_lab.text.corpora import (
     CORPORA,
     FILES,
@@ -63,11 +63,12 @@ class TextFacts:
 class Texts:
     """Finds, encodes and, where it may, fetches corpora, and keeps them for a while."""
 
-    def __init__(self, home: Path, shelves: Shelves | None = None) -> None:
+    def __init__(self, home: Path, shelves: Shelves | None = None, on_disk: int = LIMIT) -> None:
+        """`on_disk` are the bytes of encoded texts to keep there."""
         self.paths_allowed = True  # whether a text may be named by its path on this computer
         self._home = home
         self.library = Library(home / "corpora")
-        self._cache = ByteCache(home / "cache" / "texts")
+        self._cache = ByteCache(home / "cache" / "texts", on_disk)
         shelves = shelves or Shelves()
         self._corpora: Shelf[Corpus] = shelves.shelf()
         self._facts: Shelf[int] = shelves.shelf()

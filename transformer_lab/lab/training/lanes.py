@@ -7,7 +7,7 @@ comes before it.
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from transformer_lab.lab.device import choose_device
@@ -41,6 +41,7 @@ class Lanes:
         self.processes = processes
         self.beside_others = False
         self.ranks = ALONE
+        self.permit: Callable[[], None] = lambda: None  # raises LabError where none may start
         self._lock = threading.RLock()
         self._lanes: list[LiveRun] = []  # all that are busy, and the one started last
         self._focus: LiveRun | None = None  # the one started last
@@ -210,6 +211,7 @@ class Lanes:
     def _refuse_if_read_only(self) -> None:
         if problem := writing_problem(self.store.folder.parent):
             raise ConfigError("home", problem)
+        self.permit()
 
     def _refuse_if_busy(self, run_id: str) -> None:
         """Raises LabError when a run is in training already, or is being deleted."""

@@ -23,6 +23,8 @@ from transformer_lab.lab.training.worker import Worker
 from transformer_lab.recipes import Setup, setup_from
 from transformer_lab.runs.store import RunStore
 
+MakeWorker = Callable[[Callable[[], None]], Worker]
+
 
 class Starting(Lanes):
     """The lanes, and how a training becomes one of them.
@@ -40,6 +42,7 @@ class Starting(Lanes):
         on_rest: Callable[[], None],
         *,
         processes: bool = True,
+        worker: MakeWorker = Worker,
     ) -> None:
         """`processes` lets trainings have a process of their own, where they ask for one."""
         started = Processes(store.folder.parent, self._child_changed) if processes else None
@@ -47,7 +50,16 @@ class Starting(Lanes):
         self.texts = texts
         self._on_snapshot = on_snapshot
         self._on_rest = on_rest
-        self._worker = Worker(on_rest)
+        self._worker = worker(on_rest)
+
+    @property
+    def worker(self) -> Worker:
+        """What advances the trainings."""
+        return self._worker
+
+    def resting(self) -> bool:
+        """Whether nothing is training, and there is time for what only measures."""
+        return super().resting() and self._worker.resting
 
     def initialize(self, setup: Setup, recipe: str = "custom") -> None:
         """Make a new, untrained model. Raises ConfigError, and LabError while one is training."""

@@ -18,9 +18,9 @@ from transformer_lab.lab.training.continuing import LabError, NoRoomError
 from transformer_lab.lab.training.finetuned import finetuning
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.queue import UNREADABLE, Queue, QueueFullError, Waiting
-from transformer_lab.lab.training.starting import Starting
+from transformer_lab.lab.training.starting import MakeWorker, Starting
 from transformer_lab.lab.training.states import BEGUN, BUSY
-from transformer_lab.lab.training.worker import Lane
+from transformer_lab.lab.training.worker import Lane, Worker
 from transformer_lab.recipes import SETTINGS, Setup, setup_from
 from transformer_lab.runs.control import Action, UnreachableError, ask
 from transformer_lab.runs.run import RunNotFoundError
@@ -43,9 +43,10 @@ class Trainings(Starting):
         on_snapshot: Callable[[LiveRun, bool], None],
         *,
         processes: bool = True,
+        worker: MakeWorker = Worker,
     ) -> None:
         super().__init__(
-            store, queue, texts, on_snapshot, on_rest=self._dispatch, processes=processes
+            store, queue, texts, on_snapshot, self._dispatch, processes=processes, worker=worker
         )
 
     def finetune(

@@ -38,13 +38,21 @@ class Worker:
 
     def __init__(self, on_rest: Callable[[], None] = lambda: None) -> None:
         """`on_rest` is called on the thread when a lane has ended, and while nothing happens."""
-        self._on_rest = on_rest
-        self._inbox: deque[tuple[Callable[[], None], Lane | None]] = deque()
-        self._lanes: list[Lane] = []
+        self._begin(on_rest)
         self._wake = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._loop, name="worker", daemon=True)
         self._thread.start()
+
+    def _begin(self, on_rest: Callable[[], None]) -> None:
+        self._on_rest = on_rest
+        self._inbox: deque[tuple[Callable[[], None], Lane | None]] = deque()
+        self._lanes: list[Lane] = []
+
+    @property
+    def resting(self) -> bool:
+        """Whether nobody else's trainings want this thread."""
+        return True
 
     def submit(self, work: Callable[[], None], lane: Lane | None = None) -> None:
         """Run `work` on the worker's thread before the next step; if it raises, `lane` fails."""

@@ -103,7 +103,7 @@ class Door:
         return made[1]
 
     def _gate(self, person: Person) -> LearnerGate:
-        return LearnerGate(self._cookies, person.id)
+        return LearnerGate(self._cookies, person, self.classroom)
 
     def refusal(self, environ: Environ) -> HTTPException | None:
         """Why a request with these headers is refused, if it is; no lab is opened for that."""

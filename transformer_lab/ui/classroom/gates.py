@@ -7,10 +7,13 @@ from flask import Request, Response
 from itsdangerous import BadSignature, Signer
 from werkzeug.exceptions import abort
 
+from transformer_lab.lab.classroom.classroom import Classroom
 from transformer_lab.lab.classroom.people import People, Person
+from transformer_lab.ui.web import downloads, upload
 from transformer_lab.ui.web.access import Access
 
 STRANGER = "Open the link that your teacher gave you: it ends in ?token=..."
+SENT = (upload.PATH, downloads.BRING_IN)
 DAYS = 30 * 86_400  # seconds for which a browser keeps a learner's cookie
 
 
@@ -59,14 +62,20 @@ class LearnerGate:
     """Guards one learner's page: the cookie must be theirs, whoever led the request here."""
 
     cookies: Cookies
-    person_id: str
+    person: Person
+    classroom: Classroom
 
     def check(self, asked: Request, base_path: str) -> None:
-        """Raise 401 for anybody else."""
+        """Raise 401 for anybody else, and 413 for a file beyond what they may have."""
         del base_path
         person = self.cookies.person(asked)
-        if person is None or person.id != self.person_id:
+        if person is None or person.id != self.person.id:
             abort(401, STRANGER)
+        if asked.method == "POST" and asked.path in SENT:
+            run = asked.path == downloads.BRING_IN
+            words = self.classroom.refuses(person, asked.content_length or 0, run=run)
+            if words:
+                abort(413, words)
 
 
 @dataclass(frozen=True)
