@@ -15,6 +15,7 @@ from werkzeug.test import Client, EnvironBuilder, TestResponse
 
 from transformer_lab.exchange import ImportRefusedError
 from transformer_lab.lab.classroom.classroom import Classroom, ClassroomFullError, Limits
+from transformer_lab.lab.classroom.notices import query_of
 from transformer_lab.lab.classroom.people import Person
 from transformer_lab.lab.classroom.quota import Quota
 from transformer_lab.lab.common import Common
@@ -595,3 +596,126 @@ def test_files_of_the_computer_are_the_teachers_alone(school, jo, tmp_path):
     assert "cannot be named by its path" in page.error_at("data.corpus")
     assert school.lab.texts.corpus(path).text.startswith(SECRET)
     assert str(school.lab.home) not in shown
+
+
+# --- the teacher's view -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def desk(school: School, jo: Any) -> Any:
+    """The teacher's page with the Class tab open."""
+    page = school.page("", school.browser(TEACHER))
+    page.open_tab("Class")
+    return page
+
+
+def test_the_teacher_sees_how_everybody_stands_with_all_curves_in_one_chart(school, desk):
+    client = school.learner("Tom")
+    lab = school.lab_of("Tom")
+    lab.trainings.start(SETUP, "toms")
+    until(lambda: lab.trainings.current.ended)
+    client.get("/")
+    desk.fire("class-people.children", "class-people-tick.n_intervals")
+    told = json.dumps(desk.get("class-people", "children"))
+    assert "toms-1" in told
+    assert "jos-own-2" in told
+    lines = {line["name"]: line for line in desk.get("class-curves", "figure")["data"]}
+    assert lines["Tom"]["x"] == [4]
+    assert lines["Tom"]["y"] == [pytest.approx(lab.runs.view().validation_loss, abs=1e-3)]
+    assert desk.fire("class-people.children", "class-people-tick.n_intervals").keys() <= {
+        "class-people-seen",
+        "class-people",
+    }
+    for name in ("Jo", "Tom"):  # nobody but the teacher has it
+        assert "class-curves" not in json.dumps(
+            school.door.page_of(school.person(name)).callback_map, default=str
+        )
+
+
+def press(page: Any, button: str, output: str) -> dict[str, Any]:
+    page.values[button, "n_clicks"] = (page.values.get((button, "n_clicks")) or 0) + 1
+    return page.fire(output, f"{button}.n_clicks")
+
+
+def test_pause_all_holds_every_learner_until_all_go_on(school, desk):
+    client = school.learner("Pia")
+    lab = school.lab_of("Pia")
+    lab.trainings.start(LONG, "pias")
+    until(lambda: lab.trainings.current.status.step > 1)
+    press(desk, "class-hold", "class-hold.children")
+    assert desk.get("class-hold", "children") == "Let all go on"
+    lab.trainings.wait()  # for the step under way
+    step = lab.trainings.current.stream.since()[1]
+    later = school.learner("Que")  # who comes in now is held, too
+    other = school.lab_of("Que")
+    other.trainings.start(SETUP, "ques")
+    other.trainings.wait()
+    assert lab.trainings.current.stream.since()[1] == step
+    assert other.trainings.current.stream.since()[1] == 0
+    page = school.page("Pia", client)
+    page.fire("class-notice.children", "class-notice-tick.n_intervals")
+    assert "paused all trainings" in json.dumps(page.get("class-notice", "children"))
+    press(desk, "class-hold", "class-hold.children")
+    until(lambda: other.trainings.current.ended)
+    until(lambda: lab.trainings.current.stream.since()[1] > step)
+    page.fire("class-notice.children", "class-notice-tick.n_intervals")
+    assert page.get("class-notice", "children") == []
+    lab.trainings.stop()
+    until(lambda: lab.trainings.current.ended)
+    assert later.get("/").status_code == 200
+
+
+def test_what_the_teacher_sends_stands_on_every_page_until_it_is_closed(school, jo, desk):
+    desk.values["class-address", "value"] = (
+        "http://lab.school/?tab=learn&lesson=01-first-model&x=a%26b"
+    )
+    desk.values["class-words", "value"] = "<b>Read</b> this first."
+    press(desk, "class-send", "class-sent.children")
+    assert desk.get("class-address-problem", "children") == ""
+    page = school.page("Jo", jo.client)
+    page.fire("class-notice.children", "class-notice-tick.n_intervals")
+    words, link = page.get("class-notice", "children")[0]["props"]["children"]
+    assert words == "<b>Read</b> this first. "
+    assert link["props"]["href"] == "/?tab=learn&lesson=01-first-model&x=a%26b"
+    assert page.fire("class-notice.children", "class-notice-tick.n_intervals").keys() == {
+        "class-notice-seen"
+    }
+    press(page, "class-notice-close", "class-notice.children")
+    assert page.get("class-notice", "children") == []
+    assert page.get("class-notice-close", "hidden") is True
+    desk.values["class-words", "value"] = ""
+    press(desk, "class-send", "class-sent.children")
+    page.fire("class-notice.children", "class-notice-tick.n_intervals")
+    assert "Your teacher sends you" in json.dumps(page.get("class-notice", "children"))
+    press(desk, "class-take-back", "class-sent.children")
+    page.fire("class-notice.children", "class-notice-tick.n_intervals")
+    assert page.get("class-notice", "children") == []
+
+
+@pytest.mark.parametrize(
+    ("address", "words", "problem"),
+    [
+        ("", "", "names no view"),
+        ("javascript:alert(1)", "", "names no view"),
+        ("http://evil.example/path", "", "names no view"),
+        ("?tab=look&model=my-run-1", "", "names a model of yours"),
+        ("?tab=train", "w" * 201, "201 characters"),
+    ],
+)
+def test_what_cannot_be_sent_is_told_at_its_control(school, desk, address, words, problem):
+    desk.values["class-address", "value"] = address
+    desk.values["class-words", "value"] = words
+    press(desk, "class-send", "class-sent.children")
+    told = [desk.get(f"class-{name}-problem", "children") for name in ("address", "words")]
+    assert problem in "".join(told)
+    assert school.classroom.notice is None
+
+
+def test_a_link_that_is_sent_leads_nowhere_but_to_the_lab():
+    for address in (
+        "https://evil.example/?tab=train",
+        "javascript://x/?tab=train",
+        "//evil/?tab=train",
+    ):
+        assert query_of(address) == "tab=train"
+    assert query_of('?find="><script>') == "find=%22%3E%3Cscript%3E"

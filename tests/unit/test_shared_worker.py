@@ -113,7 +113,7 @@ def test_models_of_one_person_take_turns(school):
 
 def test_who_is_held_takes_no_step_but_does_what_is_asked(school):
     held = school.thread.worker(lambda: None)
-    held.held = True
+    held.hold(True)
     held.submit(lambda: held.add(Lane(school, "held", 1.0)))
     school.person(Lane(school, "other", 1.0))
     assert school.enough.wait(PATIENCE)
@@ -123,7 +123,7 @@ def test_who_is_held_takes_no_step_but_does_what_is_asked(school):
     school.most += 100
     school.on.set()
     assert asked.wait(PATIENCE)
-    held.held = False
+    held.hold(False)
     until(lambda: "held" in school.turns)
 
 

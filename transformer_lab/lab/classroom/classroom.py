@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from transformer_lab.lab.classroom.notices import Notice, checked_words, query_of
 from transformer_lab.lab.classroom.people import People, Person
 from transformer_lab.lab.classroom.quota import (
     Quota,
@@ -73,6 +74,9 @@ class Classroom:
         self._rooms: dict[str, Room] = {}
         self._lock = threading.Lock()
         self._closed = False
+        self.held = False  # whether no training of a learner goes on
+        self.notice: Notice | None = None
+        self._sent = 0
         self._ends = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="classroom", daemon=True)
         self._keeper.start()
@@ -106,6 +110,24 @@ class Classroom:
         """What a person has, as far as that is known while their lab is closed."""
         room = self._rooms.get(person.id)
         return _used(room) if room else Used()
+
+    def hold(self, held: bool) -> None:
+        """Have all trainings of learners rest between two steps, or go on."""
+        self.held = held
+        for room in [*self._rooms.values()]:
+            _hold(room.lab, held)
+
+    def send(self, words: str, address: str) -> Notice:
+        """Show everybody a few words, with a link to the view of an address. Raises ConfigError."""
+        said, query = checked_words(words), query_of(address)
+        with self._lock:
+            self._sent = max(self._sent + 1, int(1000 * time.time()))  # unlike any before
+            made = self.notice = Notice(number=self._sent, words=said, query=query)
+        return made
+
+    def take_back(self) -> None:
+        """Show nobody any longer what was sent."""
+        self.notice = None
 
     def more_time(self) -> None:
         """Let everybody train as long again."""
@@ -156,6 +178,7 @@ class Classroom:
         # A process would take its turn without being asked.
         lab = Lab(home, processes=False, common=self.common)
         lab.texts.paths_allowed = False
+        _hold(lab, self.held)
         lab.trainings.permit = lambda: self._permit(room)
         return lab
 
@@ -212,6 +235,12 @@ def _shut(room: Room) -> None:
 def _used(room: Room) -> Used:
     runs = len(room.lab.runs.all()) if room.lab else 0
     return Used(runs=runs, nbytes=room.nbytes, seconds=room.before + _trained(room.lab))
+
+
+def _hold(lab: Lab | None, held: bool) -> None:
+    worker = lab.trainings.worker if lab else None
+    if isinstance(worker, SharingWorker):
+        worker.hold(held)
 
 
 def _trained(lab: Lab | None) -> float:

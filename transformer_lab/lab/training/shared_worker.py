@@ -92,6 +92,12 @@ class SharingWorker(Worker):
         self.trained = 0.0
         self.rested = True
 
+    def hold(self, held: bool) -> None:
+        """Take no more steps of its trainings, or go on."""
+        with self._wake:
+            self.held = held
+            self._wake.notify()
+
     @property
     def resting(self) -> bool:
         """As in `Worker`: nobody's trainings want a turn."""
