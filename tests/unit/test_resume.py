@@ -417,7 +417,7 @@ def train_command(home, setup):
 
 @pytest.mark.parametrize("optimizer", ["muon", *SLOWLY])
 def test_a_killed_process_is_resumed_in_another_and_ends_the_same(tmp_path, optimizer):
-    setup = SETUP.with_values({"train.optimizer": optimizer, "train.steps": 200})
+    setup = SETUP.with_values({"train.optimizer": optimizer, "train.steps": 100})
     with train_command(tmp_path / "whole", setup) as whole:
         whole.communicate()
     with train_command(tmp_path / "cut", setup) as process:
@@ -435,7 +435,7 @@ def test_a_killed_process_is_resumed_in_another_and_ends_the_same(tmp_path, opti
     one = RunStore(tmp_path / "whole").open("latest").since()[0]
     other = store.open(run_id).since()[0]
     assert numbers(one) == numbers(other)
-    assert len(other) == 200
+    assert len(other) == 100
 
 
 def test_an_error_in_reading_names_the_checkpoint(tmp_path):
