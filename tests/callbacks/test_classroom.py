@@ -192,7 +192,7 @@ def test_a_name_in_markup_is_shown_as_it_is_and_kept_nowhere(school):
     for name in ("../x", "..", "/etc/passwd", "a\0b"):
         assert school.enter(name).status_code == 422
     names = {path.name for path in school.classroom.people.folder.iterdir()}
-    assert names - {"people.json"} <= {one.id for one in school.classroom.people.all()}
+    assert names - {"people.json", "shared"} <= {one.id for one in school.classroom.people.all()}
 
 
 def test_as_many_people_are_here_as_may_be_and_idle_ones_make_room(tmp_path, page_of):
@@ -719,3 +719,66 @@ def test_a_link_that_is_sent_leads_nowhere_but_to_the_lab():
     ):
         assert query_of(address) == "tab=train"
     assert query_of('?find="><script>') == "find=%22%3E%3Cscript%3E"
+
+
+# --- sharing ------------------------------------------------------------------------------------
+
+
+def test_a_shared_run_is_seen_by_all_copied_by_some_and_changed_by_nobody(tmp_path, page_of):
+    school = School(tmp_path, page_of, quota=Quota(runs=2))
+    jo, al = school.learner("Jo"), school.learner("Al")
+    lab = school.lab_of("Jo")
+    lab.trainings.start(SETUP, "jos-own")
+    until(lambda: lab.trainings.current.ended)
+    lab.runs.describe(RUN, title="<b>Mine</b>")
+    mine, theirs = school.page("Jo", jo), school.page("Al", al)
+    mine.values["class-own-run", "value"] = RUN
+    press(mine, "class-share", "class-shared-said.children")
+    assert "The class sees a copy of <b>Mine</b> now." in mine.get("class-shared-said", "children")
+    theirs.open_tab("Class")
+    theirs.fire("class-shared-table.children", "class-shared-tick.n_intervals")
+    row = json.dumps(theirs.get("class-shared-table", "children"))
+    assert "<b>Mine</b>" in row
+    assert '"Jo"' in row
+    shared = school.classroom.shared.all()[0]
+    place = school.classroom.people.folder / "shared" / f"{shared.id}.zip"
+    before = place.read_bytes(), fingerprint(lab.home)
+    theirs.values["class-shared", "value"] = shared.id
+    press(theirs, "class-share-back", "class-shared-said.children")
+    assert "Only Jo and the teacher" in json.dumps(theirs.get("class-shared-said", "children"))
+    for copied in (RUN, "jos-own-1-1"):
+        press(theirs, "class-take", "class-shared-said.children")
+        assert theirs.get("class-shared-said", "children") == f"It is {copied} among your runs."
+    press(theirs, "class-take", "class-shared-said.children")  # a third is more than two
+    assert "You have 2 runs" in json.dumps(theirs.get("class-shared-said", "children"))
+    own = school.lab_of("Al")
+    own.runs.describe(RUN, title="Another")
+    own.runs.delete("jos-own-1-1")
+    weights = [
+        (one.runs.open(RUN).checkpoints()[-1] / "weights.safetensors").read_bytes()
+        for one in (lab, own)
+    ]
+    assert weights[0] == weights[1]
+    assert (place.read_bytes(), fingerprint(lab.home)) == before
+    school.classroom.look(school.person("Jo").id, school.classroom._rooms[school.person("Jo").id])
+    assert school.classroom.used(school.person("Jo")).nbytes >= shared.nbytes
+    desk = school.page("", school.browser(TEACHER))
+    desk.values["class-shared", "value"] = shared.id
+    press(desk, "class-share-back", "class-shared-said.children")
+    assert "no longer shared" in desk.get("class-shared-said", "children")
+    assert not place.exists()
+    school.close()
+
+
+def test_what_is_not_there_is_neither_shared_nor_copied(school, jo):
+    page = school.page("Nia", school.learner("Nia"))
+    kept = sorted(path.name for path in (school.classroom.people.folder / "shared").iterdir())
+    for named in ("", RUN, f"../{school.person('Jo').id}/runs/{RUN}", "../people.json", "\0"):
+        page.values |= {("class-own-run", "value"): named, ("class-shared", "value"): named}
+        press(page, "class-share", "class-shared-said.children")
+        assert "Choose one of your runs" in json.dumps(page.get("class-shared-said", "children"))
+        for button in ("class-take", "class-share-back"):
+            press(page, button, "class-shared-said.children")
+            assert "no longer shared" in json.dumps(page.get("class-shared-said", "children"))
+    after = sorted(path.name for path in (school.classroom.people.folder / "shared").iterdir())
+    assert after == kept

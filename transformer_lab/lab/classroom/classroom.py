@@ -22,6 +22,7 @@ from transformer_lab.lab.classroom.quota import (
     too_many_runs,
     too_much_training,
 )
+from transformer_lab.lab.classroom.shared import Shared
 from transformer_lab.lab.common import Common
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.lab.training.shared_worker import SharingWorker
@@ -29,7 +30,7 @@ from transformer_lab.lab.training.shared_worker import SharingWorker
 log = logging.getLogger(__name__)
 IDLE = 900.0  # seconds without a request after which a lab with nothing to do is closed
 LOOK = 2.0  # seconds after which it is looked again who has reached a limit
-FOLDER = "people"
+FOLDER, SHARED = "people", "shared"
 
 
 class ClassroomFullError(RuntimeError):
@@ -71,6 +72,7 @@ class Classroom:
         self.common = common
         self.limits = limits or Limits()
         self.people = People(lab.home / FOLDER, self.limits.people)
+        self.shared = Shared(self.people.folder / SHARED)
         self._rooms: dict[str, Room] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -162,7 +164,7 @@ class Classroom:
         if lab is None:
             return
         home = self.people.folder / person_id
-        room.nbytes = bytes_in(home)
+        room.nbytes = bytes_in(home) + self.shared.bytes_of(person_id)
         _empty_trash(home, quota.nbytes - room.nbytes)
         words = _stops(_used(room), quota)
         for run in lab.trainings.busy() if words else ():
@@ -174,7 +176,7 @@ class Classroom:
             raise ClassroomFullError("The lab is being closed.")
         home = self.home_of(person)
         home.mkdir(mode=0o700, exist_ok=True)
-        room.nbytes = bytes_in(home)
+        room.nbytes = bytes_in(home) + self.shared.bytes_of(person.id)
         # A process would take its turn without being asked.
         lab = Lab(home, processes=False, common=self.common)
         lab.texts.paths_allowed = False

@@ -27,3 +27,13 @@ NOTICE_TICK = "class-notice-tick"
 NOTICE_SEEN = "class-notice-seen"
 NOTICE_CLOSE = "class-notice-close"
 NOTICE_CLOSED = "class-notice-closed"  # the number of the notice that was closed
+
+OWN_RUN = "class-own-run"
+SHARE = "class-share"
+SHARED_TABLE = "class-shared-table"
+SHARED = "class-shared"
+TAKE = "class-take"
+SHARE_BACK = "class-share-back"
+SHARED_SAID = "class-shared-said"
+SHARED_TICK = "class-shared-tick"
+SHARED_SEEN = "class-shared-seen"

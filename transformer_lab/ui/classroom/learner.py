@@ -13,6 +13,7 @@ from transformer_lab.lab.lab import Lab
 from transformer_lab.ui import ids as shared_ids
 from transformer_lab.ui import polling
 from transformer_lab.ui.classroom import ids, pages
+from transformer_lab.ui.classroom.sharing import Sharing
 from transformer_lab.ui.web.access import Gate
 
 NOTICE_POLL = 3000  # milliseconds
@@ -67,13 +68,14 @@ class LearnerTab:
 
     def __init__(self, classroom: Classroom, person: Person, base_path: str = "") -> None:
         self._classroom, self._person, self._base = classroom, person, base_path
+        self._sharing = Sharing(classroom, person, self.TITLE)
 
     def layout(self, lab: Lab) -> Component:
-        """Who they are, and what is theirs."""
-        del lab
+        """Who they are, what is theirs, and what others share."""
         words = (
             f"You work as {self._person.name}. Your runs, texts and experiments are yours: no "
-            "other learner can see or change them. Your teacher sees how your trainings stand."
+            "other learner can see or change them, unless you share a copy. Your teacher sees how "
+            "your trainings stand."
         )
         return html.Div(
             [
@@ -82,6 +84,7 @@ class LearnerTab:
                     [html.H2("Your workspace"), html.P(words), html.P(self._has(), id=ids.USED)],
                     className="card",
                 ),
+                self._sharing.layout(lab),
             ],
             className="pane class-pane",
         )
@@ -97,7 +100,7 @@ class LearnerTab:
 
     def register(self, app: Dash, lab: Lab) -> None:
         """The callbacks of this tab, and of the notice above all tabs."""
-        del lab
+        self._sharing.register(app, lab)
         self._register_notice(app)
 
         @app.callback(

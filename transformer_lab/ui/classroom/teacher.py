@@ -16,6 +16,7 @@ from transformer_lab.ui import form, polling
 from transformer_lab.ui import ids as shared_ids
 from transformer_lab.ui.charts.training import GRAPH
 from transformer_lab.ui.classroom import everybody, ids
+from transformer_lab.ui.classroom.sharing import Sharing
 from transformer_lab.ui.web.access import Gate
 
 POLL = 2000  # milliseconds
@@ -47,10 +48,10 @@ class TeacherTab:
 
     def __init__(self, classroom: Classroom) -> None:
         self._classroom = classroom
+        self._sharing = Sharing(classroom, None, self.TITLE)
 
     def layout(self, lab: Lab) -> Component:
         """Everybody, and what the teacher can do."""
-        del lab
         everyone = [
             html.H2("Everybody"),
             html.Div(
@@ -73,6 +74,7 @@ class TeacherTab:
                 dcc.Store(id=ids.PEOPLE_SEEN, data={}),
                 html.Section(everyone, className="card class-everybody"),
                 html.Section(_sending(self._classroom.notice), className="card"),
+                self._sharing.layout(lab),
                 html.Section(
                     [html.H2("Let in again"), *_let_in(self._choices())], className="card"
                 ),
@@ -82,7 +84,7 @@ class TeacherTab:
 
     def register(self, app: Dash, lab: Lab) -> None:
         """The callbacks of this tab."""
-        del lab
+        self._sharing.register(app, lab)
         self._register_people(app)
         self._register_code(app)
         self._register_hold(app)

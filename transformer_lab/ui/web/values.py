@@ -293,6 +293,7 @@ STORES: dict[str, object] = {
     compare_ids.COMPARE_GUESSES: dict[str, object] | None,
     classroom_ids.PEOPLE_SEEN: dict[str, int] | None,
     classroom_ids.NOTICE_SEEN: dict[str, int] | None,
+    classroom_ids.SHARED_SEEN: dict[str, int] | None,
     classroom_ids.NOTICE_CLOSED: Count | None,
     experiments_ids.EXPERIMENT: str | None,
     experiments_ids.EXPERIMENT_PARTS.refresh: Count | None,
