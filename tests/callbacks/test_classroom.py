@@ -516,7 +516,7 @@ def test_the_teacher_gives_a_code_that_works(school, jo):
     assert school.enter("Lea", other, code).status_code == 303
     page.values["class-again", "value"] = "nobody"
     again = page.fire("class-code.children", "class-let-in.n_clicks")
-    assert "Choose who" in json.dumps(again)
+    assert "Choose a person" in json.dumps(again)
 
 
 def test_no_token_is_in_any_log_or_answer(school, caplog):
@@ -782,3 +782,33 @@ def test_what_is_not_there_is_neither_shared_nor_copied(school, jo):
             assert "no longer shared" in json.dumps(page.get("class-shared-said", "children"))
     after = sorted(path.name for path in (school.classroom.people.folder / "shared").iterdir())
     assert after == kept
+
+
+def test_who_is_removed_is_out_and_loses_nothing(school, desk):
+    client = school.learner("Rob")
+    lab, person = school.lab_of("Rob"), school.person("Rob")
+    lab.trainings.start(LONG, "robs")
+    until(lambda: lab.trainings.current.status.step > 1)
+    desk.values["class-again", "value"] = person.id
+    told = press(desk, "class-remove", "class-code.children")
+    assert "Rob is not in the class any more" in json.dumps(told)
+    assert client.get("/_dash-layout").status_code == 404
+    kept = school.classroom.people.folder / "removed" / person.id / "runs" / "robs-1"
+    assert (kept / "run.json").exists()
+    with pytest.raises(ClassroomFullError):
+        school.classroom.lab_of(person)
+    school.learner("Rob")  # another one
+    assert school.person("Rob").id != person.id
+    assert school.lab_of("Rob").runs.all() == []
+
+
+def test_one_learner_cannot_hold_every_thread_that_answers(school, jo):
+    client, other = school.learner("Uma"), school.learner("Vic")
+    school.door._asking[school.person("Uma").id] = 8
+    refused = client.get("/_dash-layout")
+    assert refused.status_code == 429
+    assert "more at once" in refused.text
+    assert other.get("/_dash-layout").status_code == 200
+    school.door._asking[school.person("Uma").id] = 0
+    assert client.get("/_dash-layout").status_code == 200
+    assert not +school.door._asking

@@ -1,9 +1,14 @@
 """What `transformer-lab serve` makes of its options, before and while it serves."""
 
-import pytest
+import re
+from types import SimpleNamespace
 
-from transformer_lab.cli import main
+import pytest
+from werkzeug.test import Client
+
+from transformer_lab.cli import classroom, main
 from transformer_lab.cli.addresses import TOKEN, address, checked_base, chosen_token
+from transformer_lab.cli.classroom import CLASS_TOKEN
 from transformer_lab.cli.places import tunnel_of
 from transformer_lab.settings import ConfigError
 from transformer_lab.ui.web.guard import is_loopback
@@ -138,3 +143,46 @@ def test_a_token_is_asked_for_wherever_other_computers_can_come(
     with pytest.raises(_OpenError):
         main(["serve", "--home", str(tmp_path), *options])
     assert bool(given[0]) is asked
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--no-token"], "no-token: --no-token lets everybody in as the teacher"),
+        (["--debug"], "debug: --debug shows how the lab works inside"),
+        (["--people", "0"], "people: --people is 0: choose one from 1 to 1,000."),
+        (["--most-mb", "-1"], "most-mb: --most-mb is -1"),
+    ],
+)
+def test_an_option_that_no_class_can_have_is_one_sentence(options, words, tmp_path, capsys):
+    assert main(["serve", "--classroom", "--home", str(tmp_path), *options]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"transformer-lab: {words}")
+    assert told.count("\n") == 1
+
+
+def test_a_class_has_a_link_for_the_teacher_and_another_for_the_class(
+    tmp_path, monkeypatch, capsys
+):
+    """The tokens are asked for on this computer alone, too; nothing else is printed."""
+    monkeypatch.delenv(TOKEN, raising=False)
+    monkeypatch.delenv(CLASS_TOKEN, raising=False)
+    served = []
+    monkeypatch.setattr(
+        classroom,
+        "listen",
+        lambda door, *_: served.append(door) or SimpleNamespace(run=lambda: None),
+    )
+    options = ["--port", "8205", "--allow-host", "lab.school", "--base-path", "/lab"]
+    assert main(["serve", "--classroom", "--home", str(tmp_path), *options]) == 0
+    links = re.findall(r"http://lab\.school:8205/lab/\?token=(\S+)", capsys.readouterr().out)
+    assert len(set(links)) == 2
+    for token, title in zip(links, ("Transformer Lab", "Come in"), strict=True):
+        client = Client(served[0])
+        at = {"base_url": "http://lab.school:8205"}
+        assert client.get(f"/lab/?token={token}", **at).status_code == 303
+        assert title in client.get("/lab/", **at).text
+    monkeypatch.setenv(TOKEN, "the-very-same-token")
+    monkeypatch.setenv(CLASS_TOKEN, "the-very-same-token")
+    assert main(["serve", "--classroom", "--home", str(tmp_path)]) == 2
+    assert "choose two" in capsys.readouterr().err

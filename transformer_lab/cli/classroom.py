@@ -18,6 +18,7 @@ from transformer_lab.ui.web.access import NAME
 from transformer_lab.ui.web.guard import is_loopback
 
 CLASS_TOKEN = "TRANSFORMER_LAB_CLASS_TOKEN"
+THREADS = 32  # that answer requests: no few learners hold them all
 MOST = {  # of what the options of a class say
     "people": 1000,
     "people_here": 1000,
@@ -48,7 +49,7 @@ def serve_class(
                 base_path=base_path,
                 trust_proxy=arguments.trust_proxy,
             )
-            server = listen(door, host, arguments.port, lab.home)
+            server = listen(door, host, arguments.port, lab.home, THREADS)
             shown = names[0] if names else ""
             mention(greeting(host, arguments.port, base_path, shown, (teacher, learners)))
             server.run()

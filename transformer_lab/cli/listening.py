@@ -30,6 +30,7 @@ from transformer_lab.settings import ConfigError
 CONNECTIONS = 1000  # open at once; then the one that was idle the longest gives way
 FILES = 4096  # asked of the system, for connections and everything else
 SPARE = 100  # connections over those, before waitress stops to accept
+THREADS = 8  # that answer requests
 IDLE = 120  # seconds after which a connection that does nothing is closed
 LINGER = 5.0  # seconds in which the rest of a refused body is thrown away
 IN_MEMORY = 2**19  # bytes of a body; a larger one goes to a file
@@ -45,7 +46,7 @@ class Application(Protocol):
     def __call__(self) -> Callable[[Any, Any], Iterable[bytes]]: ...
 
 
-def listen(server: Application, host: str, port: int, folder: Path) -> Any:
+def listen(server: Application, host: str, port: int, folder: Path, threads: int = THREADS) -> Any:
     """A server that listens; `run` serves until `close` or Ctrl-C. Raises ConfigError."""
     # Thirty pages ask for what is new in one moment, and a few wait for a thread: that is usual.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
@@ -57,7 +58,7 @@ def listen(server: Application, host: str, port: int, folder: Path) -> Any:
             map=sockets,
             host=host,
             port=port,
-            threads=8,
+            threads=threads,
             connection_limit=most + SPARE,
             channel_timeout=IDLE,
             cleanup_interval=10,

@@ -30,7 +30,7 @@ from transformer_lab.lab.training.shared_worker import SharingWorker
 log = logging.getLogger(__name__)
 IDLE = 900.0  # seconds without a request after which a lab with nothing to do is closed
 LOOK = 2.0  # seconds after which it is looked again who has reached a limit
-FOLDER, SHARED = "people", "shared"
+FOLDER, SHARED, REMOVED = "people", "shared", "removed"
 
 
 class ClassroomFullError(RuntimeError):
@@ -90,6 +90,8 @@ class Classroom:
     def lab_of(self, person: Person) -> Lab:
         """A person's lab, opened when it is not. Raises ClassroomFullError and ConfigError."""
         with self._lock:
+            if self.people.find(person.id) is None:
+                raise ClassroomFullError(f"{person.name} is not in this class any more.")
             room = self._rooms.setdefault(person.id, Room())
         with room.lock:
             room.asked = time.monotonic()
@@ -130,6 +132,22 @@ class Classroom:
     def take_back(self) -> None:
         """Show nobody any longer what was sent."""
         self.notice = None
+
+    def remove(self, person: Person) -> None:
+        """Have a person leave the class: what trains is saved, and their workspace set aside.
+
+        Raises ConfigError where that cannot be written.
+        """
+        self.people.remove(person.id)
+        room = self._rooms.pop(person.id, None)
+        if room is not None:
+            with room.lock:
+                if room.lab is not None:
+                    _shut(room)
+        home, aside = self.home_of(person), self.people.folder / REMOVED
+        if home.is_dir():
+            aside.mkdir(exist_ok=True)
+            home.rename(aside / person.id)
 
     def more_time(self) -> None:
         """Let everybody train as long again."""

@@ -152,6 +152,23 @@ class People:
             self._codes[person_id] = Code(_digest(code), time.monotonic() + CODE_SECONDS)
         return code
 
+    def remove(self, person_id: str) -> None:
+        """Have a person no longer be one of the class: their cookie ends, their name is free.
+
+        Raises ConfigError where that cannot be written.
+        """
+        with self._lock:
+            before = dict(self._people)
+            self._people.pop(person_id, None)
+            self._codes.pop(person_id, None)
+            try:
+                self._write()
+            except OSError as error:
+                self._people = before
+                raise ConfigError(
+                    "name", f"That could not be written: {error.strerror}."
+                ) from error
+
     def _use_code(self, person: Person, given: str) -> None:
         code = self._codes.get(person.id)
         if code and (time.monotonic() > code.ends or code.tries >= CODE_TRIES):

@@ -5,13 +5,14 @@ what that application knows, and that is nothing of anybody else's.
 """
 
 import threading
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from dash import Dash
-from flask import Flask, Request, Response
+from flask import Request, Response
 from werkzeug.exceptions import HTTPException
 
 from transformer_lab.lab.classroom.classroom import Classroom, ClassroomFullError
@@ -27,6 +28,9 @@ from transformer_lab.ui.classroom.teacher import TeacherVisit
 from transformer_lab.ui.server import BODIES, create_app
 from transformer_lab.ui.web.access import NAME, Access
 from transformer_lab.ui.web.guard import LOOPBACK, Environ, Guard
+
+MOST_ASKING = 8  # requests of one learner at a time; a browser sends six
+TOO_MANY = "You ask for more at once than a page does: close some of its windows."
 
 
 class Door:
@@ -59,6 +63,7 @@ class Door:
         self.teacher = self._made(classroom.teacher, visit)
         self._learners: dict[str, tuple[Lab, Dash]] = {}
         self._lock = threading.Lock()
+        self._asking: Counter[str] = Counter()  # requests of each learner that are being answered
         self.extensions = {"guard": self}  # where a server looks for it
 
     def _made(self, lab: Lab, visit: TeacherVisit | LearnerVisit) -> Dash:
@@ -68,21 +73,33 @@ class Door:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
-        asked = Request(self._guard.settled(environ))
+        role = self._role(Request(self._guard.settled(environ)))
+        if not isinstance(role, Person):
+            served = self.teacher.server if role == "teacher" else self.front
+            return served(environ, start_response)
+        with self._lock:
+            self._asking[role.id] += 1
+            too_many = self._asking[role.id] > MOST_ASKING
         try:
-            application = self._application(asked)
+            if too_many:
+                answer = Response(TOO_MANY, 429, {"Cache-Control": "no-store"})
+                return answer(environ, start_response)
+            return self._serve(role, environ, start_response)
+        finally:
+            with self._lock:
+                self._asking[role.id] -= 1
+
+    def _serve(
+        self, person: Person, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Answer a learner from their own page."""
+        try:
+            application = self.page_of(person).server
         except (ClassroomFullError, ConfigError) as error:
             page = pages.told("Not now", str(error), self._guard.base_path)
             answer = Response(page, 503, {"Cache-Control": "no-store"}, mimetype="text/html")
             return answer(environ, start_response)
         return application(environ, start_response)
-
-    def _application(self, asked: Request) -> Flask:
-        """Whose page answers. Raises ClassroomFullError and ConfigError."""
-        role = self._role(asked)
-        if isinstance(role, Person):
-            return self.page_of(role).server
-        return self.teacher.server if role == "teacher" else self.front
 
     def _role(self, asked: Request) -> Person | str:
         """As whom a request comes: a person, "teacher" or "front"."""
@@ -98,9 +115,19 @@ class Door:
         with self._lock:
             made = self._learners.get(person.id)
             if made is None or made[0] is not lab:  # it was closed meanwhile
+                self._forget_closed()
                 visit = LearnerVisit(self.classroom, person, self._gate(person), base)
                 made = self._learners[person.id] = lab, self._made(lab, visit)
         return made[1]
+
+    def _forget_closed(self) -> None:
+        """Drop the pages of labs that were closed."""
+        people = {one.id: one for one in self.classroom.people.all()}
+        self._learners = {
+            name: (lab, page)
+            for name, (lab, page) in self._learners.items()
+            if name in people and self.classroom.opened(people[name]) is lab
+        }
 
     def _gate(self, person: Person) -> LearnerGate:
         return LearnerGate(self._cookies, person, self.classroom)

@@ -12,6 +12,7 @@ MORE_TIME_SAID = "class-more-time-said"
 
 AGAIN = "class-again"
 LET_IN = "class-let-in"
+REMOVE = "class-remove"
 CODE = "class-code"
 
 WORDS = "class-words"

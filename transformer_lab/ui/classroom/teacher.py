@@ -7,9 +7,9 @@ from dash import Dash, Input, Output, State, ctx, dcc, html
 from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
 
-from transformer_lab.lab.classroom.classroom import Classroom
+from transformer_lab.lab.classroom.classroom import REMOVED, Classroom
 from transformer_lab.lab.classroom.notices import LONGEST, LONGEST_ADDRESS, Notice
-from transformer_lab.lab.classroom.people import CODE_SECONDS
+from transformer_lab.lab.classroom.people import CODE_SECONDS, Person
 from transformer_lab.lab.lab import Lab
 from transformer_lab.settings import ConfigError
 from transformer_lab.ui import form, polling
@@ -120,19 +120,32 @@ class TeacherTab:
     def _register_code(self, app: Dash) -> None:
         @app.callback(
             output={"code": Output(ids.CODE, "children")},
-            inputs={"pressed": Input(ids.LET_IN, "n_clicks")},
+            inputs={
+                "pressed": Input(ids.LET_IN, "n_clicks"),
+                "remove": Input(ids.REMOVE, "n_clicks"),
+            },
             state={"person": State(ids.AGAIN, "value")},
             prevent_initial_call=True,
         )
-        def let_in(pressed: int | None, person: str | None) -> dict[str, Any]:
-            if not pressed:
+        def let_in(pressed: int | None, remove: int | None, person: str | None) -> dict[str, Any]:
+            if not (pressed or remove):
                 raise PreventUpdate
             found = self._classroom.people.find(str(person or ""))
             if found is None:
-                return {"code": "Choose who comes in again."}
+                return {"code": "Choose a person first."}
+            if ctx.triggered_id == ids.REMOVE:
+                return {"code": self._remove(found)}
             code = self._classroom.people.let_in(found.id)
             said = f" lets {found.name} in from another browser, once, for {CODE_SECONDS / 60:.0f}"
             return {"code": [html.B(code), f"{said} minutes. The old browser is out from then on."]}
+
+    def _remove(self, person: Person) -> str:
+        try:
+            self._classroom.remove(person)
+        except (ConfigError, OSError) as error:
+            return f"{person.name} could not be removed: {error}"
+        kept = self._classroom.people.folder / REMOVED / person.id
+        return f"{person.name} is not in the class any more. The workspace is kept in {kept}."
 
     def _register_hold(self, app: Dash) -> None:
         @app.callback(
@@ -257,9 +270,16 @@ def _sent(notice: Notice | None) -> str:
 
 
 def _let_in(choices: list[dict[str, str]]) -> list[Component]:
-    help = "Gives a code for somebody who comes in from another browser, or has left."
+    out = "Frees the name. What trains is saved; the workspace is set aside, not deleted."
+    help = "A code is for somebody who comes in from another browser, or has left."
     return [
         form.field("Who", dbc.Select(id=ids.AGAIN, options=choices, size="sm"), help),
-        _button(ids.LET_IN, "Give a code"),
+        html.Div(
+            [
+                _button(ids.LET_IN, "Give a code"),
+                _button(ids.REMOVE, "Remove from the class", out, "danger"),
+            ],
+            className="class-buttons",
+        ),
         html.Div(id=ids.CODE, className="class-code", role="status"),
     ]
