@@ -1,11 +1,12 @@
 """Many pages on one lab: what their polls take, and what they cost the training.
 
-    python tests/bench/load.py [--pages 30] [--rate 3] [--seconds 30]
+    python tests/bench/load.py [--pages 30] [--rate 3] [--seconds 10] [--rounds 3]
 
 Serves a temporary home, starts Quick start's model by the page's own button, and then asks what an
 open Train tab asks, from so many connections at so many polls a second each; each goes on where its
-last answer ended, as a page does. The pages compute on the same machine as the lab here. Uses Tiny
-Shakespeare when it is at hand (TRANSFORMER_LAB_DATA names a folder of corpora). Judges nothing.
+last answer ended, as a page does. For a while it asks, and for as long it does not, in turn. The
+pages compute on the same machine as the lab here. Uses Tiny Shakespeare when it is at hand
+(TRANSFORMER_LAB_DATA names a folder of corpora). Judges nothing.
 """
 
 import argparse
@@ -73,7 +74,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pages", type=int, default=30)
     parser.add_argument("--rate", type=float, default=3.0, help="polls a second of each")
-    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--seconds", type=float, default=10.0, help="with the pages, and without")
+    parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         server = subprocess.Popen([*COMMAND, "serve", "--port", str(PORT), "--home", home])
@@ -83,46 +85,55 @@ def main() -> None:
             visitors = [Visitor(poll, headers) for _ in range(arguments.pages)]
             one = Visitor(poll, headers)  # who looks once, at the beginning and the end of a time
             idle = spent_by(server.pid)
-            before = pace(one, arguments.seconds)
+            paces = [pace(one, arguments.seconds)]
             trains, spent = spent_by(server.pid), time.process_time()
-            begun, first = time.perf_counter(), steps(one)
-            crowd(visitors, arguments.rate, arguments.seconds)
-            during = (steps(one) - first) / (time.perf_counter() - begun)
-            answered, asked = spent_by(server.pid), time.process_time() - spent
-            after = pace(one, arguments.seconds)
+            for _ in range(arguments.rounds):
+                begun, first = time.perf_counter(), steps(one)
+                crowd(visitors, arguments.rate, arguments.seconds)
+                paces.append((steps(one) - first) / (time.perf_counter() - begun))
+                if len(paces) == 2:
+                    answered, asked = spent_by(server.pid), time.process_time() - spent
+                    polls = sum(len(visitor.seconds) for visitor in visitors)
+                paces.append(pace(one, arguments.seconds))
         finally:
             server.terminate()
             server.wait()
-    spent = answering(idle, trains, answered)
-    report(arguments, visitors, (before, during, after), (spent, asked))
+    spent = 1000 * answering(idle, trains, answered) / polls, 1000 * asked / polls
+    report(arguments, visitors, paces, spent)
 
 
 def report(
     arguments: argparse.Namespace,
     visitors: list[Visitor],
-    paces: tuple[float, float, float],
+    paces: list[float],
     spent: tuple[float, float],
 ) -> None:
-    """Print what was found; `spent` are processor seconds of the lab's answers and of the pages."""
+    """Print what was found.
+
+    `paces` are steps a second, in turn without the pages and with them; `spent` milliseconds of the
+    processor for a poll, in the lab and in the pages here.
+    """
     seconds = [1000 * one for visitor in visitors for one in visitor.seconds]
     wrong = [one for visitor in visitors for one in visitor.wrong]
     sizes = [size for visitor in visitors for size in visitor.sizes]
     cuts = statistics.quantiles(seconds, n=20)
-    alone = (paces[0] + paces[2]) / 2
+    whole = arguments.rounds * arguments.seconds
+    around = zip(paces[:-2:2], paces[1::2], paces[2::2], strict=True)
+    shares = [2 * during / (before + after) for before, during, after in around]
     reached = {visitor.cursor["value"]["n"] for visitor in visitors}
     for name, value in (
         ("machine", f"{platform.machine()}, {os.cpu_count()} cores"),
         ("pages", f"{arguments.pages} at {arguments.rate:g} polls a second"),
-        ("polls", f"{len(seconds)}, {len(seconds) / arguments.seconds:.0f} a second"),
+        ("polls", f"{len(seconds)}, {len(seconds) / whole:.0f} a second"),
         ("a poll, ms", f"p50 {cuts[9]:.0f}, p95 {cuts[18]:.0f}, all to {max(seconds):.0f}"),
-        ("processor time of a poll, ms", f"{1000 * spent[0] / len(seconds):.1f} in the lab, "
-         f"{1000 * spent[1] / len(seconds):.1f} in the pages here"),
+        ("processor time of a poll, ms", f"{spent[0]:.1f} in the lab, {spent[1]:.1f} in the pages"),
         ("bytes of an answer", f"{statistics.mean(sizes):.0f}, "
          f"none in {sizes.count(0) / len(sizes):.0%}"),
         ("failed", f"{len(wrong)} {wrong[:3]}"),
         ("last points that pages have", f"{min(reached)} to {max(reached)}"),
-        ("steps a second, alone", f"{paces[0]:.2f} before, {paces[2]:.2f} after"),
-        ("steps a second, with the pages", f"{paces[1]:.2f}, {paces[1] / alone:.2f} of alone"),
+        ("steps a second, in turn", ", ".join(f"{pace:.2f}" for pace in paces)),
+        ("with the pages, of alone", f"{statistics.median(shares):.2f} (median of "
+         f"{', '.join(f'{share:.2f}' for share in shares)})"),
     ):  # fmt: skip
         print(f"{name:32} {value}")
 
