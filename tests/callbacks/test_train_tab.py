@@ -151,6 +151,35 @@ def test_a_poll_brings_what_is_new_and_then_nothing(trained):
     assert page.last.status_code == 204
 
 
+def test_the_answer_to_a_command_shows_what_it_has_changed(page, lab, until):
+    page.set({"train.steps": "100000"})
+    page.tick()
+    before = page.text("state"), page.text("headline")
+    page.click("start")  # and no poll
+    assert page.text("state").startswith(lab.trainings.current.status.run_id or "New model")
+    assert (page.text("state"), page.text("headline")) != before
+    assert page.get("start", "disabled") is True
+    assert page.get("stop", "disabled") is False
+    assert page.get("tick", "interval") == live.FAST
+    until(lambda: lab.trainings.current.status.step)
+    page.click("pause")
+    assert any(state in page.text("state") for state in ("pausing", "paused"))
+    page.click("stop")
+    assert any(state in page.text("state") for state in ("stopping", "stopped"))
+
+
+def test_what_a_command_has_shown_does_not_stay_when_it_is_over_before_the_next_poll(
+    page, lab, until
+):
+    page.tick()
+    page.click("initialize")
+    assert page.get("start", "title") != live.BUTTON_HELP["start"]  # it is being prepared
+    until(lambda: lab.trainings.current.status.state == "ready")
+    page.fire("cursor.data", "refresh.data")
+    assert page.get("start", "disabled") is False  # as before the press, which the page has seen
+    assert page.get("start", "title") == live.BUTTON_HELP["start"]
+
+
 def test_a_reload_replays_the_whole_curve(trained, open_page):
     page = open_page()
     page.tick()

@@ -17,7 +17,7 @@ from transformer_lab.lab.training.views import View
 from transformer_lab.runs.run import RunNotFoundError
 from transformer_lab.settings import ConfigError
 from transformer_lab.ui import ids as shared_ids
-from transformer_lab.ui.train import ids, live
+from transformer_lab.ui.train import ids, live, standing
 
 BUTTONS = {  # their words and help, in their order
     ids.AFTER_GENERATE: ("Generate", "The model of this run writes, on the Generate tab"),
@@ -159,6 +159,7 @@ def _register_further(app: Dash, lab: Lab) -> None:
         except (ConfigError, LabError, RunNotFoundError) as error:
             return {"message": str(error), "refresh": no_update, "run": no_update}
         said = html.Span(queued, className="done") if queued else ""
+        standing.show(lab, run if queued else live.LATEST, None)
         shown = no_update if queued else live.LATEST
         return {"message": said, "refresh": (refresh or 0) + 1, "run": shown}
 

@@ -11,11 +11,9 @@ from dash import ClientsideFunction, Dash, Input, Output, State, ctx, html, no_u
 from dash.exceptions import PreventUpdate
 
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.training.states import BEGUN, BUSY
 from transformer_lab.lab.training.views import View
 from transformer_lab.ui import ids as shared_ids
-from transformer_lab.ui import polling, words
-from transformer_lab.ui.charts.training import MILESTONES
+from transformer_lab.ui import polling
 from transformer_lab.ui.train import (
     after,
     coach_card,
@@ -25,6 +23,7 @@ from transformer_lab.ui.train import (
     milestones,
     settings_form,
     settling_card,
+    standing,
     strip,
 )
 from transformer_lab.ui.train.layout import layout
@@ -40,38 +39,21 @@ BY_CLOCK = f"{shared_ids.TICK}.n_intervals"
 CHARTS = (ids.LOSS, ids.PERPLEXITY, ids.RATE)
 # What a poll may change, besides the charts.
 PARTS = {
-    "headline": Output(shared_ids.HEADLINE, "children"),
-    "spoken": Output(shared_ids.SPOKEN, "children"),
-    "state": Output(ids.STATE, "children"),
+    **standing.PARTS,
     **{name: Output(ids.strip_number(name), "children") for name in strip.HEADS},
     "sample": Output(ids.SAMPLE, "children"),
     "sample_step": Output(ids.SAMPLE_STEP, "children"),
     "panel": Output(ids.PANEL, "children"),
     "memory": Output("memory", "children"),
     "breakdown": Output("breakdown", "children"),
-    "why": Output(ids.WHY, "children"),
     **after.PARTS,
     **coach_card.PARTS,
     **milestones.PARTS,
     "preflight": Output(ids.PREFLIGHT, "children"),
     "offer_hidden": Output(ids.OFFER, "hidden"),
-    "initialize_disabled": Output(ids.INITIALIZE, "disabled"),
-    "start_disabled": Output(ids.START, "disabled"),
-    "pause_disabled": Output(ids.PAUSE, "disabled"),
-    "pause": Output(ids.PAUSE, "children"),
-    "stop_disabled": Output(ids.STOP, "disabled"),
-    "start_over_disabled": Output(ids.START_OVER, "disabled"),
-    "initialize_title": Output(ids.INITIALIZE, "title"),
-    "start_title": Output(ids.START, "title"),
-    "pause_title": Output(ids.PAUSE, "title"),
-    "stop_title": Output(ids.STOP, "title"),
-    "start_over_title": Output(ids.START_OVER, "title"),
-    "live_actions_hidden": Output(ids.LIVE_ACTIONS, "hidden"),
-    "enqueue_hidden": Output(ids.ENQUEUE, "hidden"),
     "resume_offer_hidden": Output(ids.RESUME_OFFER, "hidden"),
     "resume_words": Output(ids.RESUME_WORDS, "children"),
     "run_options": Output(ids.RUN, "options"),
-    "tick_interval": Output(shared_ids.TICK, "interval"),
 }
 
 
@@ -130,9 +112,12 @@ def _register_poll(app: Dash, lab: Lab) -> None:
     ) -> dict[str, Any]:
         """What changed since the last poll, and nothing else."""
         cursor = cursor or {}
-        told = news(run_id, form_plan, dismissed, now=[*ctx.triggered_prop_ids] != [BY_CLOCK])
+        pressed = [*ctx.triggered_prop_ids] != [BY_CLOCK]
+        told = news(run_id, form_plan, dismissed, now=pressed)
         drawn, place = live.curves(lab, told.view, form_plan, cursor)
         fresh = told.differing(cursor.get("seen"))
+        if pressed:  # a command's answer has shown these, which the cursor does not know
+            fresh += standing.PARTS
         if not fresh and all(part is no_update for part in drawn):
             raise PreventUpdate
         parts = {name: told.parts[name] if name in fresh else no_update for name in told.parts}
@@ -172,15 +157,12 @@ def _parts(
 ) -> dict[str, Any]:
     """Every part of the page besides the charts, named as in PARTS."""
     own = lab.runs.view()
-    why = live.buttons(lab, view, planned(form_plan))
     sample = view.sample
     offer = live.offer(lab, dismissed)
     cost, offers = preflight(lab, own, form_plan)
     breakdown = view.breakdown or (form_plan["breakdown"] if form_plan else {})
     return {
-        "headline": words.headline(own),
-        "spoken": words.spoken(own, MILESTONES),
-        "state": live.state_line(view),
+        **standing.parts(lab, view, planned(form_plan)),
         **{name: strip.shown(number) for name, number in strip.numbers(view).items()},
         "sample": sample.prompt + sample.text
         if sample
@@ -192,27 +174,12 @@ def _parts(
             html.Div([html.Dt(part), html.Dd(f"{count:,}")], className="row-pair")
             for part, count in breakdown.items()
         ],
-        "why": why["start"],
         **after.parts(lab, view),
         **coach_card.parts(lab, view),
         **milestones.parts(lab, view),
         "preflight": cost,
         "offer_hidden": not offers,
-        "initialize_disabled": bool(why["initialize"]),
-        "start_disabled": bool(why["start"]),
-        "pause_disabled": bool(why["pause"]),
-        "pause": "Pause" if why["pause"] or view.state == "running" else "Resume",
-        "stop_disabled": bool(why["stop"]),
-        "start_over_disabled": bool(why["start_over"]),
-        "initialize_title": why["initialize"] or live.BUTTON_HELP["initialize"],
-        "start_title": why["start"] or live.BUTTON_HELP["start"],
-        "pause_title": why["pause"] or live.BUTTON_HELP["pause"],
-        "stop_title": why["stop"] or live.BUTTON_HELP["stop"],
-        "start_over_title": why["start_over"] or live.BUTTON_HELP["start_over"],
-        "live_actions_hidden": own.state not in BEGUN,
-        "enqueue_hidden": not why["start"] or own.state == "preparing",
         "resume_offer_hidden": not offer,
         "resume_words": offer,
         "run_options": live.run_options(lab.runs.all()),
-        "tick_interval": live.FAST if {view.state, own.state} & {*BUSY} - {"paused"} else live.SLOW,
     }

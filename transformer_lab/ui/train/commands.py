@@ -12,8 +12,15 @@ from transformer_lab.runs.run import RunNotFoundError
 from transformer_lab.settings import ConfigError
 from transformer_lab.ui import form
 from transformer_lab.ui import ids as shared_ids
-from transformer_lab.ui.train import ids, live
-from transformer_lab.ui.train.plan import Branch, Controls, read, recipe_named
+from transformer_lab.ui.train import ids, live, standing
+from transformer_lab.ui.train.plan import (
+    Branch,
+    Controls,
+    FormPlan,
+    planned,
+    read,
+    recipe_named,
+)
 from transformer_lab.ui.train.settings_form import ANY_SETTING
 
 COMMANDS = (
@@ -64,6 +71,7 @@ def _register_commands(app: Dash, lab: Lab) -> None:
             "refresh": State(ids.REFRESH, "data"),
             "shown": State(ids.RUN, "value"),
             "branch": State(ids.BRANCH, "data"),
+            "form_plan": State(ids.PLAN, "data"),
         },
         prevent_initial_call=True,
     )
@@ -75,6 +83,7 @@ def _register_commands(app: Dash, lab: Lab) -> None:
         refresh: int | None,
         shown: str | None,
         branch: Branch | None,
+        form_plan: FormPlan | None,
     ) -> dict[str, Any]:
         """A button was pressed: do it, or say in one sentence why not."""
         pressed = str(ctx.triggered_id)
@@ -92,6 +101,8 @@ def _register_commands(app: Dash, lab: Lab) -> None:
             answer["run"] = live.LATEST
         if branch and pressed in BRANCHING:
             answer["branch"] = None
+        shows = shown if answer["run"] is no_update else live.LATEST
+        standing.show(lab, shows, planned(form_plan))
         return answer | {"message": message, "refresh": (refresh or 0) + 1}
 
 
