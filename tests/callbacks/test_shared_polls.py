@@ -90,6 +90,23 @@ def test_the_quick_answer_to_a_poll_is_the_one_of_dash(trained_lab, lacks, monke
         assert quickly.get_json() == by_dash.get_json()
 
 
+@pytest.mark.parametrize(
+    ("output", "clock", "tab"),
+    [
+        ("writer.options", "moment-tick.n_intervals", "Generate"),
+        ("audit-model.options", "experiment-tick.n_intervals", "PCN Experiments"),
+    ],
+)
+def test_a_list_of_models_that_is_as_before_is_no_answer(trained_lab, output, clock, tab):
+    page = trained_lab[1]()
+    page.values["tabs", "active_tab"] = tab
+    page.values["moment-bar", "hidden"] = False
+    page.fire(output, clock)
+    page.fire(output, clock)
+    assert page.last is not None
+    assert page.last.status_code == 204  # no_update alone would be a 200 with nothing in it
+
+
 def test_a_page_is_not_told_of_the_form_of_another(visited):
     for steps in ("77", "78", "77"):
         visited.set({"train.steps": steps})

@@ -3,7 +3,7 @@
 from typing import TypedDict
 
 import dash_bootstrap_components as dbc
-from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update, set_props
+from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, set_props
 from dash.exceptions import PreventUpdate
 
 from transformer_lab.lab.lab import Lab, LabError
@@ -112,10 +112,12 @@ def _register_choice(app: Dash, lab: Lab) -> None:
         Input(ids.MOMENT_BAR, "hidden"),
         State(ids.WRITER, "options"),
     )
-    def listed(tick: int | None, hidden: bool | None, known: Options | None) -> Options | None:
+    def listed(tick: int | None, hidden: bool | None, known: Options | None) -> Options:
         """The models there are now."""
         fresh = known if hidden else _writers(lab)
-        return no_update if fresh == known else fresh
+        if fresh is None or fresh == known:
+            raise PreventUpdate  # no_update would be an answer, which the page takes in
+        return fresh
 
 
 def _register_moments(app: Dash, lab: Lab) -> None:

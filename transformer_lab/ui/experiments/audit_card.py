@@ -117,6 +117,8 @@ def _register_models(app: Dash, lab: Lab) -> None:
             raise PreventUpdate
         fresh = _options(lab)
         kept = any(option["value"] == value for option in fresh)
+        if kept and fresh == known:
+            raise PreventUpdate
         return {
             "options": no_update if fresh == known else fresh,
             "value": no_update if kept else (fresh[0]["value"] if fresh else None),
