@@ -2,10 +2,12 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from transformer_lab.lab import jobs as jobs_module
 from transformer_lab.lab.jobs import Jobs, Turns
 from transformer_lab.lab.training.worker import Worker
 from waiting import PATIENCE, until
@@ -243,23 +245,30 @@ def test_six_long_jobs_of_one_person_do_not_make_another_wait():
         jobs.close()
 
 
-def test_people_have_the_same_number_of_turns_however_many_jobs_they_have():
-    turns, rest, order = Turns(1), threading.Event(), []
+def test_people_have_the_same_number_of_turns_however_many_jobs_they_have(monkeypatch):
+    now, order, rest, enough = [0.0], [], threading.Event(), threading.Event()
+    monkeypatch.setattr(jobs_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    turns = Turns(1)
     one, other = Jobs(turns=turns), Jobs(turns=turns)
+    begin = threading.Event()
 
     def counted(name):
+        begin.wait(PATIENCE)
         while not rest.is_set():
-            time.sleep(0.06)  # more than a turn, so that each item is one
+            now[0] += 1.0  # each turn is one item
             order.append(name)
+            if len(order) == 40:
+                enough.set()
+                rest.wait(PATIENCE)
             yield None
 
     held = [one.start("Many", counted("many")) for _ in range(6)]
     held.append(other.start("One", counted("one")))
-    until(lambda: "one" in order)
-    begun = len(order)
-    until(lambda: len(order) >= begun + 10)
+    until(lambda: len(turns._waiting) == 6)  # the seventh computes
+    begin.set()
+    assert enough.wait(PATIENCE)
     rest.set()
     assert all(job.wait(PATIENCE) for job in held)
-    assert abs(order[begun : begun + 10].count("one") - 5) <= 1
+    assert abs(order[:40].count("one") - 20) <= 1
     for jobs in (one, other):
         jobs.close()
