@@ -77,6 +77,7 @@ def test_words_beside_the_lines_of_a_loss_chart_stand_where_no_curve_can_be():
         assert (one.x, one.xref, one.xanchor) == (1, "x domain", "left")
         width = max(map(len, one.text.split("<br>"))) * 5.5  # pixels, at the size of its font
         assert width <= figure.layout.margin.r - 4
+        assert (one.yanchor, one.yshift) == ("top", training.HALF_A_LINE)  # and others below
     assert [(one.y, one.yanchor) for one in above] == [(1, "bottom")]
 
 

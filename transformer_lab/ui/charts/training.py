@@ -25,6 +25,7 @@ AXIS = {"gridcolor": "rgba(128,128,128,0.18)", "zeroline": False, "autorange": T
 
 BESIDE = 108  # pixels to the right of a chart, for words beside its lines
 WIDEST = 18  # letters that fit there
+HALF_A_LINE = 8  # pixels, of those words
 
 MILESTONES = {
     3.0: "3.0 basic patterns",
@@ -325,11 +326,16 @@ def _seam(figure: go.Figure, step: int, label: str) -> None:
 
 
 def _guide(figure: go.Figure, y: float, label: str, dash: str) -> None:
-    """A line along, its words beside the chart, where no curve is."""
+    """A line along, its words beside the chart, where no curve is.
+
+    The first line of the words stands beside it and the others below, so that they take no room
+    above, where the next guide is.
+    """
     figure.add_hline(y=y, line_width=1, line_dash=dash, line_color=QUIET)
     figure.add_annotation(
         text="<br>".join(textwrap.wrap(label, WIDEST)), hovertext=label, x=1, xref="x domain",
         xshift=4, y=y, xanchor="left", align="left", showarrow=False, font_size=10,
+        yanchor="top", yshift=HALF_A_LINE,
     )  # fmt: skip
     figure.update_layout(margin_r=BESIDE)
 
