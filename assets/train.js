@@ -2,7 +2,7 @@
 (() => {
   const say = (id, props) => window.dash_clientside.set_props(id, props);
   const pause = (time) => new Promise((resolve) => setTimeout(resolve, time));
-  const PATIENCE = 30000; // milliseconds
+  const [PATIENCE, SETTLED] = [30000, 100]; // milliseconds
   const until = async (find) => {
     for (const begun = performance.now(); performance.now() - begun < PATIENCE; await pause(50)) {
       const found = find();
@@ -18,8 +18,13 @@
     await until(() => row(runs[1])); // the list has been filled
     if (!row(runs[0])) say("runs-fold", { value: false }); // it stands in the row of a comparison
     await until(() => runs.every(row));
-    grid.deselectAll();
-    for (const id of runs) row(id)?.setSelected(true);
+    // When rows have come, the grid chooses again, a moment later, what it knew as chosen before: nothing.
+    for (let tries = 0; tries < 20; tries++) {
+      grid.deselectAll();
+      for (const id of runs) row(id)?.setSelected(true);
+      await pause(SETTLED);
+      if (runs.every((id) => row(id)?.isSelected())) break;
+    }
     const card = document.getElementById("overlay-card");
     if (await until(() => card.getClientRects().length)) card.scrollIntoView({ block: "nearest" });
   };

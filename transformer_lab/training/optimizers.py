@@ -149,7 +149,8 @@ class Muon(torch.optim.Optimizer):
             state["momentum"] = torch.zeros_like(parameter)
         assert parameter.grad is not None
         gradient = torch.where(sound.bool(), parameter.grad, 0.0)
-        average = state["momentum"].lerp_(gradient, (1 - momentum) * sound)
+        weight = (1 - momentum) * sound.to(gradient.dtype)  # PyTorch 2.6 insists on one dtype
+        average = state["momentum"].lerp_(gradient, weight)
         update = gradient.lerp(average, momentum)
         heights = list(self._matrices[parameter])
         return list(zip(parameter.split(heights), update.split(heights), strict=True))

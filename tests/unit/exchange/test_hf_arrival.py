@@ -203,7 +203,8 @@ def test_a_zip_becomes_a_run_that_writes_and_is_fine_tuned_and_leaves_again(thei
         assert END in note[1]
         snapshot = lab.models.snapshot(run_id)
         sample = SampleConfig(prompt="The ", length=8)
-        assert len(list(write(snapshot.model(), snapshot.tokenizer, sample))) == 8
+        pieces = list(write(snapshot.model(), snapshot.tokenizer, sample))
+        assert len(pieces) in (8, 9)  # the last is what was left of a character's bytes
         tuning = FineTuning().with_values({"lora.rank": 2})
         setup = finetuning_setup(lab.runs.open(run_id), "python_docs", tuning)
         setup = setup.with_values({"train.steps": 2, "train.batch_size": 2})

@@ -5,6 +5,7 @@ a poll shows in `live.py`.
 """
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from dash import ClientsideFunction, Dash, Input, Output, State, ctx, html, no_update
@@ -123,8 +124,14 @@ def _register_poll(app: Dash, lab: Lab) -> None:
         parts = {name: told.parts[name] if name in fresh else no_update for name in told.parts}
         return {"charts": drawn, "parts": parts, "cursor": {**place, "seen": told.digests}}
 
+    _register_quick(app, lab, news)
+
+
+def _register_quick(app: Dash, lab: Lab, news: Callable[..., Told]) -> None:
+    """What a tick of the clock alone is told, without Dash; `news` as for the callback."""
+
     def quick(asked: Values) -> str | None:
-        """The same for a tick of the clock that draws no chart anew, written out as Dash does."""
+        """What the callback says where no chart is drawn anew, written out as Dash does."""
         cursor: live.Cursor = asked[ids.CURSOR] or {}
         form_plan: FormPlan | None = asked[ids.PLAN]
         told = news(asked[ids.RUN], form_plan, asked[ids.RESUME_DISMISSED])
