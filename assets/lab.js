@@ -258,12 +258,12 @@
 })();
 
 // Some parts of the page (tables, formulas) are scripts that the browser asks for when the first of them is shown.
-// One that did not come would leave these parts empty for good: so it is asked for again until it does, and what
-// waits for it is not told that it failed. After WAITS, which waits no longer itself, only loading the page helps.
+// If one fails to load, those parts would stay empty for good. So it is requested again, and the failure is kept from
+// the loader, which gives up by itself after WAITS: from then on only a reload of the page helps, and the page says so.
 (() => {
   const [AGAIN, WAITS] = [1000, 120000]; // milliseconds
-  const LOST = "A part of the page did not come: reload the page. What trains goes on.";
-  const begun = new Map(); // when a script was asked for the first time, by its address
+  const LOST = "A part of the page could not be loaded: reload the page. What trains goes on.";
+  const begun = new Map(); // when a script failed for the first time, by its address
 
   const failed = (event) => {
     const { src } = event.target;

@@ -24,8 +24,8 @@
   }, true);
   window.dash_clientside = window.dash_clientside || {};
   window.dash_clientside.moments = {
-    // An answer that was under way when another model was chosen is no longer meant.
-    still_meant: (found, name) => (found && found.asked === name ? found : idle()),
+    // An answer about a model that is no longer chosen is dropped.
+    still_chosen: (found, name) => (found && found.asked === name ? found : idle()),
     // Whoever looks at the newest weights goes on looking at the newest; others stay where they are.
     // The checkpoint that an address names is gone to once, when those of its run are known.
     listed: (found, goal, max, value, at) => {

@@ -215,6 +215,14 @@ def test_the_keyboard_alone_leads_from_load_to_generated_text(page: Page, lab: L
     assert len(page.locator("#output").inner_text()) > 100
 
 
+BESIDE_THE_FORM = """() => {
+  const form = document.querySelector(".fields.scroll");
+  const { left, right } = form.getBoundingClientRect();
+  const helps = [...form.querySelectorAll(".field-help")].map((one) => one.getBoundingClientRect());
+  return helps.filter((one) => one.width && (one.left < left || one.right > right)).length;
+}"""
+
+
 def test_the_error_of_a_control_is_read_with_it(page: Page):
     heads = page.locator("label:has-text('Attention Heads') input")
     heads.fill("3")
@@ -225,6 +233,7 @@ def test_the_error_of_a_control_is_read_with_it(page: Page):
     )
     assert "side by side" in told
     assert "does not divide Embedding Dimension" in told
+    assert page.evaluate(BESIDE_THE_FORM) == 0  # the others are in other columns than before
 
 
 def test_advanced_shows_what_applies_and_finds_the_rest(page: Page):

@@ -154,7 +154,7 @@ def _register_moments(app: Dash, lab: Lab) -> None:
 
 def _register_slider(app: Dash) -> None:
     app.clientside_callback(
-        ClientsideFunction("moments", "still_meant"),
+        ClientsideFunction("moments", "still_chosen"),
         Output(ids.MOMENT_STEPS, "data"),
         Input(ids.MOMENT_FOUND, "data"),
         State(ids.WRITER, "value"),
