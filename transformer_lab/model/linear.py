@@ -7,7 +7,9 @@ read what it starts as. `weights.py` calls them all, in order.
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from transformer_lab.model.products import linear
 
 DEVIATION = 0.02  # GPT-2's standard deviation for matrices
 
@@ -30,6 +32,10 @@ class Linear(nn.Linear):
         super().__init__(inputs, outputs, bias=bias)
         self.deviation = deviation
         self.stacked = tuple(stacked) or (outputs,)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(..., inputs) -> (..., outputs)"""
+        return linear(input, self.weight, self.bias)
 
     @torch.no_grad()
     def init_weights(self, generator: torch.Generator) -> None:
