@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from filelock import FileLock
 
+from transformer_lab.runs.disk import shared_by_computers
 from transformer_lab.runs.held import LOCK
 from transformer_lab.runs.tables import METRICS, STEPS, insertion, migrate
 from transformer_lab.training import Change, StepMetrics
@@ -68,9 +69,11 @@ def connect(folder: Path, *, new: bool = False) -> sqlite3.Connection:
     mode = "rwc" if new else "rw"
     uri = f"{(folder / METRICS).absolute().as_uri()}?mode={mode}"
     database = sqlite3.connect(uri, uri=True, timeout=5.0)
+    # A write-ahead log is for one computer: others would read it where it is not.
+    shared = shared_by_computers(folder)
     with contextlib.suppress(sqlite3.OperationalError):  # some shares know no such log
-        database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = NORMAL")
+        database.execute(f"PRAGMA journal_mode = {'TRUNCATE' if shared else 'WAL'}")
+    database.execute(f"PRAGMA synchronous = {'FULL' if shared else 'NORMAL'}")
     return database
 
 
