@@ -24,7 +24,7 @@ ROOMS: dict[str, set[str]] = {
     "experiments": {"torch", "numpy", "scipy"},
     "runs": {"torch", "safetensors", "filelock", "pydantic"},
     "exchange": {"torch", "safetensors"},
-    "lab": {"torch", "numpy", "filelock", "psutil", "cachetools"},
+    "lab": {"torch", "numpy", "filelock", "psutil", "cachetools", "ray"},
     "ui": {
         "dash",
         "dash_bootstrap_components",

@@ -148,6 +148,7 @@ def test_a_token_is_asked_for_wherever_other_computers_can_come(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        (["--ray", "auto"], "ray: A class trains on one computer: leave --ray out"),
         (["--no-token"], "no-token: --no-token lets everybody in as the teacher"),
         (["--debug"], "debug: --debug shows how the lab works inside"),
         (["--people", "0"], "people: --people is 0: choose one from 1 to 1,000."),

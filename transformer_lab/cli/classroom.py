@@ -106,6 +106,10 @@ def checked_limits(arguments: argparse.Namespace) -> Limits:
         raise ConfigError(
             "debug", "--debug shows how the lab works inside: leave it out with --classroom."
         )
+    if arguments.ray:
+        raise ConfigError(
+            "ray", "A class trains on one computer: leave --ray out with --classroom."
+        )
     for option, most in MOST.items():
         value = getattr(arguments, option)
         if not 1 <= value <= most:

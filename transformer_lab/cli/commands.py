@@ -78,6 +78,13 @@ def _serve(command: Command) -> None:
         action="store_true",
         help="let everybody in who reaches the lab, where other computers do",
     )
+    command.add_argument(
+        "--ray",
+        default="",
+        metavar="WHERE",
+        help="send what is queued to a Ray cluster: auto for the one this computer is in, its "
+        "HOST:PORT, or local for one of its own on this computer (docs/cluster.md)",
+    )
     command.add_argument("--debug", action="store_true", help="Dash's developer tools")
     command.add_argument(
         "--classroom",
@@ -111,6 +118,9 @@ def _train(command: Command) -> None:
         "--from-stdin",
         action="store_true",
         help="read what to train as JSON, as a lab writes it that starts this (train.where)",
+    )
+    command.add_argument(
+        "--tied", action="store_true", help="with --from-stdin: save and end when that closes"
     )
     _json(command)
 

@@ -30,6 +30,8 @@ def serve(arguments: argparse.Namespace) -> int:
         return serve_class(arguments, host, base_path, names)
     lab = Lab(home_folder(arguments))
     try:
+        if arguments.ray:
+            lab.trainings.connect(arguments.ray)
         alone = is_loopback(host) and not names and not arguments.trust_proxy
         token = "" if alone or arguments.no_token else chosen_token()
         lab.texts.paths_allowed = alone or arguments.allow_paths
@@ -41,17 +43,12 @@ def serve(arguments: argparse.Namespace) -> int:
             token=token,
             debug=arguments.debug,
         )
-        where = f"{address(host, arguments.port)}{base_path}"
-        link = f"{where}/?{NAME}={token}" if token else where
-        ready = f"Transformer Lab is at {link} - Ctrl-C ends it. Runs are kept in {lab.home}."
-        if token:
-            ready += " Other computers open that link with this computer's name in it."
+        link = f"{address(host, arguments.port)}{base_path}"
+        ready = _ready(lab, f"{link}/?{NAME}={token}" if token else link, bool(token))
         if tunnel := tunnel_of(os.environ, arguments.port) if alone else "":
             ready += f" Over SSH, run this on your own computer first: {tunnel}"
         if words := jupyter_words(os.environ, arguments.port, base_path):
             ready += f" {words}"
-        if problem := writing_problem(lab.home):
-            ready += f" They can be looked at only: {problem}"
         if arguments.debug:
             mention(ready)
             app.run(
@@ -68,3 +65,16 @@ def serve(arguments: argparse.Namespace) -> int:
     finally:
         lab.close()
     return 0
+
+
+def _ready(lab: Lab, link: str, others: bool) -> str:
+    """What is said when the page can be opened; `others` says that other computers can reach it."""
+    ready = f"Transformer Lab is at {link} - Ctrl-C ends it. Runs are kept in {lab.home}."
+    if others:
+        ready += " Other computers open that link with this computer's name in it."
+    if problem := writing_problem(lab.home):
+        ready += f" They can be looked at only: {problem}"
+    if cluster := lab.trainings.cluster:
+        count = len(cluster.computers)
+        ready += f" What is queued is sent to a cluster of {count} computer{'s' * (count > 1)}."
+    return ready

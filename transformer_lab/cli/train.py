@@ -50,13 +50,26 @@ def train(arguments: argparse.Namespace) -> int:
 def _train_for_a_lab(arguments: argparse.Namespace) -> int:
     """Train what a lab, which started this process, has written to standard input."""
     try:
-        begins = waiting_from(sys.stdin.buffer.read())
+        begins = waiting_from(sys.stdin.buffer.readline())
     except UNREADABLE as error:
         raise ConfigError(
             "--from-stdin", f"What is to be trained cannot be read: {error}."
         ) from error
     arguments.json = True
-    return _run(arguments, lambda lab: lab.trainings.start_item(begins), for_a_lab=True)
+    gone = _end_of_standard_input() if arguments.tied else threading.Event()
+    return _run(arguments, lambda lab: lab.trainings.start_item(begins), for_a_lab=gone)
+
+
+def _end_of_standard_input() -> threading.Event:
+    """Set when whoever has started this is gone."""
+    gone = threading.Event()
+
+    def read() -> None:
+        sys.stdin.buffer.read()
+        gone.set()
+
+    threading.Thread(target=read, daemon=True).start()
+    return gone
 
 
 def first_model(arguments: argparse.Namespace) -> int:
@@ -108,18 +121,22 @@ def _whole_number(option: str, given: str) -> int:
 
 
 def _run(
-    arguments: argparse.Namespace, begin: Callable[[Lab], None], *, for_a_lab: bool = False
+    arguments: argparse.Namespace,
+    begin: Callable[[Lab], None],
+    *,
+    for_a_lab: threading.Event | None = None,
 ) -> int:
+    """Train in this process; for a lab that has started it, until the event is set."""
     ranks = joined()
     if isinstance(ranks, Together) and ranks.rank:
         return follow_the_first(ranks)
     lab = Lab(home_folder(arguments), processes=False)  # this one is a process of its own
-    lab.trainings.beside_others = for_a_lab
+    lab.trainings.beside_others = for_a_lab is not None
     lab.trainings.ranks = ranks
     try:
         begin(lab)
         printer = (_ForALab if for_a_lab else _Printer)(as_json=arguments.json)
-        return _follow(lab, printer, as_json=arguments.json)
+        return _follow(lab, printer, for_a_lab or threading.Event(), as_json=arguments.json)
     except (LabError, RunNotFoundError) as error:
         mention(f"transformer-lab: {error}", to=sys.stderr)
         return FAILED
@@ -146,10 +163,10 @@ def changes_of(arguments: argparse.Namespace) -> dict[str, str]:
     return changes
 
 
-def _follow(lab: Lab, printer: "_Printer", *, as_json: bool) -> int:
+def _follow(lab: Lab, printer: "_Printer", closing: threading.Event, *, as_json: bool) -> int:
     """Print the steps of the run that has just been started, until it ends.
 
-    Meanwhile do what other processes ask of it.
+    Meanwhile do what other processes ask of it. When `closing` is set, save it to be resumed later.
     """
     run = lab.trainings.current
     assert run is not None
@@ -167,8 +184,8 @@ def _follow(lab: Lab, printer: "_Printer", *, as_json: bool) -> int:
         room.look(run, giving_up=stopping)
         if steering:
             steering.obey()
-            if steering.closing:  # `close` saves it, to be resumed later
-                lab.trainings.close()
+        if closing.is_set() or (steering and steering.closing):
+            lab.trainings.close()
     if steering:
         steering.close()
     printer.show(run)

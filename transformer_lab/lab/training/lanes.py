@@ -12,9 +12,10 @@ from dataclasses import replace
 
 from transformer_lab.lab.device import choose_device
 from transformer_lab.lab.home import writing_problem
+from transformer_lab.lab.training.cluster import Cluster, Sent
 from transformer_lab.lab.training.continuing import LabError, NoRoomError
 from transformer_lab.lab.training.live_run import LiveRun
-from transformer_lab.lab.training.processes import Child, Processes, gpus
+from transformer_lab.lab.training.processes import Process, Processes, gpus
 from transformer_lab.lab.training.queue import Queue
 from transformer_lab.recipes import Setup
 from transformer_lab.runs.control import reachable
@@ -31,21 +32,23 @@ class Lanes:
     """The worker's lanes, and the processes beside them.
 
     At most `queue.at_once` train at a time, except in a race; and, in a process each, one on every
-    GPU. `processes` is None where none is started; `beside_others` lets a training start whatever
-    other programs train in this home; `ranks` are the processes that train each model together.
+    GPU. `processes` is None where none is started, `cluster` where there is none to send to;
+    `beside_others` lets a training start whatever other programs train in this home; `ranks` are
+    the processes that train each model together.
     """
 
     def __init__(self, store: RunStore, queue: Queue, processes: Processes | None = None) -> None:
         self.store = store
         self.queue = queue
         self.processes = processes
+        self.cluster: Cluster | None = None
         self.beside_others = False
         self.ranks = ALONE
         self.permit: Callable[[], None] = lambda: None  # raises LabError where none may start
         self._lock = threading.RLock()
         self._lanes: list[LiveRun] = []  # all that are busy, and the one started last
         self._focus: LiveRun | None = None  # the one started last
-        self._child: Child | None = None  # the process started last, if that was after it
+        self._child: Process | None = None  # the process started last, if that was after it
         self._leaving: set[str] = set()  # ids of runs that are being deleted
         self._listing: tuple[float, tuple[int, set[str]], list[RunSummary]] = (-1e9, (0, set()), [])
         self._closing = False
@@ -70,12 +73,16 @@ class Lanes:
         """Whether nothing is training, and there is time for what only measures."""
         return not self._closing and not self.busy() and not self.children()
 
-    def children(self) -> list[Child]:
+    def children(self) -> list[Process]:
         """The trainings in processes that this lab has started and that have not ended."""
         return self.processes.busy() if self.processes else []
 
+    def sent(self) -> list[Sent]:
+        """The trainings that this lab has on a cluster and that have not ended."""
+        return self.cluster.busy() if self.cluster else []
+
     @property
-    def awaited(self) -> Child | None:
+    def awaited(self) -> Process | None:
         """The process started last, as long as it has no run; or one that ended before it had."""
         return self._child if self._child and not self._child.run_id else None
 
@@ -128,6 +135,7 @@ class Lanes:
     def _in_hand(self) -> set[str]:
         """The ids of queue items that are being prepared."""
         waited = self.processes.waited() if self.processes else set()
+        waited |= self.cluster.waited() if self.cluster else set()
         return ({run.item for run in self.busy()} | waited) - {""}
 
     def _end_turn(self) -> None:
@@ -159,7 +167,7 @@ class Lanes:
 
     def interrupted(self) -> list[RunSummary]:
         """Runs that were cut off and can be resumed, newest first."""
-        live = {run.status.run_id for run in self.busy()}
+        live = {run.status.run_id for run in self.busy()} | {child.run_id for child in self.sent()}
         return [run for run in self.runs() if run.state == "interrupted" and run.id not in live]
 
     def away(self) -> list[RunSummary]:
@@ -172,7 +180,7 @@ class Lanes:
 
     def _foreign(self) -> RunSummary | None:
         """A run of a process that this lab has not started, where that forbids another one."""
-        own = {child.run_id for child in self.children()}
+        own = {child.run_id for child in [*self.children(), *self.sent()]}
         others = [] if self.beside_others else [run for run in self.away() if run.id not in own]
         return next(iter(others), None)
 
@@ -220,6 +228,8 @@ class Lanes:
             raise LabError(f"{run_id} is {live.status.state} already.")
         if any(run_id == child.begins.run for child in self.children() if not child.run_id):
             raise LabError(f"A process is beginning with {run_id} already.")
+        if any(run_id == child.run_id for child in self.sent()):
+            raise LabError(f"{run_id} goes on on the cluster already.")
         if run_id in self._leaving:
             raise LabError(f"{run_id} is being deleted.")
 
@@ -270,6 +280,8 @@ class Lanes:
                 self._leaving.discard(run_id)
 
     def _refuse_deletion(self, run_id: str) -> None:
+        if any(run_id == child.run_id for child in self.sent()):
+            raise LabError(f"{run_id} trains on the cluster: stop it first.")
         for run in self.busy():
             if run.status.run_id == run_id:
                 raise LabError(f"{run_id} is {run.status.state}: stop it first.")

@@ -14,19 +14,16 @@ from transformer_lab.lab.training.continuing import (
 )
 from transformer_lab.lab.training.estimate import choose_micro_batch
 from transformer_lab.lab.training.finetuned import finetuned_origin
-from transformer_lab.lab.training.lanes import Lanes
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.origins import Offspring, Origin, Resumed
-from transformer_lab.lab.training.processes import Child, Processes
+from transformer_lab.lab.training.outside import MakeWorker, Outside
 from transformer_lab.lab.training.queue import Queue, Waiting
 from transformer_lab.lab.training.worker import Worker
 from transformer_lab.recipes import Setup, setup_from
 from transformer_lab.runs.store import RunStore
 
-MakeWorker = Callable[[Callable[[], None]], Worker]
 
-
-class Starting(Lanes):
+class Starting(Outside):
     """The lanes, and how a training becomes one of them.
 
     Both functions are called on the worker's thread: `on_snapshot` when a training has published
@@ -45,21 +42,9 @@ class Starting(Lanes):
         worker: MakeWorker = Worker,
     ) -> None:
         """`processes` lets trainings have a process of their own, where they ask for one."""
-        started = Processes(store.folder.parent, self._child_changed) if processes else None
-        super().__init__(store, queue, started)
+        super().__init__(store, queue, on_rest, processes=processes, worker=worker)
         self.texts = texts
         self._on_snapshot = on_snapshot
-        self._on_rest = on_rest
-        self._worker = worker(on_rest)
-
-    @property
-    def worker(self) -> Worker:
-        """What advances the trainings."""
-        return self._worker
-
-    def resting(self) -> bool:
-        """Whether nothing is training, and there is time for what only measures."""
-        return super().resting() and self._worker.resting
 
     def initialize(self, setup: Setup, recipe: str = "custom") -> None:
         """Make a new, untrained model. Raises ConfigError, and LabError while one is training."""
@@ -177,6 +162,9 @@ class Starting(Lanes):
 
     def _start_item(self, item: Waiting, *, queued: bool) -> None:
         waited = item.id if queued else ""
+        if queued and self.cluster:
+            self._send_to_cluster(item)
+            return
         if item.kind == "resume":
             self.resume(item.run, waited)
             return
@@ -205,47 +193,6 @@ class Starting(Lanes):
         device = choose_device(setup.train.device).device.type
         facts = self.texts.facts(setup)
         choose_micro_batch(setup, facts.vocabulary_size, device, memory_free())
-
-    # --- in a process of its own --------------------------------------------------------------
-
-    def _apart(self, setup: Setup) -> bool:
-        """Whether a training gets a process of its own."""
-        return self.processes is not None and setup.train.where == "process"
-
-    def _start_process(self, begins: Waiting, setup: Setup, item: str) -> None:
-        """Train in a new process; `item` is what it is in the queue. Raises LabError."""
-        assert self.processes is not None
-        with self._lock:
-            if self._closing:
-                raise LabError("The lab is being closed.")
-            self._refuse_if_full(setup)
-            gpu = self._free_gpu() if self._gets_gpu(setup) else ""
-            try:
-                self._child = self.processes.start(begins, item=item, gpu=gpu)
-            except OSError as error:
-                raise LabError(
-                    f"No process could be started ({error.strerror or error}): choose The lab for "
-                    "Where It Trains, under Advanced, Hardware."
-                ) from error
-            self._lanes = self.busy()  # a model that was only initialized makes room
-            self._focus = self._focus if self._focus in self._lanes else None
-
-    def _child_changed(self, child: Child) -> None:
-        """A process has its run, or has ended; on a thread of its own."""
-        self._worker.submit(partial(self._look_at, child))
-
-    def _look_at(self, child: Child) -> None:
-        """Take what has begun from the queue, or say there why not. On the worker's thread."""
-        self.refresh()
-        if child.item and child.run_id:
-            self.queue.take_out(child.item)
-        elif child.item and not self._closing:
-            self.queue.set_problem(child.item, child.reason)
-        if child.item:
-            child.item = ""
-            self._end_turn()
-        if child.ended:
-            self._on_rest()
 
     # --- from the lanes to the first step -----------------------------------------------------
 

@@ -17,8 +17,9 @@ from transformer_lab.lab.text.texts import Texts
 from transformer_lab.lab.training.continuing import LabError, NoRoomError
 from transformer_lab.lab.training.finetuned import finetuning
 from transformer_lab.lab.training.live_run import LiveRun
+from transformer_lab.lab.training.outside import MakeWorker
 from transformer_lab.lab.training.queue import UNREADABLE, Queue, QueueFullError, Waiting
-from transformer_lab.lab.training.starting import MakeWorker, Starting
+from transformer_lab.lab.training.starting import Starting
 from transformer_lab.lab.training.states import BEGUN, BUSY
 from transformer_lab.lab.training.worker import Lane, Worker
 from transformer_lab.recipes import SETTINGS, Setup, setup_from
@@ -197,6 +198,11 @@ class Trainings(Starting):
             meant = ""
         else:
             meant = self.remote(run_id)
+        wanted = run_id or meant
+        sent = next((child for child in self.sent() if wanted and child.run_id == wanted), None)
+        if sent and self.cluster:
+            self.cluster.ask(sent, "stop")
+            return True
         child = next((child for child in self.children() if child.run_id == meant), None)
         if child is None or self.processes is None:
             return self._ask("stop", run_id)
@@ -256,6 +262,8 @@ class Trainings(Starting):
                 self._worker.submit(partial(run.stop, "The lab was closed.", "interrupted"), run)
         if self.processes:
             self.processes.close()
+        if self.cluster:
+            self.cluster.close()
         self._worker.close()
         self.queue.end_turn()
 
@@ -263,7 +271,10 @@ class Trainings(Starting):
 
     def enqueue(self, setup: Setup, recipe: str = "custom") -> None:
         """Train this when its turn comes. Raises ConfigError and LabError."""
-        self.check(setup)
+        if self.cluster:  # its computers are others: the rest is checked there
+            self.texts.facts(setup)
+        else:
+            self.check(setup)
         self.add_to_queue(Waiting(kind="new", recipe=recipe, setup=setup.to_mapping()))
 
     def add_to_queue(self, item: Waiting) -> None:
@@ -275,6 +286,13 @@ class Trainings(Starting):
         except OSError as error:
             raise LabError(f"The queue could not be written: {error.strerror}.") from error
         self._worker.submit(self._dispatch)
+
+    def remove_from_queue(self, item_id: str) -> None:
+        """Train this no more; nor where it waits for a computer of a cluster. Raises OSError."""
+        self.queue.remove(item_id)
+        for child in self.sent():
+            if child.item == item_id and self.cluster:
+                self.cluster.ask(child, "stop")
 
     def run_queue(self) -> None:
         """Let the waiting trainings start, those found on disk too."""
@@ -315,6 +333,9 @@ class Trainings(Starting):
         return self.queue.next(self._in_hand()) if self._has_room_for_next() else None
 
     def _has_room_for_next(self) -> bool:
+        """On a cluster one after the other is sent, so that they keep their order."""
+        if self.cluster:
+            return self.cluster.has_room()
         item = self.queue.next(self._in_hand())
         return item is not None and self.has_room(_setup_of(item))
 

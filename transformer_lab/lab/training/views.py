@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from transformer_lab.lab.device import available_cores
+from transformer_lab.lab.training.children import Child
 from transformer_lab.lab.training.live_run import LiveRun
-from transformer_lab.lab.training.processes import Child
 from transformer_lab.lab.training.recorded import Made
 from transformer_lab.lab.training.threads import automatic, described
 from transformer_lab.model import parameter_breakdown

@@ -56,6 +56,7 @@ QUEUE = "queue"
 QUEUE_HEAD = "queue-head"
 QUEUE_RUN = "queue-run"
 AT_ONCE = "at-once"
+CLUSTER = "cluster"
 
 
 @dataclass(frozen=True)

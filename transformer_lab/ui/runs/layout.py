@@ -79,8 +79,10 @@ def _queue(lab: Lab) -> list[Component]:
                 html.Span("at once", className="field-label"),
             ],
             className="at-once",
+            hidden=lab.trainings.cluster is not None,  # which takes what it has room for
             title="Several at once share this computer: each is slower, none is changed by it.",
         ),
+        html.Div(id=ids.CLUSTER, className="cluster"),
     ]
 
 

@@ -7,7 +7,7 @@ from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.training.queue import MOST_AT_ONCE, Waiting
 from transformer_lab.ui import ids as shared_ids
 from transformer_lab.ui import polling
-from transformer_lab.ui.runs import ids
+from transformer_lab.ui.runs import cluster, ids
 from transformer_lab.ui.runs.layout import TITLE
 
 AT_ONCE = [str(count) for count in range(1, MOST_AT_ONCE + 1)]
@@ -22,6 +22,7 @@ def register(app: Dash, lab: Lab) -> None:
             "waiting": Output(ids.QUEUE, "children"),
             "head": Output(ids.QUEUE_HEAD, "children"),
             "run_hidden": Output(ids.QUEUE_RUN, "hidden"),
+            "cluster": Output(ids.CLUSTER, "children"),
         },
         inputs={
             "tick": Input(ids.RUNS_TICK, "n_intervals"),
@@ -33,6 +34,7 @@ def register(app: Dash, lab: Lab) -> None:
         state={
             "head": State(ids.QUEUE_HEAD, "children"),
             "drawn": State(ids.QUEUE, "children"),
+            "computers": State(ids.CLUSTER, "children"),
         },
     )
     def queue(
@@ -43,6 +45,7 @@ def register(app: Dash, lab: Lab) -> None:
         buttons: list[int | None],
         head: object,
         drawn: object,
+        computers: object,
     ) -> dict[str, object]:
         """The trainings that wait, after what a button asked of the queue."""
         if ctx.triggered_id == shared_ids.TABS and tab != TITLE:
@@ -56,12 +59,18 @@ def register(app: Dash, lab: Lab) -> None:
         held = bool(waiting) and lab.trainings.queue.held
         count = f"{len(waiting)} waiting" if waiting else "nothing waits"
         count += (", held" if held else "") + problem
-        fresh = [waiting_line(item, place) for place, item in enumerate(waiting, start=1)]
-        same = polling.digest(fresh) == polling.digest(drawn) and count == head
-        if same and ctx.triggered_id == ids.RUNS_TICK:
+        why = cluster.why_waiting(lab, waiting)
+        fresh = [
+            waiting_line(item, place, why.get(item.id, ""))
+            for place, item in enumerate(waiting, start=1)
+        ]
+        card = cluster.card(lab)
+        same = polling.digest([fresh, card]) == polling.digest([drawn, computers or []])
+        if same and count == head and ctx.triggered_id == ids.RUNS_TICK:
             raise PreventUpdate
         stuck = any(item.problem for item in waiting)
-        return {"waiting": fresh, "head": count, "run_hidden": not (held or stuck)}
+        hidden = not (held or stuck)
+        return {"waiting": fresh, "head": count, "run_hidden": hidden, "cluster": card}
 
 
 def _change(lab: Lab, pressed: object, at_once: str | None) -> None:
@@ -70,7 +79,7 @@ def _change(lab: Lab, pressed: object, at_once: str | None) -> None:
         return
     if button := ids.queue_button(pressed):
         if button.what == "remove":
-            lab.trainings.queue.remove(button.item)
+            lab.trainings.remove_from_queue(button.item)
         else:
             lab.trainings.queue.move(button.item, -1 if button.what == "up" else 1)
     elif pressed == ids.QUEUE_RUN:
@@ -79,8 +88,8 @@ def _change(lab: Lab, pressed: object, at_once: str | None) -> None:
         lab.trainings.set_at_once(int(str(at_once)))
 
 
-def waiting_line(item: Waiting, place: int) -> html.Div:
-    """One training that waits, with its buttons."""
+def waiting_line(item: Waiting, place: int, why: str = "") -> html.Div:
+    """One training that waits, with its buttons; `why` says what it waits for."""
     what = {
         "new": item.recipe.replace("_", " "),
         "resume": f"resume {item.run}",
@@ -106,6 +115,7 @@ def waiting_line(item: Waiting, place: int) -> html.Div:
             button("down", "chevron-down", "Later"),
             button("remove", "x-lg", "Remove from the queue"),
             html.Div(item.problem, className="warn waiting-problem") if item.problem else None,
+            html.Div(why, className="quiet waiting-problem") if why else None,
         ],
         className="waiting",
     )

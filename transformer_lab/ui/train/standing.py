@@ -42,6 +42,7 @@ def parts(lab: Lab, view: View, setup: Setup | None) -> dict[str, Any]:
     """What is shown of it, named as in PARTS; `view` is the run on the page, `setup` the form's."""
     own = lab.runs.view()
     why = live.buttons(lab, view, setup)
+    queued = lab.trainings.cluster is not None or (why["start"] and own.state != "preparing")
     busy = {view.state, own.state} & {*BUSY} - {"paused"}
     return {
         "headline": words.headline(own),
@@ -52,7 +53,7 @@ def parts(lab: Lab, view: View, setup: Setup | None) -> dict[str, Any]:
         **{f"{button}_disabled": bool(reason) for button, reason in why.items()},
         **{f"{button}_title": why[button] or text for button, text in live.BUTTON_HELP.items()},
         "live_actions_hidden": own.state not in BEGUN,
-        "enqueue_hidden": not why["start"] or own.state == "preparing",
+        "enqueue_hidden": not queued,
         "tick_interval": live.FAST if busy else live.SLOW,
     }
 

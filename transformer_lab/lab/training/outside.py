@@ -1,0 +1,100 @@
+"""Trainings that others carry out for the lab: processes of their own, and a cluster."""
+
+from collections.abc import Callable
+from functools import partial
+
+from transformer_lab.lab.training.children import Child
+from transformer_lab.lab.training.cluster import Cluster
+from transformer_lab.lab.training.continuing import LabError, resumable
+from transformer_lab.lab.training.lanes import Lanes
+from transformer_lab.lab.training.processes import Processes
+from transformer_lab.lab.training.queue import Queue, Waiting
+from transformer_lab.lab.training.worker import Worker
+from transformer_lab.recipes import Setup, setup_from
+from transformer_lab.runs.store import RunStore
+
+MakeWorker = Callable[[Callable[[], None]], Worker]
+
+
+class Outside(Lanes):
+    """The lanes, the worker, and how a training is given to somebody else; for `on_rest` see
+    `Starting`."""
+
+    def __init__(
+        self,
+        store: RunStore,
+        queue: Queue,
+        on_rest: Callable[[], None],
+        *,
+        processes: bool,
+        worker: MakeWorker,
+    ) -> None:
+        started = Processes(store.folder.parent, self._child_changed) if processes else None
+        super().__init__(store, queue, started)
+        self._on_rest = on_rest
+        self._worker = worker(on_rest)
+
+    @property
+    def worker(self) -> Worker:
+        """What advances the trainings."""
+        return self._worker
+
+    def resting(self) -> bool:
+        """Whether nothing is training, and there is time for what only measures."""
+        return super().resting() and self._worker.resting
+
+    def connect(self, address: str) -> None:
+        """Send what is queued to the Ray cluster at `address` from now on. Raises ConfigError."""
+        self.cluster = Cluster(self.store.folder.parent, address, self._child_changed)
+
+    def _send_to_cluster(self, item: Waiting) -> None:
+        """Have what waits trained there. Raises LabError, RunNotFoundError and ConfigError."""
+        assert self.cluster is not None
+        self._refuse_if_read_only()
+        if item.kind == "resume":
+            self._refuse_if_busy(item.run)
+            resumable(self.store, item.run)
+        elif item.kind != "new":
+            self.store.open(item.run)
+        with self._lock:
+            if self._closing:
+                raise LabError("The lab is being closed.")
+            self.cluster.start(item, setup_from(item.setup), item.id)
+
+    def _apart(self, setup: Setup) -> bool:
+        """Whether a training gets a process of its own."""
+        return self.processes is not None and setup.train.where == "process"
+
+    def _start_process(self, begins: Waiting, setup: Setup, item: str) -> None:
+        """Train in a new process; `item` is what it is in the queue. Raises LabError."""
+        assert self.processes is not None
+        with self._lock:
+            if self._closing:
+                raise LabError("The lab is being closed.")
+            self._refuse_if_full(setup)
+            gpu = self._free_gpu() if self._gets_gpu(setup) else ""
+            try:
+                self._child = self.processes.start(begins, item=item, gpu=gpu)
+            except OSError as error:
+                raise LabError(
+                    f"No process could be started ({error.strerror or error}): choose The lab for "
+                    "Where It Trains, under Advanced, Hardware."
+                ) from error
+            self._lanes = self.busy()  # a model that was only initialized makes room
+            self._focus = self._focus if self._focus in self._lanes else None
+
+    def _child_changed(self, child: Child) -> None:
+        """A process has its run, or has ended; on a thread of its own."""
+        self._worker.submit(partial(self._look_at, child))
+
+    def _look_at(self, child: Child) -> None:
+        """Take what has begun from the queue, or say there why not. On the worker's thread."""
+        self.refresh()
+        if child.item and child.run_id:
+            self.queue.take_out(child.item)
+        elif child.item and child.ended and not self._closing:
+            self.queue.set_problem(child.item, child.reason)
+        if child.item and (child.run_id or child.ended):
+            child.item = ""
+            self._end_turn()
+        self._on_rest()  # there may be room for the next one

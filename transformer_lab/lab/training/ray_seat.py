@@ -1,0 +1,91 @@
+"""A training's place on a computer of a Ray cluster: it runs `transformer-lab train` there.
+
+Only texts in JSON go in and out.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import ray
+
+from transformer_lab.lab.training.said import lines_of, run_in
+from transformer_lab.packaged import SOURCE
+from transformer_lab.runs.held import LOCK, is_held
+
+LOOK_SECONDS = 1.0  # that an answer waits for the end of a training
+LAST = 5  # lines that go back to the lab
+
+
+class Seat:
+    """An actor of Ray. When it dies, with its computer or because the lab has gone, the training
+    notices that its standard input is closed, saves and ends."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._begins, self._home, self._run = "", "", ""
+        self._log = Path()
+
+    def where(self, mark: str) -> str:
+        """What the lab has to know of this computer: whether it sees the file `mark`, too."""
+        facts = {
+            "node": ray.get_runtime_context().get_node_id(),
+            "name": socket.gethostname(),
+            "shared": Path(mark).is_file(),
+            "version": version("transformer-lab"),
+        }
+        return json.dumps(facts)
+
+    def begin(self, begins: str, home: str) -> str:
+        """Train what `begins` says, as soon as nobody else trains that run."""
+        self._begins, self._home = begins, home
+        return self.look()
+
+    def look(self) -> str:
+        """Which run it is, "" before there is one; with which code it ended; its last lines."""
+        if self._process is None:
+            self._start_when_free()
+        if self._process is None:
+            time.sleep(LOOK_SECONDS)
+            return json.dumps({"run": "", "code": None, "lines": []})
+        try:
+            code = self._process.wait(LOOK_SECONDS if self._run else LOOK_SECONDS / 5)
+        except subprocess.TimeoutExpired:
+            code = None
+        lines = [] if self._run and code is None else lines_of(self._log)
+        self._run = self._run or run_in(lines)
+        if code is not None:
+            self._log.unlink(missing_ok=True)
+        return json.dumps({"run": self._run, "code": code, "lines": lines[-LAST:]})
+
+    def stop(self) -> str:
+        """Have the training save and end."""
+        if self._process is None:
+            return self.look()
+        self._process.terminate()
+        return self.look()
+
+    def _start_when_free(self) -> None:
+        wanted = json.loads(self._begins)
+        if wanted["kind"] == "resume" and is_held(Path(self._home) / "runs" / wanted["run"] / LOCK):
+            return  # what trained it on a computer that is lost has not ended yet
+        file, name = tempfile.mkstemp(prefix="transformer-lab-")
+        self._log = Path(name)
+        before = os.environ.get("PYTHONPATH")
+        places = os.pathsep.join([str(SOURCE), *([before] if before else [])])
+        with os.fdopen(file, "wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "transformer_lab.cli", "train", "--from-stdin",
+                 "--tied", "--home", self._home],
+                env={**os.environ, "PYTHONPATH": places}, stdin=subprocess.PIPE, stdout=output,
+                stderr=output, start_new_session=True,
+            )  # fmt: skip
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{self._begins}\n".encode())
+        self._process.stdin.flush()  # it stays open as long as this actor lives
