@@ -142,6 +142,7 @@ def test_a_tab_opened_while_the_lab_was_away_is_filled_when_it_is_back(
     )
     own.close()
     page.get_by_role("tab", name="Look inside").click()
+    expect(page.locator(".tab-pane.active .late")).to_have_text("Opening this tab …")
     expect(page.locator("#refusal")).to_contain_text("does not answer")
     own.open()
     expect(page.locator(".flow-attention").first).to_be_visible()

@@ -64,6 +64,7 @@ LATE: tuple[Tab, ...] = (
     learn,
 )  # made when they are first opened, for a page that opens with less is faster
 SKIP = "Skip to the page"
+OPENING = "Opening this tab …"
 
 
 class Visit(Protocol):
@@ -194,7 +195,11 @@ def layout(
                     dbc.Tabs(
                         [
                             dbc.Tab(
-                                html.Div(id=ids.late(tab.TITLE), className="late")
+                                html.Div(
+                                    html.P(languages.say(language, OPENING), role="status"),
+                                    id=ids.late(tab.TITLE),
+                                    className="late",
+                                )
                                 if tab in late
                                 else tab.layout(lab),
                                 label=languages.say(language, tab.TITLE),
