@@ -183,7 +183,9 @@ def find_recipe(name: str) -> Recipe:
 
 
 # What a tutorial gives no number for: how it is watched, kept and computed.
-UNTAUGHT = ("evaluat", "keep", "save", "seed", "device", "where", "micro", "compile", "threads")
+UNTAUGHT = (
+    "evaluat", "keep", "save", "seed", "device", "where", "shard", "micro", "compile", "threads",
+)  # fmt: skip
 
 
 def differences(setup: Setup) -> list[tuple[Setting, Any, Any]]:

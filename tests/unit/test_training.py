@@ -16,7 +16,8 @@ from transformer_lab.runs.checkpoint import CheckpointError, load_checkpoint, sa
 from transformer_lab.settings import settings_of
 from transformer_lab.training import LiveSettings, NonFiniteLossError, TrainConfig, train
 from transformer_lab.training.batches import Batches
-from transformer_lab.training.optimizers import OPTIMIZERS, orthogonalized, stacked_matrices
+from transformer_lab.training.muon import orthogonalized
+from transformer_lab.training.optimizers import OPTIMIZERS, stacked_matrices
 from transformer_lab.training.schedule import SCHEDULES, rate_factor
 
 TINY = ModelConfig(layers=1, heads=2, embedding_dim=16, sequence_length=16, dropout=0.2)
@@ -109,7 +110,7 @@ def test_muon_takes_apart_only_what_the_model_says_is_several_matrices(
         seen.extend(tuple(matrix.shape) for matrix in matrices)
         return orthogonalized(matrices)
 
-    monkeypatch.setattr("transformer_lab.training.optimizers.orthogonalized", watched)
+    monkeypatch.setattr("transformer_lab.training.muon.orthogonalized", watched)
     optimizer = OPTIMIZERS["muon"](model, TrainConfig())
     tokens = TOKENS[None, :16]
     model.loss(tokens, tokens).backward()

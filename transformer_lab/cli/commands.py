@@ -127,13 +127,23 @@ def _train(command: Command) -> None:
 
 def _resume(command: Command) -> None:
     command.add_argument("name", nargs="?", default="latest", metavar="RUN", help="(%(default)s)")
+    _shard(command)
     _json(command)
 
 
 def _extend(command: Command) -> None:
     command.add_argument("name", metavar="RUN", help="a run's name, or latest")
     command.add_argument("--steps", required=True, help="how many more")
+    _shard(command)
     _json(command)
+
+
+def _shard(command: Command) -> None:
+    command.add_argument(
+        "--shard",
+        action=argparse.BooleanOptionalAction,
+        help="split the model over the processes of torchrun, or not (as the run's train.shard)",
+    )
 
 
 def _finetune(command: Command) -> None:

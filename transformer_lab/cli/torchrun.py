@@ -14,22 +14,19 @@ from transformer_lab.lab.training.together import follow
 from transformer_lab.settings import ConfigError
 from transformer_lab.training.ranks import (
     ALONE,
+    Line,
     RankLostError,
     Ranks,
     Together,
     started_by_torchrun,
 )
 
-NO_SHARDS = (
-    "A model is not split over several processes: each of them holds the whole of it, and they "
-    "share each batch (torchrun). Choose a smaller model where it does not fit."
-)
 
-
-def joined() -> Ranks:
+def joined(shard: bool | None = None) -> Ranks:
     """The processes that train together, where torchrun has started several; else this one.
 
-    Each has one GPU, where there are any. Raises ConfigError.
+    Each has one GPU, where there are any. `shard` says whether they split the model; None: as its
+    settings say. Raises ConfigError.
     """
     rank, count = started_by_torchrun()
     if count == 1:
@@ -42,15 +39,20 @@ def joined() -> Ranks:
         )
     if names:  # before anything is computed: each takes the only one it sees
         os.environ[VISIBLE] = names[local]
-    return Together(rank, count, "cuda" if names else "cpu")
+    return Together(rank, count, Line("cuda" if names else "cpu"), shard)
 
 
 def follow_the_first(ranks: Together) -> int:
     """Take part in what rank 0 trains; it alone prints and writes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches rank 0, which ends for all
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # while it waits for others, nothing else works
+
+    def splitting() -> None:
+        """Its part is needed when rank 0, which is asked to end at the same time, saves."""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
     try:
-        follow(ranks)
+        follow(ranks, splitting)
     except RankLostError:
         return FAILED
     return 0

@@ -15,7 +15,7 @@ from typing import Any
 
 from transformer_lab.cli.common import FAILED, INTERRUPTED, home_folder
 from transformer_lab.cli.output import mention
-from transformer_lab.cli.torchrun import NO_SHARDS, follow_the_first, interrupted, joined
+from transformer_lab.cli.torchrun import follow_the_first, interrupted, joined
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.lab.training.finetuned import finetuning_setup
 from transformer_lab.lab.training.live_run import LiveRun
@@ -127,7 +127,7 @@ def _run(
     for_a_lab: threading.Event | None = None,
 ) -> int:
     """Train in this process; for a lab that has started it, until the event is set."""
-    ranks = joined()
+    ranks = joined(getattr(arguments, "shard", None))  # of resume and extend
     if isinstance(ranks, Together) and ranks.rank:
         return follow_the_first(ranks)
     lab = Lab(home_folder(arguments), processes=False)  # this one is a process of its own
@@ -152,8 +152,6 @@ def changes_of(arguments: argparse.Namespace) -> dict[str, str]:
         key, equals, value = item.partition("=")
         if not equals:
             raise ConfigError("--set", f"{item!r} has no value: write --set model.layers=2.")
-        if key.strip() == "train.shard":
-            raise ConfigError("train.shard", NO_SHARDS)
         changes[key.strip()] = value
     if arguments.corpus is not None:
         path = Path(arguments.corpus).expanduser()

@@ -59,6 +59,13 @@ class TrainConfig(LearningRuleSettings, ScheduleSettings, OptimizerSettings, Bat
         words={"thread": "The lab", "process": "Own process"},
         advanced=True,
     )
+    shard: bool = flag(
+        False,
+        "Shard",
+        "Of several processes for one model (torchrun) each holds a part of it, where the whole "
+        "does not fit.",
+        advanced=True,
+    )
     micro_batch: int = knob(
         0,
         0,

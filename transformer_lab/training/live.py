@@ -25,7 +25,8 @@ class LiveSettings:
 
     Set from outside: `learning_rate` (the peak, in place of the config's), `stop`, `threads`, those
     of the CPU on which whoever advances the training lets it compute, and `replay`, changes that
-    are to be made again in their order. Set by the training: `micro_batch`, the sequences computed
+    are to be made again in their order, and `halves`, whether fewer sequences may be computed at
+    once than was settled on. Set by the training: `micro_batch`, the sequences computed
     at once, halved when a GPU has no room for them; `uncompiled`, that compiling failed; `made`,
     its own changes, to be recorded; `ahead`, how many steps the weights are past the metrics just
     yielded (0 on a CPU); `doing`, what a long step is busy with; `notes`, sentences for the
@@ -35,6 +36,7 @@ class LiveSettings:
     learning_rate: float | None = None
     stop: bool = False
     replay: list[Change] = field(default_factory=list)
+    halves: bool = True
     micro_batch: int = 0
     threads: int = 0
     uncompiled: bool = False

@@ -38,7 +38,8 @@ def within_memory(live: LiveSettings, after: int, attempt: Callable[[], Result])
     """What `attempt` gives, which computes `live.micro_batch` sequences at a time.
 
     When a GPU has no room for that many, they are halved, which is recorded as a change after
-    step `after`, and it is attempted anew. Raises OutOfMemoryError when there is no room for one.
+    step `after`, and it is attempted anew. Raises OutOfMemoryError when there is no room for one,
+    or they may not be halved, as where several processes must compute the same number.
     """
     while True:
         try:
@@ -48,6 +49,11 @@ def within_memory(live: LiveSettings, after: int, attempt: Callable[[], Result])
                 raise  # what a failed attempt holds is freed only outside of this clause
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        if not live.halves:
+            raise OutOfMemoryError(
+                f"There was not enough memory for {live.micro_batch} sequences at once in each "
+                "process: choose a smaller Micro-batch, or start more processes."
+            )
         if live.micro_batch <= 1:
             raise OutOfMemoryError("There is not enough memory for even one sequence.")
         live.micro_batch = math.ceil(live.micro_batch / 2)

@@ -4,15 +4,17 @@ Every parameter group carries a `share`: its learning rate in multiples of the s
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from transformer_lab.model.linear import Linear
 from transformer_lab.settings import Config, choice, knob
+from transformer_lab.training.muon import Muon
 
 LEAST_RATE = 1e-7
 
@@ -36,13 +38,31 @@ class Optimizer(Protocol):
         """Update the weights."""
 
 
+class Learning(Protocol):
+    """What an optimizer is made for: a model, or what a process holds of one."""
+
+    def named_parameters(self) -> Iterable[tuple[str, nn.Parameter]]:
+        """The parameters, by name."""
+
+    def named_modules(self) -> Iterable[tuple[str, nn.Module]]:
+        """The modules that use them."""
+
+
+@runtime_checkable
+class Pieces(Learning, Protocol):
+    """Some rows of every parameter, where a model is split over processes."""
+
+    def gathered(self, name: str, piece: Tensor) -> tuple[Tensor, slice]:
+        """The (R, ...) numbers whose rows stand beside those of a parameter, and which they are."""
+
+
 class AdamW(torch.optim.AdamW):
     """Torch's AdamW in its fused form, which respects `found_inf`."""
 
     found_inf: Tensor
 
 
-def adamw(model: nn.Module, config: "OptimizerSettings") -> Optimizer:
+def adamw(model: Learning, config: "OptimizerSettings") -> Optimizer:
     """AdamW, with weight decay on matrices only: biases and norm gains are left to move freely.
 
     Source: arXiv:1711.05101, algorithm 2.
@@ -56,7 +76,7 @@ class SGD(torch.optim.SGD):
     found_inf: Tensor
 
 
-def sgd(model: nn.Module, config: "OptimizerSettings") -> Optimizer:
+def sgd(model: Learning, config: "OptimizerSettings") -> Optimizer:
     """Stochastic gradient descent with momentum: v <- μ v + g, w <- w - η v. Weight decay as above.
 
     It wants rates a hundred times those of AdamW, since it does not divide by a gradient's size.
@@ -68,7 +88,7 @@ def sgd(model: nn.Module, config: "OptimizerSettings") -> Optimizer:
     return SGD(groups, lr=config.learning_rate, momentum=config.momentum, fused=True)
 
 
-def _named(model: nn.Module) -> dict[str, nn.Parameter]:
+def _named(model: Learning) -> dict[str, nn.Parameter]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
@@ -92,93 +112,6 @@ def _adamw(parameters: dict[str, nn.Parameter], config: "OptimizerSettings") -> 
         betas=(config.beta_1, config.beta_2),
         fused=True,
     )
-
-
-ROUNDS = (
-    (8.28721201814563, -23.595886519098837, 17.300387312530933),
-    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
-    (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
-    (3.3184196573706015, -2.488488024314874, 0.51004894012372),
-)
-
-
-class Muon(torch.optim.Optimizer):
-    """Momentum whose every update is made orthogonal, so that no direction dominates a matrix.
-
-    Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon.
-    """
-
-    def __init__(
-        self,
-        matrices: Mapping[nn.Parameter, Sequence[int]],
-        momentum: float,
-        weight_decay: float,
-        share: float,
-    ) -> None:
-        """`matrices` gives the heights of the matrices that stand in each parameter, stacked."""
-        self.found_inf = torch.zeros(())
-        defaults = {"lr": 0.0, "momentum": momentum, "weight_decay": weight_decay, "share": share}
-        super().__init__(list(matrices), defaults)
-        self._matrices = dict(matrices)
-
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One update of every matrix; those of one shape are orthogonalized together."""
-        sound = 1 - self.found_inf  # 0 makes all that follows change nothing
-        for group in self.param_groups:
-            by_shape: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = defaultdict(list)
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    for weight, update in self._squares(parameter, group["momentum"], sound):
-                        by_shape[tuple(weight.shape)].append((weight, update))
-            for pairs in by_shape.values():
-                weights, updates = zip(*pairs, strict=True)
-                rows, columns = weights[0].shape
-                step = group["lr"] * max(1.0, rows / columns) ** 0.5 * sound
-                directions = step * orthogonalized(torch.stack(updates))
-                decay = 1 - group["lr"] * group["weight_decay"] * sound
-                for weight, direction in zip(weights, directions, strict=True):
-                    weight.mul_(decay).sub_(direction)
-
-    def _squares(
-        self, parameter: nn.Parameter, momentum: float, sound: Tensor
-    ) -> list[tuple[Tensor, Tensor]]:
-        """The matrix and its Nesterov update; several where several stand in the parameter."""
-        state = self.state[parameter]
-        if not state:
-            state["momentum"] = torch.zeros_like(parameter)
-        assert parameter.grad is not None
-        gradient = torch.where(sound.bool(), parameter.grad, 0.0)
-        weight = (1 - momentum) * sound.to(gradient.dtype)  # PyTorch 2.6 insists on one dtype
-        average = state["momentum"].lerp_(gradient, weight)
-        update = gradient.lerp(average, momentum)
-        heights = list(self._matrices[parameter])
-        return list(zip(parameter.split(heights), update.split(heights), strict=True))
-
-
-def orthogonalized(matrices: Tensor) -> Tensor:
-    """(N, R, C) -> (N, R, C): singular values of any size are brought near 1, to 0.4 to 1.6.
-
-    Each round is x <- (a + b xxᵀ + c (xxᵀ)²) x. All factors are polynomials of the first xxᵀ, so
-    for a long matrix they are multiplied with one another, which is small, and with x only once.
-    Source of the factors: arXiv:2505.16932, algorithm 1.
-    """
-    tall = matrices.shape[1] > matrices.shape[2]
-    x = matrices.transpose(1, 2) if tall else matrices
-    x = x / (1.01 * x.norm(dim=(1, 2), keepdim=True) + 1e-7)
-    if x.shape[2] > 2 * x.shape[1]:
-        gram, product = x @ x.transpose(1, 2), None
-        for a, b, c in ROUNDS:
-            factor = torch.baddbmm(b * gram, gram, gram, alpha=c)
-            factor.diagonal(dim1=1, dim2=2).add_(a)
-            product = factor if product is None else factor @ product
-            gram = factor @ gram @ factor
-        x = product @ x
-    else:
-        for a, b, c in ROUNDS:
-            gram = x @ x.transpose(1, 2)
-            x = torch.baddbmm(a * x, torch.baddbmm(b * gram, gram, gram, alpha=c), x)
-    return x.transpose(1, 2) if tall else x
 
 
 class Together:
@@ -210,20 +143,27 @@ class Together:
             optimizer.step()
 
 
-def muon(model: nn.Module, config: "OptimizerSettings") -> Optimizer:
+def muon(model: Learning, config: "OptimizerSettings") -> Optimizer:
     """Muon for the matrices inside the blocks, AdamW for embeddings, head, biases and gains."""
     parameters = _named(model)
     inside = {n: p for n, p in parameters.items() if n.startswith("blocks.") and p.dim() == 2}
     rest = {name: p for name, p in parameters.items() if name not in inside}
     stacked = stacked_matrices(model)
-    matrices = {matrix: stacked.get(name, (len(matrix),)) for name, matrix in inside.items()}
     return Together(
-        Muon(matrices, config.momentum, config.weight_decay, config.matrix_rate),
+        Muon(
+            {matrix: stacked.get(name, ()) for name, matrix in inside.items()},
+            config.momentum,
+            config.weight_decay,
+            config.matrix_rate,
+            {matrix: partial(model.gathered, name) for name, matrix in inside.items()}
+            if isinstance(model, Pieces)
+            else {},
+        ),
         _adamw(rest, config),
     )
 
 
-def stacked_matrices(model: nn.Module) -> dict[str, Sequence[int]]:
+def stacked_matrices(model: Learning) -> dict[str, Sequence[int]]:
     """The heights of the matrices in each linear map of the model, by the weight's name."""
     return {
         f"{path}.weight": part.stacked
@@ -232,14 +172,14 @@ def stacked_matrices(model: nn.Module) -> dict[str, Sequence[int]]:
     }
 
 
-OPTIMIZERS: dict[str, Callable[[nn.Module, Any], Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[[Learning, Any], Optimizer]] = {
     "adamw": adamw,
     "sgd": sgd,
     "muon": muon,
 }
 
 
-def optimizer_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
+def optimizer_state(model: Learning, optimizer: Optimizer) -> dict[str, Tensor]:
     """An optimizer's state, by `<parameter>/<what>`, as in `head.weight/exp_avg`."""
     state = _states(optimizer)
     return {
@@ -250,7 +190,7 @@ def optimizer_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]
 
 
 def restore_optimizer(
-    model: nn.Module, optimizer: Optimizer, remembered: Mapping[str, Tensor]
+    model: Learning, optimizer: Optimizer, remembered: Mapping[str, Tensor]
 ) -> None:
     """Give a new optimizer the state that `optimizer_state` returned.
 

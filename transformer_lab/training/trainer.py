@@ -26,7 +26,7 @@ from transformer_lab.training.evaluate import evaluate
 from transformer_lab.training.learning_rules import LEARNING_RULES
 from transformer_lab.training.live import LiveSettings
 from transformer_lab.training.metrics import StepMetrics, Update
-from transformer_lab.training.micro_batches import parts, within_memory
+from transformer_lab.training.micro_batches import within_memory
 from transformer_lab.training.optimizers import Optimizer
 from transformer_lab.training.precision import Loss, repeatable
 from transformer_lab.training.ranks import ALONE, Ranks
@@ -98,24 +98,21 @@ def training_steps(
 
         model.train()
         batch = batches(step)  # (B, T) each
-        inputs, targets = ranks.rows(*batch)
-        if compiles_at(step, begin.step + 1, config, device):
+        if ranks.whole and compiles_at(step, begin.step + 1, config, device):
+            inputs, targets = ranks.rows(*batch)
             program = partial(compiled, loss_of, model, live, (inputs, targets), step)
             loss_of = within_memory(live, step - 1, program)
 
         with repeatable(config):
-            learn = partial(
-                forward_backward, model, loss_of, inputs, targets, config, live, step,
-                share=len(inputs) / len(batch[0]), first=ranks.rank * len(batch[0]),
-            )  # fmt: skip
-            loss = ranks.together(model, within_memory(live, step - 1, learn))
+            learn = partial(forward_backward, model, loss_of, *batch, config, live, step, ranks)
+            loss = ranks.together(model, partial(within_memory, live, step - 1, learn))
             if loss is None:  # stopped in the middle of it
                 return
-            norm = clipped_norm(model, config.gradient_clip)
+            norm = clipped_norm(model, config.gradient_clip, ranks)
             spoiled.copy_(torch.maximum(spoiled, (~torch.isfinite(loss + norm)).float()))
-            optimizer.step()
+            ranks.step(optimizer)
 
-        look = partial(validate, model, validation, config, live, step)
+        look = partial(validate, model, validation, config, live, step, ranks)
         yield Update(
             step=step,
             rate=rate,
@@ -134,34 +131,33 @@ def forward_backward(
     config: TrainConfig,
     live: LiveSettings,
     step: int,
-    *,
-    share: float = 1.0,
-    first: int = 0,
+    ranks: Ranks = ALONE,
 ) -> Tensor | None:
     """The mean loss () of (B, T) inputs and targets; its gradient is left in the model.
 
-    Computed `live.micro_batch` sequences at a time, which gives the same sum. Where they are but a
-    `share` of the batch, so is the sum; `first` numbers the dropout that is drawn. None when
-    stopped in between.
+    Computed `live.micro_batch` sequences at a time, which gives the same sum; of several `ranks`,
+    this one's share of it. None when stopped in between.
     """
     model.zero_grad(set_to_none=True)
     total = torch.zeros((), device=inputs.device)
-    for number, (some, wanted) in enumerate(parts(live, inputs, targets), start=first):
-        if live.stop:
+    own = ranks.parts(live, len(inputs), *ranks.rows(inputs, targets))
+    for number, (some, wanted, weight) in enumerate(own, start=ranks.rank * len(inputs)):
+        if ranks.stops(live.stop):
             return None
         torch.manual_seed(dropout_seed(config.seed, step, number))  # so dropout repeats exactly
-        loss = loss_of(some, wanted) * (share * len(some) / len(inputs))
+        loss = loss_of(some, wanted) * weight
         loss.backward()
         total = total + loss.detach()
     return total
 
 
-def clipped_norm(model: GPT, longest: float) -> Tensor:
+def clipped_norm(model: GPT, longest: float, ranks: Ranks = ALONE) -> Tensor:
     """The length () of the whole gradient, which is then shortened to `longest` (0: left alone)."""
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
+    learning = [parameter for _, parameter in ranks.learning(model).named_parameters()]
+    gradients = [p.grad for p in learning if p.grad is not None]
+    norm = ranks.norm(torch.nn.utils.get_total_norm(gradients))
     if longest:
-        torch.nn.utils.clip_grads_with_norm_(model.parameters(), longest, norm)
+        torch.nn.utils.clip_grads_with_norm_(learning, longest, norm)
     return norm
 
 
@@ -177,18 +173,27 @@ def evaluation_due(step: int, config: TrainConfig) -> bool:
 
 
 def validate(
-    model: GPT, validation: Batches, config: TrainConfig, live: LiveSettings, step: int
+    model: GPT,
+    validation: Batches,
+    config: TrainConfig,
+    live: LiveSettings,
+    step: int,
+    ranks: Ranks = ALONE,
 ) -> float | None:
     """The validation loss after `step`; None when stopped meanwhile, but never after the last."""
-    with repeatable(config):
+
+    def look() -> float | None:
         return evaluate(
             model,
             validation,
             config.evaluation_batches,
             live,
             after=step,
-            stopped=lambda: live.stop and step != config.steps,
+            stopped=lambda: ranks.stops(live.stop and step != config.steps),
         )
+
+    with repeatable(config):
+        return ranks.look(look)
 
 
 def dropout_seed(seed: int, step: int, micro_batch: int) -> int:

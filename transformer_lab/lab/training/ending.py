@@ -1,5 +1,6 @@
 """How a training ends: saved, or kept in memory until the disk takes it."""
 
+import contextlib
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from transformer_lab.lab.training.rescue import packed, rescued
 from transformer_lab.lab.training.saves import Saves
 from transformer_lab.runs.database import RunWriter, State
 from transformer_lab.training import NonFiniteLossError
+from transformer_lab.training.micro_batches import OutOfMemoryError
 from transformer_lab.training.ranks import RankLostError
 
 RETRY_SECONDS = 5.0  # between two tries to save what a full disk did not take
@@ -40,7 +42,9 @@ class EndingRun(RecordedRun):
             return
         known = isinstance(error, NonFiniteLossError | RankLostError)
         reason = str(error) if known else f"{type(error).__name__}: {error}"
-        if isinstance(error, MemoryError) or "not enough memory" in reason:
+        if isinstance(error, OutOfMemoryError) and not self.live.halves:
+            reason = str(error)
+        elif isinstance(error, MemoryError) or "not enough memory" in reason:
             reason = (
                 "There was not enough memory for even one sequence: halve Sequence Length, "
                 "Layers or Embedding Dimension."
@@ -68,13 +72,22 @@ class EndingRun(RecordedRun):
         self._ending = state, reason
         try:
             self._steps.close()
-            self.publish(announce=False)
-            self._saves.remember_best(self.snapshot, validation_loss)
-            self._saves.remember_moment(self.snapshot, last=True)
+            self._copy_last(validation_loss)
         except BaseException:
             self._let_go(state, reason)
             raise
+        if self.ranks.lost:
+            state = "failed" if state == "stopped" else state
+            self._ending = state, f"{reason} {self._saves.stays().capitalize()} saved."
         self._finish(last_try=last_try)
+
+    def _copy_last(self, validation_loss: float | None) -> None:
+        """Publish the last weights, unless parts of them are out of reach."""
+        with contextlib.suppress(RankLostError):
+            if not self.ranks.lost:
+                self.publish(announce=False)
+                self._saves.remember_best(self.snapshot, validation_loss)
+                self._saves.remember_moment(self.snapshot, last=True)
 
     def _finish(self, *, last_try: bool = False) -> None:
         """Write the end to disk. Where that is full, it stays in memory and is tried again."""
@@ -115,7 +128,7 @@ class EndingRun(RecordedRun):
         for folder in folders:
             try:
                 with rescued(self.writer, folder) as copy:
-                    saves = Saves(copy, self.setup.train, lambda problem: None)
+                    saves = Saves(copy, self.setup.train, lambda problem: None, self.ranks)
                     saves.best, saves.best_loss = self._saves.best, self._saves.best_loss
                     tokenizer = self.made.encoded.tokenizer
                     progress = self._progress()
@@ -127,8 +140,9 @@ class EndingRun(RecordedRun):
 
     def _unwritten(self, state: State, reason: str) -> str:
         """Write everything; returns a sentence when that fails, else ""."""
-        if not self.save():
-            return self._saves.problem
+        with contextlib.suppress(RankLostError):  # then an earlier save is the last
+            if not self.ranks.lost and not self.save():
+                return self._saves.problem
         self._prefer_best()
         return self.writer.flush() or self.writer.state(state, self.status.step, reason)
 

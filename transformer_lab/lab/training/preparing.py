@@ -60,7 +60,7 @@ class PreparedRun(EndingRun):
                 self.update(step=saved.progress.step)
             self.parameters = count_parameters(model)
             self.trained = apply_tuning(model, about, saved, tokenizer, seed)
-            self.made = Made(corpus, encoded, model.to(self.device.device), saved)
+            self.made = Made(corpus, encoded, self._placed(model), saved)
             self._old = self._old_text(encoded)
             losses = [p.validation_loss for p in past if p.validation_loss is not None]
             self.validation_loss = losses[-1] if losses else None
@@ -80,6 +80,10 @@ class PreparedRun(EndingRun):
             self._give_up("failed", f"The model could not be made: {error}")
         finally:
             self.live.doing = ""
+
+    def _placed(self, model: GPT) -> GPT:
+        """On its device; one that is to be split comes there in pieces, when it begins."""
+        return model.to(self.device.device) if self.ranks.whole else model
 
     def _old_text(self, encoded: EncodedCorpus) -> OldText | None:
         """What the base of a fine-tuning was judged on."""
@@ -102,7 +106,7 @@ class PreparedRun(EndingRun):
         self.setup = with_prompt(setup, made.corpus, made.encoded.tokenizer)
         progress = made.saved.progress if made.saved else Progress()
         try:
-            check(self.ranks, setup, self.origin.finetune())
+            check(self.ranks, setup, self.device.device.type, self.origin.finetune())
             self.live.micro_batch = self.origin.micro_batch() or choose_micro_batch(
                 setup,
                 made.encoded.tokenizer.vocabulary_size,
@@ -125,7 +129,7 @@ class PreparedRun(EndingRun):
         run = Run(self._writer.folder)
         self.update(run_id=run.id)
         self.on_open()
-        self._saves = Saves(run, setup.train, self._note)
+        self._saves = Saves(run, setup.train, self._note, self.ranks)
         self._saves.started_at(self.status.step)
         self._go_on(made, progress)
         self.made = made.lighter()
@@ -179,7 +183,7 @@ class PreparedRun(EndingRun):
         validation = self._batches(made.encoded.validation, device, 0)
         if isinstance(origin, Resumed):
             self._make_up(made.model, validation)
-        lead(
+        self._optimizer = lead(
             self.ranks, self.setup, made, self._optimizer, progress.step, origin.seams(), self.live
         )
         latest, seams = self.stream.latest(), origin.seams()

@@ -19,7 +19,6 @@ from transformer_lab.lab.training.states import NEXT, Lifecycle
 from transformer_lab.lab.training.threads import RunThreads
 from transformer_lab.lab.training.tuning import OldText
 from transformer_lab.model import GPT
-from transformer_lab.model.lora import plain_weights
 from transformer_lab.model.weights import outline
 from transformer_lab.recipes import Setup
 from transformer_lab.runs.database import RunWriter, State
@@ -143,7 +142,7 @@ class RecordedRun(Lifecycle):
             step=self.status.step,
             config=self.setup.model,
             tokenizer=self.made.encoded.tokenizer,
-            weights=plain_weights(self.made.model),
+            weights=self.ranks.weights(self.made.model),
         )
 
     def _snapshot_due(self) -> bool:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from transformer_lab.lab.training.snapshot import Snapshot
 from transformer_lab.model import GPT, ModelConfig
-from transformer_lab.model.lora import factors, plain_weights
+from transformer_lab.model.lora import factors
 from transformer_lab.runs.checkpoint import (
     META,
     OPTIMIZER,
@@ -34,7 +34,8 @@ from transformer_lab.runs.record import RecordError, checked
 from transformer_lab.runs.run import Run, step_of
 from transformer_lab.text.tokenizers import Tokenizer
 from transformer_lab.training import TrainConfig
-from transformer_lab.training.optimizers import Optimizer, optimizer_state
+from transformer_lab.training.optimizers import Optimizer
+from transformer_lab.training.ranks import ALONE, Ranks
 
 KEPT_SAVES = 2
 SAVE_SHARE = 30  # saving by time may take at most this fraction of the time
@@ -97,10 +98,18 @@ class Saves:
     """The checkpoints of a run that is being trained; used on the worker's thread only.
 
     `trouble` is called with a sentence when a save fails; `problem` holds it until one succeeds.
+    `ranks` know the whole of a model.
     """
 
-    def __init__(self, run: Run, config: TrainConfig, trouble: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        run: Run,
+        config: TrainConfig,
+        trouble: Callable[[str], None],
+        ranks: Ranks = ALONE,
+    ) -> None:
         self._run = run
+        self._ranks = ranks
         self._folder = run.folder / "checkpoints"
         self._config = config
         self._trouble = trouble
@@ -174,14 +183,20 @@ class Saves:
         """Save this moment for good; whether that is on disk now."""
         return self._write_all("kept", model, optimizer, tokenizer, progress)
 
+    def stays(self) -> str:
+        """What is saved by now: "step 100 stays", or "nothing of this run is"."""
+        newest = max(map(step_of, self._run.resume_points()), default=None)
+        return "nothing of this run is" if newest is None else f"step {newest:,} stays"
+
     def _write_all(
         self, kind: str, model: GPT, optimizer: Optimizer, tokenizer: Tokenizer, progress: Progress
     ) -> bool:
         """Write all a training needs to go on; what stands beside the weights in its own file."""
-        remembered, adapter = optimizer_state(model, optimizer), dict(factors(model))
+        remembered, adapter = self._ranks.memory(model, optimizer), dict(factors(model))
         for key in [key for key in remembered if key.rpartition("/")[0] in adapter]:
             adapter[key] = remembered.pop(key)
-        return self._write(kind, plain_weights(model), tokenizer, progress, remembered, adapter)
+        weights = self._ranks.weights(model)
+        return self._write(kind, weights, tokenizer, progress, remembered, adapter)
 
     def _save_best(
         self, weights: Mapping[str, Tensor], tokenizer: Tokenizer, progress: Progress
@@ -219,11 +234,9 @@ class Saves:
                 adapter=adapter,
             )
         except OSError as error:
-            before = max(map(step_of, self._run.resume_points()), default=None)
-            stays = "nothing of this run is" if before is None else f"step {before:,} stays"
             self.problem = (
                 f"The weights of step {progress.step:,} could not be saved: "
-                f"{error.strerror or error} ({stays} saved)."
+                f"{error.strerror or error} ({self.stays()} saved)."
             )
             self._trouble(self.problem)
             return False

@@ -18,6 +18,7 @@ from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.origins import Offspring, Origin, Resumed
 from transformer_lab.lab.training.outside import MakeWorker, Outside
 from transformer_lab.lab.training.queue import Queue, Waiting
+from transformer_lab.lab.training.together import dividing
 from transformer_lab.lab.training.worker import Worker
 from transformer_lab.recipes import Setup, setup_from
 from transformer_lab.runs.store import RunStore
@@ -203,7 +204,7 @@ class Starting(Outside):
         """A training that is not among the lanes yet."""
         return LiveRun(
             setup, recipe, self.store, self.texts, self._on_snapshot, origin, race=race, lane=lane,
-            item=item, ranks=self.ranks,
+            item=item, ranks=dividing(self.ranks, setup),
         )  # fmt: skip
 
     def _launch(self, run: LiveRun, among: str = "") -> None:
