@@ -12,7 +12,7 @@ import pytest
 
 from small import ENDLESS, TINY
 from transformer_lab.lab.lab import Lab, LabError
-from transformer_lab.lab.training import ray_driver
+from transformer_lab.lab.training import ray_connection
 from transformer_lab.lab.training.cluster import Cluster, Computer, Needs, names_of, needs_of
 from transformer_lab.lab.training.queue import Waiting
 from transformer_lab.recipes import Setup
@@ -27,8 +27,18 @@ SETUP = Setup().with_values(
 SEEDS = range(1, 9)
 
 
+@pytest.fixture(params=["shared", "away"])
+def scratch(request, tmp_path_factory, monkeypatch):
+    """Where computers train that do not see the home; None where they do."""
+    if request.param == "shared":
+        return None
+    folder = tmp_path_factory.mktemp("scratch")
+    monkeypatch.setenv("TRANSFORMER_LAB_SCRATCH", str(folder))
+    return folder
+
+
 @pytest.fixture
-def computers(monkeypatch) -> Iterator[tuple]:
+def computers(scratch, monkeypatch) -> Iterator[tuple]:
     """A Ray cluster of a head and one more computer, with two CPUs each: (it, the other one)."""
     utils = pytest.importorskip("ray.cluster_utils", reason="the extra `cluster` is not installed")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
@@ -70,7 +80,7 @@ def trained_on_one(folder) -> dict[int, list]:
 
 @pytest.mark.slow
 def test_eight_runs_measure_on_two_computers_one_of_which_is_killed_what_they_do_on_one(
-    computers, lab, tmp_path
+    scratch, computers, lab, tmp_path
 ):
     cluster, other = computers
     lab.trainings.connect(cluster.address)
@@ -100,12 +110,14 @@ def test_eight_runs_measure_on_two_computers_one_of_which_is_killed_what_they_do
         assert said
         assert "It goes on at another computer after step " in said[0]
         assert run.attempts() == 1
+    if scratch:  # what was lost with a computer is left; on the other nothing is
+        assert len(list(scratch.iterdir())) <= 2
     expected = trained_on_one(tmp_path / "one")
     assert {seed: losses(runs[seed]) for seed in SEEDS} == expected
 
 
 @pytest.mark.slow
-def test_a_run_on_a_cluster_is_steered_and_what_waits_for_it_says_why(lab):
+def test_a_run_on_a_cluster_is_steered_and_what_waits_for_it_says_why(scratch, lab):
     pytest.importorskip("ray", reason="the extra `cluster` is not installed")
     lab.trainings.connect("local")
     (computer,) = lab.trainings.cluster.computers
@@ -147,6 +159,35 @@ def test_a_run_on_a_cluster_is_steered_and_what_waits_for_it_says_why(lab):
     assert lab.runs.open("second-1").state()[0] == "interrupted"
     assert [item.recipe for item in lab.trainings.queue.list()] == ["third"]
     assert [run.id for run in lab.runs.store.all() if run.is_held()] == []
+    assert not scratch or not list(scratch.iterdir())
+
+
+KILLED_LAB = """
+import sys, time
+from pathlib import Path
+from small import ENDLESS
+from transformer_lab.lab.lab import Lab
+
+lab = Lab(Path(sys.argv[1]))
+lab.trainings.connect("local")
+lab.trainings.enqueue(ENDLESS, "orphan")
+time.sleep(3600)
+"""
+
+
+@pytest.mark.slow
+def test_what_trains_on_a_cluster_saves_and_ends_when_the_lab_is_killed(tmp_path):
+    pytest.importorskip("ray", reason="the extra `cluster` is not installed")
+    killed = subprocess.Popen([sys.executable, "-c", KILLED_LAB, str(tmp_path)])
+    run = Run(tmp_path / "runs" / "orphan-1")
+    try:
+        until(lambda: (run.folder / "run.json").exists() and run.latest())
+    finally:
+        killed.kill()
+        killed.wait()
+    until(lambda: not run.is_held())
+    assert run.state() == ("interrupted", "The lab was closed.")
+    assert run.resume_points()
 
 
 def test_a_tied_process_saves_and_ends_when_who_started_it_is_gone(tmp_path):
@@ -171,8 +212,8 @@ def test_an_address_without_a_cluster_is_an_error_that_says_what_to_do(tmp_path,
     assert refused.value.field == "ray"
     assert str(refused.value).startswith(("No Ray cluster answers at 127.0.0.1:1", "Ray is not"))
     assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr(ray_driver, "find_spec", lambda name: None)
-    assert "pip install 'transformer-lab[cluster]'" in ray_driver.connection_problem("auto")
+    monkeypatch.setattr(ray_connection, "find_spec", lambda name: None)
+    assert "pip install 'transformer-lab[cluster]'" in ray_connection.connection_problem("auto")
 
 
 @pytest.mark.parametrize(
@@ -185,8 +226,8 @@ def test_an_address_without_a_cluster_is_an_error_that_says_what_to_do(tmp_path,
     ],
 )
 def test_an_odd_address_is_refused_at_once(monkeypatch, address, words):
-    monkeypatch.setattr(ray_driver, "find_spec", lambda name: name)
-    assert words in ray_driver.connection_problem(address)
+    monkeypatch.setattr(ray_connection, "find_spec", lambda name: name)
+    assert words in ray_connection.connection_problem(address)
 
 
 def computer(name: str, *, cpus: float = 4, gpus: float = 0) -> Computer:

@@ -43,7 +43,7 @@ class RunStore:
     def create(self, slug: str, manifest: Mapping[str, Any]) -> RunWriter:
         """A new run named after its recipe, with the next free number; its lock is held."""
         order = self.next_order()
-        folder = self._new_folder(slug)
+        folder = self.new_folder(slug)
         writer = None
         try:
             writer = RunWriter(folder, new=True)
@@ -65,7 +65,8 @@ class RunStore:
         """The place of a new run after all others, whatever the clock says."""
         return 1 + max((run.order for run in self.list()), default=0)
 
-    def _new_folder(self, slug: str) -> Path:
+    def new_folder(self, slug: str) -> Path:
+        """An empty folder with the next free number, for a run that is about to come."""
         self.folder.mkdir(parents=True, exist_ok=True)
         stem = re.sub(r"[^a-z0-9]+", "-", slug.lower()).strip("-") or "run"
         with self._naming:

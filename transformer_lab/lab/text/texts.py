@@ -1,7 +1,7 @@
 """The texts of a home folder: what is on offer, what is known of each, and their tokens."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -126,6 +126,20 @@ class Texts:
         """A text of the library by its id; by its name too where no other text is called so."""
         found = None if name in CORPORA else self.library.find(name)
         return None if found and found.id != name and name in text_files(folders) else found
+
+    def files_of(self, names: Iterable[str]) -> dict[str, Path]:
+        """The files in which texts stand, by what to call them in another home; of those that have
+        one."""
+        folders = corpus_folders(self._home)
+        found: dict[str, Path] = {}
+        for name in names:
+            if entry := self._entry(name, folders):
+                place = self.library.folder / entry.sha256
+                files = [place / "text.txt", place / "about.json"]
+                found |= {f"corpora/{entry.sha256}/{path.name}": path for path in files}
+            elif (path := corpus_file(name, folders)) and path.is_file():
+                found[f"data/{path.name}"] = path
+        return found
 
     def check_path(self, path: str) -> None:
         """Raise CorpusError where naming a file would let any visitor read what is in it."""

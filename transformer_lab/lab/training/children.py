@@ -84,12 +84,18 @@ def broken_off(
     `saved` has a place {step} for that of its newest save.
     """
     with contextlib.suppress(OSError, LookupError, sqlite3.Error, Timeout):
-        last = run.last_event("state")
-        if last is None or event_value("state", last[1]).state not in states:
+        if not _is_in(states, run):
             return
-        latest, points = run.latest(), run.resume_points()
-        step = latest[-1].step if latest else 0
-        when = f"after step {step:,}" if step else "before its first step"
-        goes_on = saved.format(step=f"{step_of(points[0]):,}") if points else unsaved
         with contextlib.closing(RunWriter(run.folder)) as writer:
+            if not _is_in(states, run):  # who trained it has just ended it in order
+                return
+            latest, points = run.latest(), run.resume_points()
+            step = latest[-1].step if latest else 0
+            when = f"after step {step:,}" if step else "before its first step"
+            goes_on = saved.format(step=f"{step_of(points[0]):,}") if points else unsaved
             writer.state("interrupted", step, f"{how} {when}. {more}{goes_on}")
+
+
+def _is_in(states: Sequence[str], run: Run) -> bool:
+    last = run.last_event("state")
+    return last is not None and event_value("state", last[1]).state in states

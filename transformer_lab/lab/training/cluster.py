@@ -1,8 +1,9 @@
 """Trainings on a Ray cluster: each is a `transformer-lab train` on a computer that Ray chooses.
 
-The lab's home is on a disk that all computers share. So what one of them trains is seen and steered
-as any run of another process is: in the run's folder. A training whose computer is lost goes on at
-another from its newest save. `ray_driver.py` is the other end of what is said here.
+What one of them trains is seen and steered as any run of another process is: in the run's folder.
+Where a computer does not see the lab's home, `stand_in.py` has that folder there, and what is
+learned comes home in parcels. A training whose computer is lost goes on at another from its newest
+save. `ray_driver.py` is the other end of what is said here.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ import sys
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ class Sent(Child):
 
     job: str
     needs: Needs
+    texts: Mapping[str, str]
     node: str = ""
     losses: int = 0
 
@@ -118,9 +120,11 @@ class Cluster(Children[Sent]):
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def start(self, begins: Waiting, setup: Setup, item: str) -> Sent:
-        """Have this trained there; `item` is what it is in the queue."""
-        child = Sent(begins=begins, item=item, job="", needs=needs_of(setup, self.computers))
+    def start(self, begins: Waiting, setup: Setup, item: str, texts: Mapping[str, str]) -> Sent:
+        """Have this trained there; `item` is what it is in the queue, `texts` are the files that a
+        computer needs which does not see the home: their paths here, by their names in a home."""
+        needs = needs_of(setup, self.computers)
+        child = Sent(begins=begins, item=item, job="", needs=needs, texts=texts)
         self._add(child)
         self._send(child)
         return child
@@ -172,7 +176,8 @@ class Cluster(Children[Sent]):
     def _send(self, child: Sent) -> None:
         child.job, child.node = uuid.uuid4().hex, ""
         needs = asdict(child.needs)
-        self._tell(do="start", job=child.job, begins=asdict(child.begins), **needs)
+        begins, texts = asdict(child.begins), dict(child.texts)
+        self._tell(do="start", job=child.job, begins=begins, texts=texts, **needs)
 
     def _tell(self, **what: Any) -> None:
         assert self._driver.stdin is not None
@@ -221,7 +226,8 @@ class Cluster(Children[Sent]):
         name = self.name_of(node)
         again = not (child.stopping or self._closing) and child.losses <= MOST_LOSSES
         if child.run_id:
-            self._break_off(child, f"The computer {name} was lost", GOES_ON if again else RESUME_IT)
+            how, then = f"The computer {name} was lost", GOES_ON if again else RESUME_IT
+            self._break_off(child, how, then, (*UNFINISHED, "interrupted"))
             state, _ = Run(self._home / "runs" / child.run_id).state()
             again = again and state in ("interrupted", *UNFINISHED)  # or it saves itself just now
             child.begins = replace(child.begins, kind="resume", run=child.run_id)
@@ -243,9 +249,11 @@ class Cluster(Children[Sent]):
         why = problem or (STOPPED if code is None else why_none(code, said["lines"]))
         self._end(child, STOPPED if child.stopping else why)
 
-    def _break_off(self, child: Sent, how: str, then: tuple[str, str]) -> None:
+    def _break_off(
+        self, child: Sent, how: str, then: tuple[str, str], states: Sequence[str] = UNFINISHED
+    ) -> None:
         if child.run_id:
-            broken_off(Run(self._home / "runs" / child.run_id), how, "", *then)
+            broken_off(Run(self._home / "runs" / child.run_id), how, "", *then, states)
 
     def _end(self, child: Sent, reason: str) -> None:
         child.reason = "" if child.run_id else reason

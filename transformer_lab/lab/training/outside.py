@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
+from transformer_lab.lab.text.texts import Texts
 from transformer_lab.lab.training.children import Child
 from transformer_lab.lab.training.cluster import Cluster
 from transformer_lab.lab.training.continuing import LabError, resumable
@@ -24,6 +25,7 @@ class Outside(Lanes):
         self,
         store: RunStore,
         queue: Queue,
+        texts: Texts,
         on_rest: Callable[[], None],
         *,
         processes: bool,
@@ -31,6 +33,7 @@ class Outside(Lanes):
     ) -> None:
         started = Processes(store.folder.parent, self._child_changed) if processes else None
         super().__init__(store, queue, started)
+        self.texts = texts
         self._on_rest = on_rest
         self._worker = worker(on_rest)
 
@@ -54,12 +57,15 @@ class Outside(Lanes):
         if item.kind == "resume":
             self._refuse_if_busy(item.run)
             resumable(self.store, item.run)
-        elif item.kind != "new":
-            self.store.open(item.run)
+        setup = setup_from(item.setup)
+        names = {setup.data.corpus}
+        if item.run:
+            names.add(setup_from(self.store.open(item.run).manifest["setup"]).data.corpus)
+        texts = {name: str(path) for name, path in self.texts.files_of(names).items()}
         with self._lock:
             if self._closing:
                 raise LabError("The lab is being closed.")
-            self.cluster.start(item, setup_from(item.setup), item.id)
+            self.cluster.start(item, setup, item.id, texts)
 
     def _apart(self, setup: Setup) -> bool:
         """Whether a training gets a process of its own."""

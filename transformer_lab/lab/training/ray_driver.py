@@ -9,27 +9,53 @@ import contextlib
 import json
 import os
 import queue
-import secrets
-import socket
+import sqlite3
 import sys
 import threading
 import time
+from dataclasses import dataclass, field
 from importlib.metadata import version
-from importlib.util import find_spec
-from typing import Any, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from filelock import Timeout
+
+from transformer_lab.lab.training.parcel import packed, packed_files
+from transformer_lab.lab.training.ray_connection import connect
+
+if TYPE_CHECKING:
+    from transformer_lab.lab.training.stand_in import StandIn
 
 TURN_SECONDS = 0.1
+NEWS_SECONDS = 2.0  # between two parcels of a run that is trained where the home cannot be seen
 NODES_SECONDS = 2.0  # between two looks at the computers of the cluster
-ANSWER_SECONDS = 5.0  # in which the address of a cluster has to answer
-NOT_INSTALLED = "Ray is not installed here: pip install 'transformer-lab[cluster]'."
-BY_CLIENT = (
-    "ray:// is the address of Ray's client, which the lab does not use: start the lab on a "
-    "computer of the cluster, with --ray auto."
+END_SECONDS = 60.0  # in which all trainings may save and end when the lab is gone
+DIFFERENT = (
+    "{name} has Transformer Lab {version}, and this computer {0}: install the same everywhere."
 )
-NO_CLUSTER = (
-    "No Ray cluster runs on this computer, or it wants a token that is not the one here: start one "
-    "(ray start --head), join one (ray start --address=HOST:6379), or try --ray local."
-)
+
+
+@dataclass(kw_only=True)
+class Job:
+    """A training of the lab: the actor it has, and what that was asked last.
+
+    `node` is "" while it waits for a computer, `run` as long as it has none; `away` says that it is
+    trained where the home cannot be seen, and `stand_in` is there as soon as some of it has come
+    home, where it is called `home_run`; `code` and `lines` are how it ended, when only the last of
+    it has still to come.
+    """
+
+    seat: Any
+    asked: dict[str, Any]
+    answer: Any
+    node: str = ""
+    run: str = ""
+    away: bool = False
+    stand_in: "StandIn | None" = None
+    home_run: str = ""
+    next_news: float = 0.0
+    code: int | None = None
+    lines: list[str] = field(default_factory=list)
 
 
 class Driver:
@@ -38,27 +64,33 @@ class Driver:
     def __init__(self, ray: Any, seat: Any, home: str, mark: str, said: TextIO) -> None:
         self._ray, self._seat = ray, seat
         self._home, self._mark, self._said = home, mark, said
-        self._jobs: dict[str, dict[str, Any]] = {}
+        self._jobs: dict[str, Job] = {}
         self._nodes: list[dict[str, Any]] = []
         self._looked = -1e9
 
     def say(self, **what: Any) -> None:
         """One line for the lab."""
-        self._said.write(json.dumps(what) + "\n")
-        self._said.flush()
+        with contextlib.suppress(OSError):  # the lab is gone
+            self._said.write(json.dumps(what) + "\n")
+            self._said.flush()
 
     def obey(self, asked: dict[str, Any]) -> None:
         """Do what a line of the lab asks."""
         name = asked["job"]
         if asked["do"] == "start":
-            actor = self._seat.options(num_cpus=asked["cpus"], num_gpus=asked["gpus"]).remote()
-            self._jobs[name] = {"seat": actor, "begins": asked["begins"], "node": ""}
-            self._jobs[name]["answer"] = actor.where.remote(self._mark)
-        elif job := self._jobs.get(name):
-            if job["node"]:
-                job["answer"] = job["seat"].stop.remote()
-            else:
-                self._end(name, lines=[], code=None)
+            seat = self._seat.options(num_cpus=asked["cpus"], num_gpus=asked["gpus"]).remote()
+            self._jobs[name] = Job(seat=seat, asked=asked, answer=seat.where.remote(self._mark))
+        elif name in self._jobs:
+            self._part(name, "stop")
+
+    def close(self) -> None:
+        """Have all trainings save and end; Ray alone would kill them."""
+        for name in [*self._jobs]:
+            self._part(name, "let_go")
+        limit = time.monotonic() + END_SECONDS
+        while self._jobs and time.monotonic() < limit:
+            self.turn()
+            time.sleep(TURN_SECONDS)
 
     def turn(self) -> None:
         """Look once at every training, and now and then at the computers."""
@@ -66,6 +98,14 @@ class Driver:
             self._advance(name)
         if time.monotonic() - self._looked > NODES_SECONDS:
             self._look_at_nodes()
+
+    def _part(self, name: str, how: str) -> None:
+        """Have a training end; one that has no computer yet is over."""
+        job = self._jobs[name]
+        if not job.node:
+            self._end(name)
+        elif job.code is None:
+            job.answer = getattr(job.seat, how).remote()
 
     def _look_at_nodes(self) -> None:
         self._looked = time.monotonic()
@@ -87,96 +127,102 @@ class Driver:
     def _advance(self, name: str) -> None:
         """Take in what a training's actor has answered, if it has."""
         job, errors = self._jobs[name], self._ray.exceptions
-        if not self._ray.wait([job["answer"]], timeout=0)[0]:
+        for request in job.stand_in.asked() if job.stand_in else ():
+            job.seat.ask.remote(request.do, request.value)
+        if not self._ray.wait([job.answer], timeout=0)[0]:
             return
         try:
-            answer = json.loads(self._ray.get(job["answer"]))
+            answer = self._ray.get(job.answer)
         except errors.ActorUnavailableError:  # for now; whether it is lost turns out
-            job["answer"] = job["seat"].look.remote()
+            job.answer = job.seat.look.remote()
         except errors.RayActorError:
-            del self._jobs[name]
-            self.say(job=name, lost=job["node"])
+            self._drop(name)
+            self.say(job=name, lost=job.node)
         except errors.RayError as error:
             self._end(name, problem=str(error).strip().splitlines()[-1])
         else:
             self._take_in(name, job, answer)
 
-    def _take_in(self, name: str, job: dict[str, Any], answer: dict[str, Any]) -> None:
-        seat = job["seat"]
-        if "node" in answer:
-            job["node"] = answer["node"]
-            self.say(job=name, node=job["node"])
-            if problem := self._unfit(answer):
-                self._end(name, problem=problem)
-            else:
-                job["answer"] = seat.begin.remote(json.dumps(job["begins"]), self._home)
-        elif answer["code"] is not None:
-            self._end(name, **answer)
+    def _take_in(self, name: str, job: Job, answer: str | bytes) -> None:
+        if isinstance(answer, bytes):
+            self._take_home(name, job, answer)
+            return
+        said = json.loads(answer)
+        if "node" in said:
+            self._begin(name, job, said)
+            return
+        job.code, job.lines = said["code"], said["lines"]
+        if job.away and said["run"] and (job.code is not None or self._news_due(job)):
+            job.run = said["run"]
+            known = json.dumps(job.stand_in.known if job.stand_in else [])
+            job.answer = job.seat.news.remote(known, job.code is not None)
+        elif job.code is not None:
+            self._end(name)
         else:
-            if answer["run"] and not job.get("run"):
-                job["run"] = answer["run"]
-                self.say(job=name, run=answer["run"])
-            job["answer"] = seat.look.remote()
+            if said["run"] and not job.run and not job.away:
+                job.run = said["run"]
+                self.say(job=name, run=job.run)
+            job.answer = job.seat.look.remote()
 
-    def _unfit(self, computer: dict[str, Any]) -> str:
-        """Why a computer of the cluster cannot train for this lab, in a sentence; or ""."""
-        if not computer["shared"]:
-            return (
-                f"{computer['name']} does not see {self._home}: put the home on a disk that all "
-                "computers of the cluster share, under the same path."
-            )
+    def _begin(self, name: str, job: Job, computer: dict[str, Any]) -> None:
+        """A training has a computer."""
+        job.node, job.away = computer["node"], not computer["shared"]
+        self.say(job=name, node=job.node)
+        begins = json.dumps(job.asked["begins"])
         if computer["version"] != version("transformer-lab"):
-            return (
-                f"{computer['name']} has Transformer Lab {computer['version']}, and this computer "
-                f"{version('transformer-lab')}: install the same everywhere."
-            )
-        return ""
+            problem = DIFFERENT.format(version("transformer-lab"), **computer)
+            self._end(name, problem=problem)
+        elif not job.away:
+            job.answer = job.seat.begin.remote(begins, self._home)
+        else:
+            try:
+                from_run = job.asked["begins"]["run"]
+                run = packed(Path(self._home) / "runs" / from_run) if from_run else b""
+                texts = packed_files(job.asked["texts"])
+            except (OSError, sqlite3.Error) as error:
+                self._end(name, problem=f"What it begins with could not be sent: {error}.")
+            else:
+                job.answer = job.seat.begin_away.remote(begins, run, texts)
+
+    @staticmethod
+    def _news_due(job: Job) -> bool:
+        return time.monotonic() >= job.next_news
+
+    def _take_home(self, name: str, job: Job, parcel: bytes) -> None:
+        """Write what has come home of a run; that costs a tenth of the time at most."""
+        began, problem = time.monotonic(), ""
+        try:
+            if job.stand_in is None:
+                job.stand_in = self._stand_in(job)
+            job.stand_in.take(parcel)
+            if not job.home_run:
+                job.home_run = job.stand_in.folder.name
+                self.say(job=name, run=job.home_run)
+        except (OSError, ValueError, sqlite3.Error, Timeout) as error:
+            problem = f"What it has learned could not be written here: {error}."
+        job.next_news = time.monotonic() + max(NEWS_SECONDS, 10 * (time.monotonic() - began))
+        if job.code is None:
+            job.answer = job.seat.look.remote()
+        else:
+            self._end(name, **({"problem": problem} if problem else {}))
+
+    def _stand_in(self, job: Job) -> "StandIn":
+        # It needs all of PyTorch, which the driver otherwise does without.
+        from transformer_lab.lab.training.stand_in import StandIn  # noqa: PLC0415
+
+        resumed = job.asked["begins"]["kind"] == "resume"
+        return StandIn(Path(self._home), job.run, resumed=resumed)
 
     def _end(self, name: str, **what: Any) -> None:
-        self._ray.kill(self._jobs.pop(name)["seat"])
-        self.say(job=name, ended=True, **what)
+        job = self._drop(name)
+        self._ray.kill(job.seat)
+        self.say(job=name, ended=True, code=job.code, lines=job.lines, **what)
 
-
-def connection_problem(address: str) -> str:
-    """Why there can be no connection to such an address, in a sentence; "" where it may succeed."""
-    if find_spec("ray") is None:
-        return NOT_INSTALLED
-    if "://" in address:
-        return BY_CLIENT
-    host, colon, port = address.rpartition(":")
-    if not colon:
-        known = address in ("auto", "local")
-        return "" if known else f"{address!r} is no address: give auto, local or HOST:PORT."
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS):
-            return ""
-    except (OSError, ValueError, OverflowError) as error:
-        return f"No Ray cluster answers at {address} ({error})."
-
-
-def connect(address: str) -> Any:
-    """Ray, connected to a cluster, or with one of its own on this computer for `local`.
-
-    Raises ConnectionError with a sentence.
-    """
-    if problem := connection_problem(address):
-        raise ConnectionError(problem)
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # it would report to its makers
-    own = {}
-    if address == "local":  # it listens on every network: let in only what has this token
-        own = {"include_dashboard": False}
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    import ray  # noqa: PLC0415 - an extra, and only this program needs it
-    import ray.exceptions  # noqa: PLC0415
-
-    try:
-        ray.init(address, log_to_driver=False, configure_logging=False, **own)
-    except ConnectionError:
-        raise ConnectionError(NO_CLUSTER) from None
-    except (RuntimeError, ValueError, AssertionError) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise ConnectionError(f"No connection to the cluster at {address}: {first}") from error
-    return ray
+    def _drop(self, name: str) -> Job:
+        job = self._jobs.pop(name)
+        if job.stand_in:
+            job.stand_in.close()
+        return job
 
 
 def _read_into(lines: "queue.Queue[str]") -> None:
@@ -207,6 +253,7 @@ def main(address: str, home: str, mark: str) -> int:
         with contextlib.suppress(queue.Empty):
             if line := lines.get(timeout=TURN_SECONDS):
                 driver.obey(json.loads(line))
+    driver.close()
     ray.shutdown()
     return 0
 

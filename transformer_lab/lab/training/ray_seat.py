@@ -1,10 +1,12 @@
 """A training's place on a computer of a Ray cluster: it runs `transformer-lab train` there.
 
-Only texts in JSON go in and out.
+Only JSON, and files in a .zip, go in and out.
 """
 
+import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,11 +17,15 @@ from pathlib import Path
 
 import ray
 
+from transformer_lab.lab.training.parcel import packed, unpack, unpack_files
 from transformer_lab.lab.training.said import lines_of, run_in
 from transformer_lab.packaged import SOURCE
+from transformer_lab.runs.control import Action, UnreachableError, ask
 from transformer_lab.runs.held import LOCK, is_held
 
 LOOK_SECONDS = 1.0  # that an answer waits for the end of a training
+# Names a folder of a computer in which it is to train, though it may see the lab's home.
+SCRATCH = "TRANSFORMER_LAB_SCRATCH"
 LAST = 5  # lines that go back to the lab
 
 
@@ -37,7 +43,7 @@ class Seat:
         facts = {
             "node": ray.get_runtime_context().get_node_id(),
             "name": socket.gethostname(),
-            "shared": Path(mark).is_file(),
+            "shared": Path(mark).is_file() and not os.environ.get(SCRATCH),
             "version": version("transformer-lab"),
         }
         return json.dumps(facts)
@@ -46,6 +52,32 @@ class Seat:
         """Train what `begins` says, as soon as nobody else trains that run."""
         self._begins, self._home = begins, home
         return self.look()
+
+    def begin_away(self, begins: str, run: bytes, texts: bytes) -> str:
+        """The same in a home of its own, with the run that it begins from, if any, and its texts.
+
+        What becomes of it is fetched by `news`.
+        """
+        self._home = tempfile.mkdtemp(prefix="transformer-lab-", dir=os.environ.get(SCRATCH))
+        unpack_files(texts, Path(self._home))
+        if run:
+            folder = Path(self._home) / "runs" / json.loads(begins)["run"]
+            folder.mkdir(parents=True)
+            unpack(run, folder)
+        self._begins = begins
+        return self.look()
+
+    def news(self, known: str, last: bool) -> bytes:
+        """What there is of the run besides what is known, as a parcel; then, `last`, it is gone."""
+        parcel = packed(Path(self._home) / "runs" / self._run, json.loads(known))
+        if last:
+            shutil.rmtree(self._home, ignore_errors=True)
+        return parcel
+
+    def ask(self, do: Action, value: float) -> None:
+        """Have the training here do what the lab was asked for."""
+        with contextlib.suppress(UnreachableError):
+            ask(Path(self._home) / "runs" / self._run, do, value)
 
     def look(self) -> str:
         """Which run it is, "" before there is one; with which code it ended; its last lines."""
@@ -69,6 +101,12 @@ class Seat:
         if self._process is None:
             return self.look()
         self._process.terminate()
+        return self.look()
+
+    def let_go(self) -> str:
+        """Have the training save and end, to be resumed later, because the lab is gone."""
+        if self._process and self._process.stdin:
+            self._process.stdin.close()
         return self.look()
 
     def _start_when_free(self) -> None:

@@ -43,8 +43,7 @@ class Starting(Outside):
         worker: MakeWorker = Worker,
     ) -> None:
         """`processes` lets trainings have a process of their own, where they ask for one."""
-        super().__init__(store, queue, on_rest, processes=processes, worker=worker)
-        self.texts = texts
+        super().__init__(store, queue, texts, on_rest, processes=processes, worker=worker)
         self._on_snapshot = on_snapshot
 
     def initialize(self, setup: Setup, recipe: str = "custom") -> None:

@@ -1,0 +1,135 @@
+"""Runs that come home from a computer that does not share the lab's home."""
+
+import contextlib
+import io
+import zipfile
+
+import pytest
+
+from transformer_lab.lab.training.parcel import packed, packed_files, pieces, unpack, unpack_files
+from transformer_lab.lab.training.stand_in import StandIn
+from transformer_lab.runs.control import ask, reachable
+from transformer_lab.runs.database import RunWriter
+from transformer_lab.runs.run import Run
+from transformer_lab.runs.store import RunStore
+from transformer_lab.training import StepMetrics
+
+
+def step(number: int) -> StepMetrics:
+    return StepMetrics(
+        step=number,
+        train_loss=4.0 / number,
+        learning_rate=0.001,
+        gradient_norm=1.5,
+        tokens_per_second=1000.0,
+        seconds=0.1 * number,
+        validation_loss=None,
+    )
+
+
+def save(folder, number: int) -> None:
+    place = folder / "checkpoints" / f"step-{number:08}"
+    place.mkdir(parents=True)
+    (place / "weights.safetensors").write_bytes(b"%d" % number)
+    (place / "meta.json").write_text("{}")
+
+
+@pytest.fixture
+def away(tmp_path):
+    """A run in training elsewhere, with two steps and a save: its writer."""
+    store = RunStore(tmp_path / "away")
+    manifest = {"recipe": "first", "setup": {"train": {"steps": 100}}}
+    with contextlib.closing(store.create("first", manifest)) as writer:
+        writer.append(step(1))
+        writer.append(step(2))
+        writer.flush()
+        save(writer.folder, 2)
+        (writer.folder / "moments").mkdir()
+        (writer.folder / "moments" / "1.safetensors").write_bytes(b"1")
+        yield writer
+
+
+def names(parcel: bytes) -> set[str]:
+    with zipfile.ZipFile(io.BytesIO(parcel)) as archive:
+        return set(archive.namelist())
+
+
+def test_a_run_comes_home_in_parcels_that_hold_only_what_is_new(tmp_path, away):
+    home = tmp_path / "home"
+    other = RunStore(home).create("first", {"recipe": "first", "setup": {}})
+    other.close()
+    stand_in = StandIn(home, away.folder.name, resumed=False)
+    run = Run(stand_in.folder)
+    stand_in.take(packed(away.folder, stand_in.known))
+    assert run.id == "first-2"  # first-1 is another one here
+    assert (run.manifest["id"], run.manifest["order"], run.steps) == ("first-2", 2, 100)
+    assert [point.step for point in run.latest(9)] == [1, 2]
+    assert [path.name for path in run.checkpoints()] == ["step-00000002"]
+    assert run.is_held()
+
+    run.describe(title="Mine")
+    away.append(step(3))
+    away.flush()
+    save(away.folder, 3)
+    (away.folder / "checkpoints" / "step-00000002" / "meta.json").unlink()
+    (away.folder / "checkpoints" / "step-00000002" / "weights.safetensors").unlink()
+    (away.folder / "moments" / "1.safetensors").rename(away.folder / "moments" / "3.safetensors")
+    (away.folder / "checkpoints" / ".staging-1").mkdir()
+    (away.folder / "checkpoints" / ".staging-1" / "meta.json").write_text("half of it")
+    parcel = packed(away.folder, stand_in.known)
+    assert names(parcel) == {
+        "metrics.sqlite",
+        "have.json",
+        "moments/3.safetensors",
+        "checkpoints/step-00000003/weights.safetensors",
+        "checkpoints/step-00000003/meta.json",
+    }
+    with run.reading() as read_meanwhile:
+        stand_in.take(parcel)
+        assert read_meanwhile.execute("SELECT max(step) FROM steps").fetchone() == (3,)
+    assert [path.name for path in run.checkpoints()] == ["step-00000003"]
+    assert [path.name for path in (run.folder / "moments").iterdir()] == ["3.safetensors"]
+    assert run.about.title == "Mine"
+    assert stand_in.known == sorted({*pieces(away.folder), "about.json"})
+    assert not [path for path in stand_in.folder.iterdir() if path.name.startswith(".")]
+
+    assert reachable(stand_in.folder)
+    ask(stand_in.folder, "learning_rate", 0.5)
+    assert [(request.do, request.value) for request in stand_in.asked()] == [("learning_rate", 0.5)]
+    stand_in.close()
+    assert not run.is_held()
+    assert not reachable(stand_in.folder)
+
+
+def test_a_run_goes_out_whole_and_can_be_written_there(tmp_path, away):
+    unpack(packed(away.folder), make(tmp_path / "there" / "first-1"))
+    with contextlib.closing(RunWriter(tmp_path / "there" / "first-1")) as writer:
+        writer.append(step(3))
+    assert [point.step for point in Run(tmp_path / "there" / "first-1").latest(9)] == [1, 2, 3]
+
+
+def make(folder):
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["../outside", "/outside", "checkpoints/../../outside", ".lock"])
+def test_what_leads_out_of_a_folder_is_not_unpacked(tmp_path, name):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr(name, "x")
+    with pytest.raises(ValueError, match="has no place in a parcel"):
+        unpack(stream.getvalue(), make(tmp_path / "run"))
+    assert [path.name for path in tmp_path.rglob("*")] == ["run"]
+
+
+def test_the_texts_of_a_training_go_with_it(lab, tmp_path):
+    added = lab.texts.add(b"To be, or not to be. " * 50, "Own", "test")
+    (lab.home / "data").mkdir(exist_ok=True)
+    (lab.home / "data" / "mine.txt").write_text("Or to take arms. " * 50)
+    files = lab.texts.files_of([added.id, "mine", "python_docs", "nowhere"])
+    unpack_files(packed_files({name: str(path) for name, path in files.items()}), tmp_path / "new")
+    other = type(lab)(tmp_path / "new")
+    with contextlib.closing(other):
+        for name in (added.id, "mine"):
+            assert other.texts.corpus(name).text == lab.texts.corpus(name).text
