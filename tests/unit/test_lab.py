@@ -60,8 +60,7 @@ def test_start_takes_the_initialized_model(lab):
 
 def test_the_untrained_model_writes_once_it_is_initialized_and_that_is_its_first_sample(lab):
     lab.trainings.initialize(SETUP)
-    until(lambda: lab.runs.view().sample is not None)
-    assert lab.runs.view().state == "ready"
+    until(lambda: lab.runs.view().sample is not None and lab.runs.view().state == "ready")
     first = lab.runs.view().sample
     assert (first.step, first.prompt, len(first.text)) == (0, "The ", 10)
     assert not list(lab.runs.store.folder.glob("*"))  # nothing is stored of it before the start
