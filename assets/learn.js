@@ -256,6 +256,12 @@
     };
     if (!card.isConnected) document.body.append(card);
   };
+  document.addEventListener("click", ({ target }) => { // who does what the card says has read it
+    const stop = STOPS.findIndex(([name]) => name === stopped);
+    if (stop < 0 || !pointedAt?.matches("button, [role=tab]") || !pointedAt.contains(target)) return;
+    if (stop + 1 < STOPS.length) tour(stop + 1);
+    else over();
+  });
   addEventListener("keydown", (event) => event.key === "Escape" && card.isConnected && over());
   const begin = new MutationObserver(() => {
     if (!find("start")) return;

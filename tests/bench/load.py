@@ -6,7 +6,8 @@ Serves a temporary home, starts Quick start's model by the page's own button, an
 open Train tab asks, from so many connections at so many polls a second each; each goes on where its
 last answer ended, as a page does. For a while it asks, and for as long it does not, in turn. The
 pages compute on the same machine as the lab here. Uses Tiny Shakespeare when it is at hand
-(TRANSFORMER_LAB_DATA names a folder of corpora). Judges nothing.
+(TRANSFORMER_LAB_DATA names a folder of corpora). Judges nothing. An hour of it, for the memory:
+--rounds 12 --seconds 150.
 """
 
 import argparse
@@ -86,6 +87,7 @@ def main() -> None:
             one = Visitor(poll, headers)  # who looks once, at the beginning and the end of a time
             idle = spent_by(server.pid)
             paces = [pace(one, arguments.seconds)]
+            kept = [resident(server.pid)]
             trains, spent = spent_by(server.pid), time.process_time()
             for _ in range(arguments.rounds):
                 begun, first = time.perf_counter(), steps(one)
@@ -94,12 +96,13 @@ def main() -> None:
                 if len(paces) == 2:
                     answered, asked = spent_by(server.pid), time.process_time() - spent
                     polls = sum(len(visitor.seconds) for visitor in visitors)
+                kept.append(resident(server.pid))
                 paces.append(pace(one, arguments.seconds))
         finally:
             server.terminate()
             server.wait()
     spent = 1000 * answering(idle, trains, answered) / polls, 1000 * asked / polls
-    report(arguments, visitors, paces, spent)
+    report(arguments, visitors, paces, spent, kept)
 
 
 def report(
@@ -107,11 +110,13 @@ def report(
     visitors: list[Visitor],
     paces: list[float],
     spent: tuple[float, float],
+    kept: list[int],
 ) -> None:
     """Print what was found.
 
     `paces` are steps a second, in turn without the pages and with them; `spent` milliseconds of the
-    processor for a poll, in the lab and in the pages here.
+    processor for a poll, in the lab and in the pages here; `kept` the lab's memory in MB, before
+    the pages and after each round of them.
     """
     seconds = [1000 * one for visitor in visitors for one in visitor.seconds]
     wrong = [one for visitor in visitors for one in visitor.wrong]
@@ -132,10 +137,16 @@ def report(
         ("failed", f"{len(wrong)} {wrong[:3]}"),
         ("last points that pages have", f"{min(reached)} to {max(reached)}"),
         ("steps a second, in turn", ", ".join(f"{pace:.2f}" for pace in paces)),
+        ("memory of the lab, MB, in turn", ", ".join(map(str, kept))),
         ("with the pages, of alone", f"{statistics.median(shares):.2f} (median of "
          f"{', '.join(f'{share:.2f}' for share in shares)})"),
     ):  # fmt: skip
         print(f"{name:32} {value}")
+
+
+def resident(pid: int) -> int:
+    """The memory of a process, in MB."""
+    return round(psutil.Process(pid).memory_info().rss / 1e6)
 
 
 class Spent(NamedTuple):

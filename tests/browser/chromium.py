@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 NAMED = "TRANSFORMER_LAB_CHROMIUM"
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-PACKAGES = ("chromium", "fonts-liberation", "libatomic1")  # the last is for Playwright's driver
+SHELL = "chromium-headless-shell"  # Chromium without its windows, which takes a tenth less time
+PROGRAMS = (SHELL, "chromium", "chromium-browser", "google-chrome")
+PACKAGES = ("fonts-liberation", "libatomic1")  # the last is for Playwright's driver
 PLAYWRIGHT = (sys.executable, "-m", "playwright")
 ITS_OWN = (
     "from playwright.sync_api import sync_playwright\n"
@@ -89,8 +90,8 @@ def ways_to_install() -> list[list[str]]:
     is_root = hasattr(os, "geteuid") and os.geteuid() == 0
     ways = []
     if shutil.which("apt-get") and (is_root or shutil.which("sudo")):
-        packages = " ".join(PACKAGES)
-        script = f"apt-get -q update; apt-get -q -y install --no-install-recommends {packages}"
+        install = f"apt-get -q -y install --no-install-recommends {' '.join(PACKAGES)}"
+        script = f"apt-get -q update; {install} {SHELL} || {install} chromium"
         ways.append([*([] if is_root else ["sudo", "-n"]), "sh", "-c", script])
     with_libraries = ["--with-deps"] if is_root and sys.platform == "linux" else []
     return [*ways, [*PLAYWRIGHT, "install", *with_libraries, "chromium"]]

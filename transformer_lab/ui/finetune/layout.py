@@ -181,7 +181,12 @@ def _course() -> html.Section:
                     html.Label(
                         [
                             html.Span("Fine-tuned run", className="field-label"),
-                            dbc.Select(id=ids.FINETUNE_SHOWN, options=[], size="sm"),
+                            dbc.Select(
+                                id=ids.FINETUNE_SHOWN,
+                                options=[],
+                                placeholder="none yet",
+                                size="sm",
+                            ),
                         ],
                         className="finetune-shown",
                         title="Whose curves, texts and changes are shown below",
