@@ -162,6 +162,29 @@ def test_a_run_on_a_cluster_is_steered_and_what_waits_for_it_says_why(scratch, l
     assert not scratch or not list(scratch.iterdir())
 
 
+@pytest.mark.slow
+def test_a_run_that_has_lost_its_computer_can_be_taken_off_the_cluster(scratch, computers, lab):
+    cluster, other = computers
+    lab.trainings.connect(cluster.address)
+    until(lambda: len(lab.trainings.cluster.computers) == 2)
+    for name in ("one", "two"):
+        lab.trainings.enqueue(ENDLESS.with_values({"train.threads": 2}), name)
+    until(lambda: lab.trainings.remote("one-1") and lab.trainings.remote("two-1"))
+    (lost,) = [one.run_id for one in lab.trainings.sent() if one.node == other.node_id]
+    kill(other)
+    until(lambda: lab.runs.open(lost).state()[0] == "interrupted")
+    with pytest.raises(LabError, match=f"{lost} goes on on the cluster by itself: take it off"):
+        lab.trainings.resume(lost)
+    assert lost not in [run.id for run in lab.trainings.interrupted()]  # nor is that offered
+    until(lambda: f"Take it off the cluster: {lost}" in str(card(lab)))
+    lab.trainings.stop(run_id=lost)
+    until(lambda: "It was taken off the cluster " in lab.runs.open(lost).state()[1])
+    (other_run,) = lab.trainings.sent()
+    lab.trainings.stop(run_id=other_run.run_id)
+    until(lambda: not lab.trainings.sent())
+    assert lab.runs.open(other_run.run_id).state()[0] == "stopped"
+
+
 KILLED_LAB = """
 import sys, time
 from pathlib import Path

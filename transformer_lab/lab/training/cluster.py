@@ -42,6 +42,7 @@ RESUME_IT = (
     "Resume goes on after step {step}, its newest save.",
     "It had not been saved: Resume begins it again, with the same seed.",
 )
+OR_BEFORE = (*UNFINISHED, "interrupted")  # states of a run that has ended now, or a loss before
 DISCONNECTED = "The connection to the cluster ended"
 
 
@@ -149,10 +150,12 @@ class Cluster(Children[Sent]):
     def ask(self, child: Sent, do: Action) -> None:
         """Have a training end; one that waits for a computer, too."""
         child.stopping = True
-        try:
-            ask(self._home / "runs" / child.run_id, do)
-        except UnreachableError:
-            self._tell(do="stop", job=child.job)
+        run = Run(self._home / "runs" / child.run_id)
+        if child.run_id and run.is_held():  # else what was killed may have left its control file
+            with contextlib.suppress(UnreachableError):
+                ask(run.folder, do)
+                return
+        self._tell(do="stop", job=child.job)
 
     def close(self) -> None:
         """Have all save what they have done, to be resumed later, and part from the cluster."""
@@ -227,9 +230,9 @@ class Cluster(Children[Sent]):
         again = not (child.stopping or self._closing) and child.losses <= MOST_LOSSES
         if child.run_id:
             how, then = f"The computer {name} was lost", GOES_ON if again else RESUME_IT
-            self._break_off(child, how, then, (*UNFINISHED, "interrupted"))
+            self._break_off(child, how, then, OR_BEFORE)
             state, _ = Run(self._home / "runs" / child.run_id).state()
-            again = again and state in ("interrupted", *UNFINISHED)  # or it saves itself just now
+            again = again and state in OR_BEFORE  # or it saves itself just now
             child.begins = replace(child.begins, kind="resume", run=child.run_id)
         if again:
             self._send(child)
@@ -242,8 +245,10 @@ class Cluster(Children[Sent]):
         code, problem = said.get("code"), said.get("problem", "")
         if child.run_id and code is not None:
             # After a loss it may not even have begun again.
-            states = (*UNFINISHED, "interrupted") if child.losses and code else UNFINISHED
+            states = OR_BEFORE if child.losses and code else UNFINISHED
             explain(Run(self._home / "runs" / child.run_id), code, states)
+        elif child.run_id and child.stopping:  # it had lost its computer
+            self._break_off(child, "It was taken off the cluster", RESUME_IT, OR_BEFORE)
         elif child.run_id and problem:
             self._break_off(child, f"Its place on the cluster broke off ({problem})", RESUME_IT)
         why = problem or (STOPPED if code is None else why_none(code, said["lines"]))

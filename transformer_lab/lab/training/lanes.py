@@ -229,7 +229,9 @@ class Lanes:
         if any(run_id == child.begins.run for child in self.children() if not child.run_id):
             raise LabError(f"A process is beginning with {run_id} already.")
         if any(run_id == child.run_id for child in self.sent()):
-            raise LabError(f"{run_id} goes on on the cluster already.")
+            raise LabError(
+                f"{run_id} goes on on the cluster by itself: take it off first (Queue, on Runs)."
+            )
         if run_id in self._leaving:
             raise LabError(f"{run_id} is being deleted.")
 

@@ -81,6 +81,8 @@ class Seat:
 
     def look(self) -> str:
         """Which run it is, "" before there is one; with which code it ended; its last lines."""
+        if self._process is None and not self._begins:  # it is not to start any more
+            return json.dumps({"run": "", "code": 0, "lines": []})
         if self._process is None:
             self._start_when_free()
         if self._process is None:
@@ -98,15 +100,16 @@ class Seat:
 
     def stop(self) -> str:
         """Have the training save and end."""
-        if self._process is None:
-            return self.look()
-        self._process.terminate()
+        if self._process:
+            self._process.terminate()
+        self._begins = self._begins if self._process else ""
         return self.look()
 
     def let_go(self) -> str:
         """Have the training save and end, to be resumed later, because the lab is gone."""
         if self._process and self._process.stdin:
             self._process.stdin.close()
+        self._begins = self._begins if self._process else ""
         return self.look()
 
     def _start_when_free(self) -> None:

@@ -8,6 +8,7 @@ from dash.development.base_component import Component
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.training.cluster import Cluster, Computer, Sent
 from transformer_lab.lab.training.queue import Waiting
+from transformer_lab.ui.runs import ids
 
 Steps = Mapping[str, tuple[int, int]]  # of each run: how many are done, and how many there are
 ITS_TURN = "It is sent when the one before it has a computer."
@@ -95,9 +96,19 @@ def _training(child: Sent, steps: Steps) -> html.Div:
 
 def _without(cluster: Cluster, child: Sent) -> html.Div:
     """A run whose computer was lost, as long as it has no other."""
+    take_off = html.Button(
+        html.I(className="bi bi-x-lg", **{"aria-hidden": "true"}),
+        id=ids.QueueButton("take-off", child.run_id).as_id(),
+        className="btn btn-sm",
+        title="Take it off the cluster",
+        **{"aria-label": f"Take it off the cluster: {child.run_id}"},
+    )
     return html.Div(
         [
-            html.Span(child.run_id, className="computer-name"),
+            html.Div(
+                [html.Span(child.run_id, className="computer-name"), take_off],
+                className="computer-head",
+            ),
             html.Div(f"Its computer was lost. {cluster.why_waiting(child)}", className="quiet"),
         ],
         className="computer",

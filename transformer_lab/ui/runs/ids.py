@@ -61,7 +61,8 @@ CLUSTER = "cluster"
 
 @dataclass(frozen=True)
 class QueueButton:
-    """A button of one training in the queue: `what` is up, down or remove."""
+    """A button of one training in the queue: `what` is up, down or remove; or take-off, of a run
+    that waits for another computer of a cluster."""
 
     what: str
     item: str

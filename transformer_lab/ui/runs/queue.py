@@ -1,9 +1,11 @@
 """The queue: which trainings wait, their order, and how many run at once."""
 
+import contextlib
+
 from dash import ALL, Dash, Input, Output, State, ctx, html
 from dash.exceptions import PreventUpdate
 
-from transformer_lab.lab.lab import Lab
+from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.lab.training.queue import MOST_AT_ONCE, Waiting
 from transformer_lab.ui import ids as shared_ids
 from transformer_lab.ui import polling
@@ -80,6 +82,9 @@ def _change(lab: Lab, pressed: object, at_once: str | None) -> None:
     if button := ids.queue_button(pressed):
         if button.what == "remove":
             lab.trainings.remove_from_queue(button.item)
+        elif button.what == "take-off":
+            with contextlib.suppress(LabError):  # it has just got a computer, and ended there
+                lab.trainings.stop(run_id=button.item)
         else:
             lab.trainings.queue.move(button.item, -1 if button.what == "up" else 1)
     elif pressed == ids.QUEUE_RUN:
