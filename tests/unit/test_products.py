@@ -90,6 +90,6 @@ def test_only_a_processor_that_the_usual_library_holds_back_takes_the_wider_one(
     capability: str, vendor: str, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    monkeypatch.setattr(products, "_vendor", lambda: f"vendor_id : {vendor}")
+    monkeypatch.setattr(products, "processor", lambda: f"vendor_id : {vendor}")
     there = hasattr(torch.ops.mkldnn, "_linear_pointwise")
     assert products.wider.__wrapped__() == (expected and there)

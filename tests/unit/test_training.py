@@ -88,11 +88,49 @@ def test_weight_decay_is_on_matrices_only():
             assert (parameter.dim() >= 2) == (group["weight_decay"] > 0)
 
 
-def test_muon_makes_directions_nearly_orthogonal():
-    matrices = torch.randn(3, 24, 8, generator=torch.Generator().manual_seed(1))
-    sizes = torch.linalg.svdvals(orthogonalized(matrices))
-    assert sizes.min() > 0.4
-    assert sizes.max() < 1.6
+@pytest.mark.parametrize("shape", [(3, 24, 8), (3, 16, 64), (2, 32, 32)])
+@pytest.mark.parametrize(
+    ("format", "low", "high"), [(torch.float32, 0.4, 1.6), (torch.bfloat16, 0.4, 2.0)]
+)
+def test_muon_makes_directions_nearly_orthogonal(shape, format, low, high):
+    generator = torch.Generator().manual_seed(1)
+    matrices = torch.randn(*shape, generator=generator).to(format)
+    sizes = torch.linalg.svdvals(orthogonalized(matrices).float())
+    assert sizes.min() > low
+    assert sizes.max() < high
+
+
+def test_a_direction_that_hardly_counts_does_not_grow_in_16_bits():
+    generator = torch.Generator().manual_seed(1)
+    u, _, v = torch.linalg.svd(torch.randn(4, 32, 128, generator=generator), full_matrices=False)
+    sizes = 10 ** torch.linspace(0, -5, 32)
+    matrices = (u * sizes) @ v
+    found = torch.linalg.svdvals(orthogonalized(matrices.bfloat16()).float())
+    assert found.max() < 2.0  # the factors of a long matrix, multiplied in 16 bits, may end above 3
+
+
+@pytest.mark.parametrize(
+    ("able", "precision", "format"),
+    [(True, "auto", torch.bfloat16), (True, "float32", torch.float32),
+     (False, "auto", torch.float32), (False, "bfloat16", torch.bfloat16)],
+)  # fmt: skip
+def test_muon_takes_16_bits_where_the_processor_multiplies_them_or_they_are_asked_for(
+    able, precision, format, monkeypatch
+):
+    monkeypatch.setattr("transformer_lab.training.precision.multiplies_bfloat16", lambda: able)
+    seen = []
+
+    def watched(matrices):
+        seen.append(matrices.dtype)
+        return orthogonalized(matrices)
+
+    monkeypatch.setattr("transformer_lab.training.muon.orthogonalized", watched)
+    model = build_model(TINY, 32, seed=1)
+    optimizer = OPTIMIZERS["muon"](model, TrainConfig(precision=precision))
+    model.loss(TOKENS[None, :16], TOKENS[None, :16]).backward()
+    optimizer.step()
+    assert set(seen) == {format}
+    assert all(p.dtype == torch.float32 for p in model.parameters())
 
 
 @pytest.mark.parametrize("feedforward", FEEDFORWARDS)

@@ -33,12 +33,19 @@ def _suits(x: Tensor) -> bool:
 @cache
 def wider() -> bool:
     """Whether this is an AMD processor with vectors of 16 numbers, and oneDNN is there."""
-    able = torch.backends.cpu.get_cpu_capability() == "AVX512"
-    return able and "AuthenticAMD" in _vendor() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    able = torch.backends.cpu.get_cpu_capability() == "AVX512" and "AuthenticAMD" in processor()
+    return able and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-def _vendor() -> str:
-    """Who made the processor, among other words."""
+@cache
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions that multiply bfloat16, as far as that is known."""
+    return any(flag in processor() for flag in ("avx512_bf16", "amx_bf16"))
+
+
+@cache
+def processor() -> str:
+    """Who made the processor, and on Linux what it can do, among other words."""
     linux = Path("/proc/cpuinfo")
     return linux.read_text() if linux.exists() else platform.processor()
 

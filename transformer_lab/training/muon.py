@@ -31,17 +31,20 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float,
         share: float,
         gathered: Mapping[nn.Parameter, Callable[[Tensor], tuple[Tensor, slice]]] | None = None,
+        format: torch.dtype = torch.float32,
     ) -> None:
         """`matrices` gives the heights of the matrices that stand in each parameter, stacked.
 
         Without heights it is one. Where a process has but some rows of each parameter, `gathered`
-        makes whole what stands beside them, and says which rows of it they are.
+        makes whole what stands beside them, and says which rows of it they are. Updates in float32
+        are made orthogonal in that `format`.
         """
         self.found_inf = torch.zeros(())
         defaults = {"lr": 0.0, "momentum": momentum, "weight_decay": weight_decay, "share": share}
         super().__init__(list(matrices), defaults)
         self._matrices = dict(matrices)
         self._gathered = gathered or {}
+        self._format = format
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -66,7 +69,9 @@ class Muon(torch.optim.Optimizer):
             weights, updates, kept = zip(*found, strict=True)
             height, width = updates[0].shape
             step = group["lr"] * max(1.0, height / width) ** 0.5 * sound
-            directions = step * orthogonalized(torch.stack(updates))
+            together = torch.stack(updates)
+            format = self._format if together.dtype == torch.float32 else together.dtype
+            directions = step * orthogonalized(together.to(format)).to(together.dtype)
             decay = 1 - group["lr"] * group["weight_decay"] * sound
             for weight, direction, rows in zip(weights, directions, kept, strict=True):
                 weight.mul_(decay).sub_(direction[rows])
@@ -105,22 +110,30 @@ def orthogonalized(matrices: Tensor) -> Tensor:
     """(N, R, C) -> (N, R, C): singular values of any size are brought near 1, to 0.4 to 1.6.
 
     Each round is x <- (a + b xxᵀ + c (xxᵀ)²) x. All factors are polynomials of the first xxᵀ, so
-    for a long matrix they are multiplied with one another, which is small, and with x only once.
+    for a long matrix they are multiplied with one another, which is small, and with x only once;
+    that takes float32, since what 16 bits round off grows with every factor.
     Source of the factors: arXiv:2505.16932, algorithm 1.
     """
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.transpose(1, 2) if tall else matrices
     x = x / (1.01 * x.norm(dim=(1, 2), keepdim=True) + 1e-7)
-    if x.shape[2] > 2 * x.shape[1]:
-        gram, product = x @ x.transpose(1, 2), None
-        for a, b, c in ROUNDS:
-            factor = torch.baddbmm(b * gram, gram, gram, alpha=c)
-            factor.diagonal(dim1=1, dim2=2).add_(a)
-            product = factor if product is None else factor @ product
-            gram = factor @ gram @ factor
-        x = product @ x
+    if x.shape[2] > 2 * x.shape[1] and x.dtype != torch.bfloat16:
+        x = product_of_factors(x @ x.transpose(1, 2)) @ x
     else:
         for a, b, c in ROUNDS:
             gram = x @ x.transpose(1, 2)
             x = torch.baddbmm(a * x, torch.baddbmm(b * gram, gram, gram, alpha=c), x)
     return x.transpose(1, 2) if tall else x
+
+
+def product_of_factors(gram: Tensor) -> Tensor:
+    """(N, R, R) xxᵀ -> (N, R, R), what all rounds multiply x with"""
+    factor = product = None
+    for a, b, c in ROUNDS:
+        if factor is not None:
+            gram = factor @ gram @ factor
+        factor = torch.baddbmm(b * gram, gram, gram, alpha=c)
+        factor.diagonal(dim1=1, dim2=2).add_(a)
+        product = factor if product is None else factor @ product
+    assert product is not None
+    return product

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from transformer_lab.model.linear import Linear
-from transformer_lab.settings import Config, choice, knob
+from transformer_lab.settings import choice, knob
 from transformer_lab.training.muon import Muon
+from transformer_lab.training.precision import PrecisionSettings, direction_format
 
 LEAST_RATE = 1e-7
 
@@ -158,6 +159,9 @@ def muon(model: Learning, config: "OptimizerSettings") -> Optimizer:
             {matrix: partial(model.gathered, name) for name, matrix in inside.items()}
             if isinstance(model, Pieces)
             else {},
+            direction_format(config, next(iter(inside.values())).device)
+            if inside
+            else torch.float32,
         ),
         _adamw(rest, config),
     )
@@ -216,7 +220,7 @@ def _states(optimizer: Optimizer) -> dict[Tensor, dict[str, Tensor]]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimizerSettings(Config):
+class OptimizerSettings(PrecisionSettings):
     """How gradients change the weights."""
 
     GROUP = "train"

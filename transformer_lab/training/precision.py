@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from transformer_lab.model import GPT
+from transformer_lab.model.products import multiplies_bfloat16
 from transformer_lab.settings import Config, choice, flag
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -24,7 +25,8 @@ class PrecisionSettings(Config):
         "auto",
         PRECISIONS,
         "Precision",
-        "Number format of large products; auto takes bfloat16 on a GPU that is built for it.",
+        "Number format of large products; auto takes bfloat16 on a GPU that is built for it, and "
+        "for Muon's directions on a CPU that is.",
         words={"float32": "float32", "bfloat16": "bfloat16"},
         advanced=True,
     )
@@ -43,6 +45,17 @@ def precision(config: PrecisionSettings, device: torch.device) -> torch.dtype:
         able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if able else torch.float32
     return torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+
+
+def direction_format(config: PrecisionSettings, device: torch.device) -> torch.dtype:
+    """The number format in which Muon makes directions orthogonal.
+
+    They need not be precise, so bfloat16 is taken where it is built in, a CPU's too, unless another
+    format was asked for.
+    """
+    if config.precision == "auto" and device.type == "cpu" and multiplies_bfloat16():
+        return torch.bfloat16
+    return precision(config, device)
 
 
 @contextlib.contextmanager
