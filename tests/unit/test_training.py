@@ -88,6 +88,17 @@ def test_weight_decay_is_on_matrices_only():
             assert (parameter.dim() >= 2) == (group["weight_decay"] > 0)
 
 
+@pytest.mark.parametrize(
+    ("heads", "heights"),
+    [(0, [32, 16, 16]), (1, [8] * 8), (2, [16, 16, 16, 16]), (3, [24, 8, 16, 16])],
+)
+def test_muon_takes_as_many_heads_as_it_is_told_for_one_matrix(heads, heights):
+    config = replace(TINY, embedding_dim=32, heads=4, key_value_heads=2)
+    stacked = stacked_matrices(build_model(config, 32, seed=1), heads)
+    assert list(stacked["blocks.0.attention.query_key_value.weight"]) == heights
+    assert list(stacked["blocks.0.attention.output.weight"]) == [32]
+
+
 @pytest.mark.parametrize("shape", [(3, 24, 8), (3, 16, 64), (2, 32, 32)])
 @pytest.mark.parametrize(
     ("format", "low", "high"), [(torch.float32, 0.4, 1.6), (torch.bfloat16, 0.4, 2.0)]

@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from transformer_lab.model.attention import MultiHeadAttention
 from transformer_lab.model.linear import Linear
 from transformer_lab.settings import choice, knob
 from transformer_lab.training.muon import Muon
@@ -149,7 +150,7 @@ def muon(model: Learning, config: "OptimizerSettings") -> Optimizer:
     parameters = _named(model)
     inside = {n: p for n, p in parameters.items() if n.startswith("blocks.") and p.dim() == 2}
     rest = {name: p for name, p in parameters.items() if name not in inside}
-    stacked = stacked_matrices(model)
+    stacked = stacked_matrices(model, config.matrix_heads)
     return Together(
         Muon(
             {matrix: stacked.get(name, ()) for name, matrix in inside.items()},
@@ -167,13 +168,23 @@ def muon(model: Learning, config: "OptimizerSettings") -> Optimizer:
     )
 
 
-def stacked_matrices(model: Learning) -> dict[str, Sequence[int]]:
-    """The heights of the matrices in each linear map of the model, by the weight's name."""
-    return {
-        f"{path}.weight": part.stacked
-        for path, part in model.named_modules()
-        if isinstance(part, Linear)
-    }
+def stacked_matrices(model: Learning, heads: int = 0) -> dict[str, Sequence[int]]:
+    """The heights of the matrices in each linear map of the model, by the weight's name.
+
+    With `heads`, queries, keys and values of so many heads count as a matrix.
+    """
+    found: dict[str, Sequence[int]] = {}
+    for path, part in model.named_modules():  # an attention comes before the maps in it
+        if isinstance(part, Linear):
+            found.setdefault(f"{path}.weight", part.stacked)
+        elif heads and isinstance(part, MultiHeadAttention):
+            height = heads * part.head_width
+            found[f"{path}.query_key_value.weight"] = [
+                min(height, rows - above)
+                for rows in part.query_key_value.stacked
+                for above in range(0, rows, height)
+            ]
+    return found
 
 
 OPTIMIZERS: dict[str, Callable[[Learning, Any], Optimizer]] = {
@@ -253,6 +264,15 @@ class OptimizerSettings(PrecisionSettings):
         100.0,
         "Matrix Rate",
         "Learning rate of the matrices under Muon, in multiples of Learning Rate.",
+        advanced=True,
+    )
+    matrix_heads: int = knob(
+        0,
+        0,
+        64,
+        "Heads in a Matrix",
+        "Muon takes queries, keys and values of so many heads as one matrix: fewer are less work; "
+        "0 takes all.",
         advanced=True,
     )
     embedding_rate: float = knob(

@@ -14,6 +14,7 @@ SECTIONS = {
     "Optimizer": (
         "train.optimizer",
         "train.matrix_rate",
+        "train.matrix_heads",
         "train.embedding_rate",
         "train.momentum",
         "train.beta_1",
@@ -56,6 +57,7 @@ NEEDS: dict[str, dict[str, tuple[str, ...]]] = {
     "data.vocabulary_size": {"data.tokenizer": ("bpe", "words")},
     "model.window": {"model.attention": ("sliding_window",)},
     "train.matrix_rate": {"train.optimizer": ("muon",)},
+    "train.matrix_heads": {"train.optimizer": ("muon",)},
     "train.momentum": {"train.optimizer": ("muon", "sgd")},
     "train.beta_1": {"train.optimizer": ("adamw", "muon")},
     "train.beta_2": {"train.optimizer": ("adamw", "muon")},
