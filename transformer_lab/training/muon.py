@@ -72,9 +72,10 @@ class Muon(torch.optim.Optimizer):
             together = torch.stack(updates)
             format = self._format if together.dtype == torch.float32 else together.dtype
             directions = step * orthogonalized(together.to(format)).to(together.dtype)
-            decay = 1 - group["lr"] * group["weight_decay"] * sound
-            for weight, direction, rows in zip(weights, directions, kept, strict=True):
-                weight.mul_(decay).sub_(direction[rows])
+            own = [direction[rows] for direction, rows in zip(directions, kept, strict=True)]
+            if group["weight_decay"]:
+                torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"] * sound)
+            torch._foreach_sub_(weights, own)
 
     def _squares(
         self, parameter: nn.Parameter, momentum: float, sound: Tensor
