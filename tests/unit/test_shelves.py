@@ -2,6 +2,8 @@
 
 import gc
 import platform
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -102,6 +104,36 @@ def test_memory_that_was_let_go_is_given_back():
     give_back()
     assert process.memory_info().rss < full - 90_000_000
     assert above.sum() == 8000
+
+
+ROUNDS_OF_A_STEP = """
+import resource
+import numpy as np
+from transformer_lab.lab.shelves import keep_freed
+
+if {kept}:
+    keep_freed()
+
+def step():
+    return [np.ones(size * 1000) for size in range(1, 150)]  # 8 kB to 1.2 MB
+
+for _ in range(3):
+    step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    step()
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 10)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries do it by themselves")
+def test_what_a_step_frees_is_there_for_the_next_without_asking_the_system():
+    faults = [
+        int(subprocess.check_output([sys.executable, "-c", ROUNDS_OF_A_STEP.format(kept=kept)]))
+        for kept in (False, True)
+    ]
+    assert faults[0] > 10_000  # pages, of 22,000 that a step writes to
+    assert faults[1] < 100
 
 
 def test_storms_of_threads_keep_to_the_bound():

@@ -19,7 +19,7 @@ from transformer_lab.lab.jobs import Jobs
 from transformer_lab.lab.litter import Presence
 from transformer_lab.lab.looking.inspector import Inspector
 from transformer_lab.lab.looking.models import Models
-from transformer_lab.lab.shelves import Shelves
+from transformer_lab.lab.shelves import Shelves, keep_freed
 from transformer_lab.lab.text.texts import Texts
 from transformer_lab.lab.training.continuing import LabError
 from transformer_lab.lab.training.live_run import LiveRun
@@ -57,6 +57,7 @@ class Lab:
         problem = writing_problem(home)
         if problem and not home.is_dir():
             raise ConfigError("home", problem)
+        keep_freed()
         self._presence = Presence(home)
         store = RunStore(home)
         store.sweep()

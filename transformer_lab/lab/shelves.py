@@ -21,6 +21,9 @@ SHARE = 16  # the bound is this fraction of the computer's memory,
 LEAST = 256_000_000  # but not less, in bytes,
 MOST = 2_000_000_000  # and not more
 EMPTY = 64  # bytes that anything takes at least, about
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # as glibc's malloc.h numbers them
+LARGEST_KEPT = 32 << 20  # bytes of a block that is not given back when it is freed: glibc's limit
+KEPT_FREE = 256 << 20  # bytes that stay free for the next step
 Kept = TypeVar("Kept")
 
 
@@ -89,6 +92,19 @@ class Shelf(Generic[Kept]):
         """Remove an entry now."""
         with self._shelves.lock:
             self._shelves.items.pop((self, key), None)
+
+
+def keep_freed() -> None:
+    """Have the C library (glibc) keep what a step frees for the next one.
+
+    Else it returns much of it to the system, and takes it back page by page: a tenth of a short
+    step. What it keeps at most, at the end of its memory, is KEPT_FREE; `give_back` returns that.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
+        library = ctypes.CDLL(None)
+        # Alone the second would be worse than nothing: blocks of 128 kB would be the system's.
+        if library.mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT):
+            library.mallopt(M_TRIM_THRESHOLD, KEPT_FREE)
 
 
 def give_back() -> None:
