@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -281,3 +283,50 @@ def test_every_variant_learns_a_small_text(variant):
     losses = [metrics.train_loss for metrics in training(config, model)]
     assert losses[0] == pytest.approx(math.log(32), rel=0.05)
     assert sum(losses[-5:]) / 5 < losses[0] - 0.8
+
+
+FIRST_STEPS = """
+import sys, torch
+from transformer_lab.model import ModelConfig, build_model
+from transformer_lab.training import TrainConfig, train
+from transformer_lab.training.batches import Batches
+from transformer_lab.training.optimizers import OPTIMIZERS
+
+model = build_model(ModelConfig(layers=1, sequence_length=8), 65, 1)
+config = TrainConfig(steps=2, batch_size=2, optimizer=sys.argv[1], evaluation_batches=1)
+batches = Batches(torch.zeros(100, dtype=torch.long), 2, 8, 1)
+optimizer = OPTIMIZERS[sys.argv[1]](model, config)
+assert len(list(train(model, optimizer, batches, batches, config))) == 2
+sys.exit("torch._dynamo" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_training_that_compiles_nothing_loads_no_compiler(name):
+    assert subprocess.run([sys.executable, "-c", FIRST_STEPS, name], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_an_optimizer_of_pytorch_takes_its_steps(name):
+    config = TrainConfig(learning_rate=0.01)
+    ours, theirs = (build_model(TINY, 32, seed=1).eval() for _ in range(2))
+    optimizer = OPTIMIZERS[name](ours, config)
+    original = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[name]
+    own = {
+        "adamw": {"betas": (config.beta_1, config.beta_2)},
+        "sgd": {"momentum": config.momentum},
+    }[name]
+    matrices = [p for p in theirs.parameters() if p.dim() >= 2]
+    others = [p for p in theirs.parameters() if p.dim() < 2]
+    groups = [
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    other = original(groups, lr=0.01, fused=True, **own)
+    for _ in range(3):
+        for model, one in ((ours, optimizer), (theirs, other)):
+            model.zero_grad()
+            model.loss(TOKENS[None, :16], TOKENS[None, 1:17]).backward()
+            one.step()
+    for mine, its in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(mine, its)

@@ -52,6 +52,12 @@ class Embedding(nn.Embedding):
         super().__init__(tokens, width)
         self.deviation = deviation
 
+    def reset_parameters(self) -> None:
+        """Leave to `init_weights` what PyTorch would draw here.
+
+        On the "meta" device, where models are laid out, drawing it loads a compiler: a second.
+        """
+
     @torch.no_grad()
     def init_weights(self, generator: torch.Generator) -> None:
         """Draw every vector."""

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from transformer_lab.training.uncompiled import Uncompiled
+
 ROUNDS = (
     (8.28721201814563, -23.595886519098837, 17.300387312530933),
     (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
@@ -18,7 +20,7 @@ ROUNDS = (
 )
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(Uncompiled):
     """Momentum whose every update is made orthogonal, so that no direction dominates a matrix.
 
     Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon.

@@ -17,6 +17,7 @@ from transformer_lab.model.linear import Linear
 from transformer_lab.settings import choice, knob
 from transformer_lab.training.muon import Muon
 from transformer_lab.training.precision import PrecisionSettings, direction_format
+from transformer_lab.training.uncompiled import Uncompiled
 
 LEAST_RATE = 1e-7
 
@@ -58,7 +59,7 @@ class Pieces(Learning, Protocol):
         """The (R, ...) numbers whose rows stand beside those of a parameter, and which they are."""
 
 
-class AdamW(torch.optim.AdamW):
+class AdamW(Uncompiled, torch.optim.AdamW):
     """Torch's AdamW in its fused form, which respects `found_inf`."""
 
     found_inf: Tensor
@@ -72,7 +73,7 @@ def adamw(model: Learning, config: "OptimizerSettings") -> Optimizer:
     return _adamw(_named(model), config)
 
 
-class SGD(torch.optim.SGD):
+class SGD(Uncompiled, torch.optim.SGD):
     """Torch's SGD in its fused form, which respects `found_inf`."""
 
     found_inf: Tensor

@@ -62,14 +62,17 @@ def direction_format(config: PrecisionSettings, device: torch.device) -> torch.d
 def repeatable(config: PrecisionSettings) -> Iterator[None]:
     """While it lasts, a GPU may only use algorithms that give the same bits every time.
 
-    A CPU does so anyway. The switch is one for the whole process, so it is never left on.
+    A CPU does so anyway. The switch is one for the whole process, so it is never left on; and it is
+    not touched without need, since that loads PyTorch's compiler, which takes a second.
     """
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(config.deterministic or before)
+    if not config.deterministic or torch.are_deterministic_algorithms_enabled():
+        yield
+        return
+    torch.use_deterministic_algorithms(True)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(False)
 
 
 def plain_loss(model: GPT, config: PrecisionSettings) -> Loss:
