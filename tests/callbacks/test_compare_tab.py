@@ -7,6 +7,7 @@ import sqlite3
 
 import pytest
 
+from transformer_lab.experiments.comparison import NO_SECONDS
 from transformer_lab.experiments.questions import load_questions
 from transformer_lab.lab.experiments import comparisons
 from transformer_lab.lab.training import estimate
@@ -18,6 +19,7 @@ from waiting import until
 FORM = {
     "recipe": "quick_start", "setting": "model.layers", "values": "1, 2", "second": NOTHING,
     "second-values": "", "budget": "steps", "amount": "60", "seeds": "3", "preset": "quick",
+    "where": "thread",
 }  # fmt: skip
 
 
@@ -92,6 +94,8 @@ def test_what_cannot_be_raced_is_reported_at_the_control_it_comes_from(tab, monk
     (said,) = problems(budget="seconds", amount="2").items()
     assert said[0] == "amount"
     assert "One step of “2” takes about 2.5 s here: choose 3 seconds or more" in said[1]
+    (said,) = problems(budget="seconds", amount="9", where="process").items()
+    assert said == ("amount", NO_SECONDS)
     monkeypatch.setattr(estimate, "memory_free", lambda: 1e6)
     (said,) = problems(values="1, 3").items()
     assert said[0] == "recipe"

@@ -560,6 +560,8 @@ def test_a_question_made_by_hand_stands_in_its_controls_again(setting, values, s
     timed = asked_for(SLUG, replace(given, budget="seconds", amount="9"))
     measured = timed.with_paces(dict.fromkeys(timed.lanes, 0.1))
     assert asked_for(SLUG, form_of(measured)).content == timed.content
+    apart = asked_for(SLUG, replace(given, where="process"))
+    assert asked_for(SLUG, form_of(apart)).content == apart.content != one.content
     again = asked_for(SLUG, form_of(one))
     assert (again.content, again.lanes) == (one.content, one.lanes)
     assert form_of(comparison_from(content({"model.layers": [1, 2]}), SLUG)) == STANDARD

@@ -163,6 +163,9 @@ def _compare(command: Command) -> None:
     )
     command.add_argument("--quick", action="store_true", help="with its quick preset: minutes")
     command.add_argument("--seeds", help="how many, instead of the question's")
+    command.add_argument(
+        "--processes", action="store_true", help="each lane in a process of its own, one a GPU"
+    )
     _json(command)
 
 

@@ -19,10 +19,12 @@ SHOWN_SECONDS = 2.0
 
 
 def compare(arguments: argparse.Namespace) -> int:
-    """Train the models of a question in turn, and say which differences are clear."""
+    """Train the models of a question, and say which differences are clear."""
     question = find_question(arguments.question, quick=arguments.quick)
     if arguments.seeds is not None:
         question = question.with_seeds(arguments.seeds)
+    if arguments.processes:
+        question = question.in_processes()
     lab = Lab(home_folder(arguments))
     try:
         asked = lab.comparisons.start(question)

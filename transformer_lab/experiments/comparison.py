@@ -43,6 +43,10 @@ SECTIONS = (
 ABOUT = ("title", "look_for", "group", "order", "broken")
 COMPARE = ("steps", "tokens", "seconds", "paces", "seeds", "against", "audit")
 SHARED: Mapping[str, Any] = {"train.save_minutes": 0.0, "train.save_every": 0, "sample.length": 120}
+NO_SECONDS = (
+    "Seconds are fair only where lanes take turns in the lab: choose a budget in steps or tokens, "
+    "or let The lab train them."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +96,16 @@ class Comparison:
         if self.quick and "quick" in content:
             content["quick"] = {**content["quick"], "seeds": seeds}
         return comparison_from(content, self.slug, quick=self.quick)
+
+    @property
+    def apart(self) -> bool:
+        """Whether each lane is to train in a process of its own."""
+        return all(setup.train.where == "process" for setup in self.lanes.values())
+
+    def in_processes(self) -> "Comparison":
+        """The same question, each lane in a process of its own. Raises ConfigError."""
+        base = {**self.content.get("base", {}), "train.where": "process"}
+        return comparison_from({**self.content, "base": base}, self.slug, quick=self.quick)
 
     def control_of(self, lane: str) -> str:
         """The lane with which this one is compared."""
@@ -162,6 +176,8 @@ def comparison_from(
     lanes = with_budget({name: setup for name, (setup, _) in made.items()}, compare)
     against = _against(compare, usual, lanes)
     guess = guess_from(content.get("guess"), lanes, against)
+    if "seconds" in compare and all(one.train.where == "process" for one in lanes.values()):
+        raise ConfigError("compare.seconds", NO_SECONDS)
     return Comparison(
         slug=slug,
         title=str(about.get("title", slug.replace("_", " ").capitalize())),

@@ -83,7 +83,7 @@ class Lab:
         self.writings = Writings(self.jobs, self.models.stored, self.shelves)
         self.settlings = Settlings(self.jobs, self.runs, self.models)
         self.range_tests = RangeTests(self.trainings)
-        self.comparisons = Comparisons(self.jobs, self.trainings, self.costs, home)
+        self.comparisons = Comparisons(self.jobs, self.trainings, self.costs, self.models, home)
         self.trials = Trials(self.jobs, self.trainings, self.comparisons, home)
 
     def close(self) -> None:

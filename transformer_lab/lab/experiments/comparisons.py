@@ -1,6 +1,5 @@
 """Comparisons under way: their lanes race on the worker, and what was measured is kept on disk."""
 
-import contextlib
 import re
 import threading
 import time
@@ -12,20 +11,19 @@ from transformer_lab.experiments.comparing import compare, whole_seeds
 from transformer_lab.experiments.comparison import Comparison
 from transformer_lab.experiments.comparison_result import Cell, Outcome
 from transformer_lab.experiments.experiment import Partial
-from transformer_lab.experiments.transformers import Seen
 from transformer_lab.lab.experiments.asked import Asked, stored_as
 from transformer_lab.lab.experiments.comparison_cost import Cost, cost_of
 from transformer_lab.lab.experiments.kept import Kept
 from transformer_lab.lab.experiments.raced import outcome_of_runs
+from transformer_lab.lab.experiments.races import Races
 from transformer_lab.lab.experiments.transformer_race import (
     LOOK_SECONDS,
     free_name,
-    on_the_worker,
 )
-from transformer_lab.lab.experiments.tuned import based, check_lanes, origins
+from transformer_lab.lab.experiments.tuned import based, check_lanes
 from transformer_lab.lab.jobs import Jobs
+from transformer_lab.lab.looking.models import Models
 from transformer_lab.lab.training.continuing import LabError
-from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.pace import Pace
 from transformer_lab.lab.training.trainings import Trainings
 from transformer_lab.recipes import Setup
@@ -38,8 +36,11 @@ PATIENCE = 60.0  # seconds in which the pace of all lanes must be measured
 class Comparisons:
     """Starts, pauses and stops comparisons, one at a time, and keeps their results."""
 
-    def __init__(self, jobs: Jobs, trainings: Trainings, costs: Pace, home: Path) -> None:
+    def __init__(
+        self, jobs: Jobs, trainings: Trainings, costs: Pace, models: Models, home: Path
+    ) -> None:
         self._jobs, self._trainings, self._costs = jobs, trainings, costs
+        self._races = Races(trainings, models)
         self._texts = trainings.texts
         self._lock = threading.Lock()
         self._asked: dict[str, Asked] = {}
@@ -84,7 +85,9 @@ class Comparisons:
         """Everything that is left to measure, the pace of each lane first where that is needed."""
         if not asked.comparison.paced:
             yield from self._paced(asked)
-        yield from compare(asked.comparison, lambda setups: self._race(asked, setups), kept)
+        yield from compare(
+            asked.comparison, lambda setups: self._races.race(asked, self._at_hand(setups)), kept
+        )
 
     def _paced(self, asked: Asked) -> Iterator[Partial[Outcome]]:
         """Wait until it is known how long a step of each lane takes; it becomes the question."""
@@ -124,22 +127,6 @@ class Comparisons:
                 "there first (Ctrl-C), or wait."
             )
 
-    def _race(self, asked: Asked, setups: Mapping[str, Setup]) -> Iterator[Mapping[str, Seen]]:
-        """One seed's race, which is held while the comparison is paused."""
-        seed = next(iter(setups.values())).train.seed
-        standing = on_the_worker(
-            self._trainings,
-            self._at_hand(setups),
-            f"{asked.key}.{seed}",
-            numbered=False,
-            audit=asked.comparison.audit and seed == 1,
-            origins=origins(asked.comparison, self._trainings.store),
-        )
-        with contextlib.closing(standing):
-            for seen in standing:
-                self._hold(asked)
-                yield seen
-
     def _keeping(
         self, asked: Asked, partials: Iterator[Partial[Outcome]]
     ) -> Iterator[Partial[Outcome]]:
@@ -169,33 +156,19 @@ class Comparisons:
         """Let its lanes rest; they go on with `resume`."""
         if asked := self._busy(name):
             asked.paused = True
-            self._hold(asked)
+            self._races.hold(asked)
 
     def resume(self, name: str) -> None:
         """Let its lanes go on."""
         if asked := self._busy(name):
             asked.paused = False
-            for run in self._lanes(asked):
-                if run.status.state in ("paused", "pausing"):
-                    with contextlib.suppress(LabError):
-                        self._trainings.resume(run.status.run_id)
+            self._races.hold(asked)
 
     def stop(self, name: str) -> None:
         """End it; what it has measured stays."""
         asked = self._busy(name)
         if asked and asked.job:
             asked.job.stop()
-
-    def _hold(self, asked: Asked) -> None:
-        for run in self._lanes(asked) if asked.paused else []:
-            if run.status.state == "running":
-                with contextlib.suppress(LabError):  # it has just ended
-                    self._trainings.pause(run.status.run_id)
-
-    def _lanes(self, asked: Asked) -> list[LiveRun]:
-        """Its lanes in the worker's hands."""
-        names = [f"{asked.key}.{seed + 1}" for seed in range(asked.comparison.seeds)]
-        return [run for name in names for run in self._trainings.racing(name)]
 
     def _busy(self, name: str) -> Asked | None:
         asked = self.find(name)
@@ -302,7 +275,7 @@ class Comparisons:
             self._costs.estimate(setup, self._texts.facts(setup).vocabulary_size)
             for setup in self._at_hand(comparison.lanes).values()
         ]
-        return cost_of(comparison, found)
+        return cost_of(comparison, found, self._trainings.queue.at_once)
 
     def _free_name(self, slug: str) -> str:
         slug = re.sub(r"[^A-Za-z0-9_]+", "-", slug).strip("-") or "comparison"

@@ -1,6 +1,7 @@
 """What the runs of a race tell by themselves, where no result was kept."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from transformer_lab.experiments.budget import tokens_per_step
 from transformer_lab.experiments.comparison import Comparison
@@ -34,23 +35,31 @@ def outcome_of_runs(name: str, runs: Sequence[RunSummary], store: RunStore) -> O
 
 def _cell(summary: RunSummary, run: Run) -> Cell:
     """One lane and one seed, from what the run has recorded."""
-    tuned = run.manifest.get("finetune")
-    setup, looks = setup_from(run.manifest["setup"]), run.evaluated()
-    size = tokenizer_from_json(run.manifest["tokenizer"]).vocabulary_size
+    looks = run.evaluated()
     losses = [point.validation_loss for point in looks if point.validation_loss is not None]
     ended = summary.state not in UNDER_WAY
     return Cell(
         variant=summary.lane,
         seed=int(summary.race.rpartition(".")[2]) - 1,
-        parameters=int(tuned["trained"]) if tuned else summary.parameters,
         steps=[point.step for point in looks],
         losses=losses,
         seconds=[point.seconds for point in looks],
         failed=(summary.reason or f"it was {summary.state}") if ended else "",
         stopped=ended and summary.state != "failed",
-        bytes_per_token=run.bytes_per_token() or 0.0,
-        flops=0.0 if tuned else flops_per_step(setup, size) / tokens_per_step(setup),
+        **facts_of(run),
     )
+
+
+def facts_of(run: Run) -> dict[str, Any]:
+    """What of a lane is known from its first step on."""
+    tuned = run.manifest.get("finetune")
+    setup = setup_from(run.manifest["setup"])
+    size = tokenizer_from_json(run.manifest["tokenizer"]).vocabulary_size
+    return {
+        "parameters": int(tuned["trained"]) if tuned else int(run.manifest["parameters"]),
+        "bytes_per_token": run.bytes_per_token() or 0.0,
+        "flops": 0.0 if tuned else flops_per_step(setup, size) / tokens_per_step(setup),
+    }
 
 
 def _comparison(name: str, lanes: dict[str, Setup], cells: Sequence[Cell]) -> Comparison:

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -17,8 +17,10 @@ from transformer_lab.lab.training.continuing import LabError
 from transformer_lab.lab.training.estimate import flops_per_step
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.origins import Origin
+from transformer_lab.lab.training.snapshot import Snapshot
 from transformer_lab.lab.training.trainings import Trainings
 from transformer_lab.recipes import Setup
+from transformer_lab.runs.store import RunStore
 
 NUMBERED = re.compile(r"(.+)-(\d+)")
 LOOK_SECONDS = 0.1
@@ -56,20 +58,26 @@ def on_the_worker(
         found = {lane: replace(seen(run), text=text_by(run)) for lane, run in lanes.items()}
         yield found
         if audit:
-            yield from audits(trainings, lanes, found)
+            models = {
+                lane: (run.snapshot, partial(validation_text, run))
+                for lane, run in lanes.items()
+                if run.status.state == "finished" and run.snapshot is not None
+            }
+            yield from audits(trainings.store, models, found)
     finally:
         trainings.stop_race(name)
 
 
 def audits(
-    trainings: Trainings, lanes: Mapping[str, LiveRun], found: dict[str, Seen]
+    store: RunStore,
+    models: Mapping[str, tuple[Snapshot, Callable[[], Tensor | None]]],
+    found: dict[str, Seen],
 ) -> Iterator[Mapping[str, Seen]]:
-    """The leak audit of every model that came to its end; each verdict is kept with its run."""
-    for lane, run in lanes.items():
-        if run.status.state != "finished" or run.snapshot is None:
-            continue
+    """The leak audit of models by lane, each with its validation text; verdicts are kept with the
+    runs."""
+    for lane, (snapshot, text) in models.items():
         found[lane] = replace(found[lane], audited=AUDITING)
-        for item in audit_model(trainings.store, run.snapshot, partial(validation_text, run)):
+        for item in audit_model(store, snapshot, text):
             if isinstance(item, Verdict):
                 found[lane] = replace(found[lane], audited=item.outcome, audit=item.sentence)
             yield dict(found)

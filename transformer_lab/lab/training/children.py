@@ -52,6 +52,10 @@ class Children(Generic[Kind]):
         """Those that have not ended, oldest first."""
         return [child for child in self._children if not child.ended]
 
+    def of(self, begins: Waiting) -> Kind | None:
+        """The one that was started with this, not long ago."""
+        return next((child for child in self._children if child.begins is begins), None)
+
     def waited(self) -> set[str]:
         """What the queue still holds of those that were started from it."""
         return {child.item for child in self._children} - {""}
@@ -62,18 +66,18 @@ class Children(Generic[Kind]):
             self._children = [*kept, child]
 
 
-def explain(run: Run, code: int, states: Sequence[str] = UNFINISHED) -> None:
+def explain(
+    run: Run, code: int, states: Sequence[str] = UNFINISHED, *, raced: bool = False
+) -> None:
     """Say in a run why its process ended in the middle of it, if it did: if its state is one of
-    these."""
+    these. The lane of a comparison (`raced`) goes on with that."""
     memory = f"{memory_words(code)} ".lstrip()
-    broken_off(
-        run,
-        how_ended(code),
-        f"{memory}Nothing else was harmed. ",
-        "Resume goes on after step {step}, its newest save.",
-        "It had not been saved: Resume begins it again, with the same seed.",
-        states,
-    )
+    saved = "Resume goes on after step {step}, its newest save."
+    unsaved = "It had not been saved: Resume begins it again, with the same seed."
+    if raced:
+        saved = unsaved = "Go on, on the Compare tab, trains it anew."
+    more = f"{memory}Nothing else was harmed. "
+    broken_off(run, how_ended(code), more, saved, unsaved, states)
 
 
 def broken_off(

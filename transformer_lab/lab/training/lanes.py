@@ -16,7 +16,7 @@ from transformer_lab.lab.training.cluster import Cluster, Sent
 from transformer_lab.lab.training.continuing import LabError, NoRoomError
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.processes import Process, Processes, gpus
-from transformer_lab.lab.training.queue import Queue
+from transformer_lab.lab.training.queue import Queue, Waiting
 from transformer_lab.recipes import Setup
 from transformer_lab.runs.control import reachable
 from transformer_lab.runs.database import State
@@ -76,6 +76,14 @@ class Lanes:
     def children(self) -> list[Process]:
         """The trainings in processes that this lab has started and that have not ended."""
         return self.processes.busy() if self.processes else []
+
+    def racing_apart(self, race: str) -> list[Process]:
+        """The lanes of a race that have a process each, and a run."""
+        return [child for child in self.children() if child.run_id and child.begins.race == race]
+
+    def process_of(self, item: Waiting) -> Process | None:
+        """The process that was started for this."""
+        return self.processes.of(item) if self.processes else None
 
     def sent(self) -> list[Sent]:
         """The trainings that this lab has on a cluster and that have not ended."""

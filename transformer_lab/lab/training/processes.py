@@ -122,7 +122,8 @@ class Processes(Children[Process]):
         """Say why a process has ended, where that is not said yet."""
         child.run_id = child.run_id or run_in(lines_of(child.log))
         if child.run_id:
-            explain(Run(self._home / "runs" / child.run_id), child.process.returncode)
+            run, raced = Run(self._home / "runs" / child.run_id), bool(child.begins.race)
+            explain(run, child.process.returncode, raced=raced)
         else:
             child.reason = STOPPED if child.stopping else _why(child)
         child.log.unlink(missing_ok=True)

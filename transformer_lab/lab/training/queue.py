@@ -33,7 +33,8 @@ class Waiting:
 
     `kind` says how it begins: "new" with new weights, "resume" where `run` was cut off, "extended"
     or "branched" from `checkpoint` of `run`, "finetuned" from its step of that number, with the
-    settings `finetune`. `problem` is a sentence when it could not be started.
+    settings `finetune`. `problem` is a sentence when it could not be started. One with a `race` is
+    the `lane` of a comparison.
     """
 
     kind: Kind
@@ -44,6 +45,8 @@ class Waiting:
     finetune: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     problem: str = ""
     group: str = ""
+    race: str = ""
+    lane: str = ""
     added: float = field(default_factory=time.time)
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
 
@@ -230,7 +233,7 @@ def waiting_from(text: str | bytes) -> Waiting:
 
 def _checked(item: Waiting) -> Waiting:
     """An item that can be listed. Raises ValueError, KeyError or TypeError."""
-    texts = (item.recipe, item.run, item.checkpoint, item.problem, item.id)
+    texts = (item.recipe, item.run, item.checkpoint, item.problem, item.id, item.race, item.lane)
     if item.kind not in get_args(Kind) or not all(isinstance(text, str) for text in texts):
         raise ValueError(f"{item.id!r} is no training")
     int(item.setup["train"]["steps"])

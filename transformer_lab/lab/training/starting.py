@@ -169,7 +169,7 @@ class Starting(Outside):
             self.resume(item.run, waited)
             return
         setup = setup_from(item.setup)
-        if item.kind == "new":
+        if item.kind == "new" and not item.race:
             self.start(setup, item.recipe, waited)
             return
         self._refuse_without_room(setup)
@@ -177,16 +177,22 @@ class Starting(Outside):
         if self._apart(setup):
             self._start_process(item, setup, waited)
             return
-        origin: Origin
-        if item.kind == "finetuned":
-            origin = finetuned_origin(self.store, item)
-        else:
-            parent = self.store.open(item.run)
-            origin = Offspring(parent, parent.checkpoint(item.checkpoint), item.kind)
-        run = self._new(setup, item.recipe, origin, item=waited)
+        run = self._new(
+            setup, item.recipe, self._origin(item), race=item.race, lane=item.lane, item=waited
+        )
         with self._lock:
             self._refuse_if_full()
             self._launch(run)
+
+    def _origin(self, item: Waiting) -> Origin | None:
+        """How it begins; None with new weights."""
+        if item.kind == "new":
+            return None
+        if item.kind == "finetuned":
+            return finetuned_origin(self.store, item)
+        parent = self.store.open(item.run)
+        assert item.kind != "resume"
+        return Offspring(parent, parent.checkpoint(item.checkpoint), item.kind)
 
     def check(self, setup: Setup) -> None:
         """Everything that can be wrong with a setup and be known at once. Raises ConfigError."""

@@ -32,6 +32,7 @@ ANY_BADGE = {"type": "compare-badge", "question": ALL}
 CONTROLS = {  # by the fields of Form
     "preset": ids.COMPARE_PRESET,
     "seeds": ids.COMPARE_SEEDS,
+    "where": ids.COMPARE_WHERE,
     "recipe": ids.COMPARE_RECIPE,
     "setting": ids.COMPARE_SETTING,
     "values": ids.COMPARE_VALUES,

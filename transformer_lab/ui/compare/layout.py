@@ -12,7 +12,7 @@ from transformer_lab.experiments.comparison_lanes import MOST_LANES
 from transformer_lab.experiments.comparison_result import AXES
 from transformer_lab.experiments.questions import load_questions
 from transformer_lab.lab.lab import Lab
-from transformer_lab.recipes import load_recipes
+from transformer_lab.recipes import SETTINGS, load_recipes
 from transformer_lab.ui.compare import ids, rates, scaling
 from transformer_lab.ui.compare.own import BUDGETS, NOTHING, PRESETS, SLUG, VARIED, Form, form_of
 from transformer_lab.ui.form import field
@@ -26,6 +26,8 @@ PAGE = ids.COMPARE_PARTS
 HELP = {  # the sentence beside each control
     ids.COMPARE_PRESET: "How large the models of the race are, and how long they train.",
     ids.COMPARE_SEEDS: "How often each lane is trained, each time from other random weights.",
+    ids.COMPARE_WHERE: "In turn, step by step, or each lane in a process of its own: one on each "
+    "GPU; on a CPU as many as At once on the Runs tab says.",
     ids.COMPARE_RECIPE: "The settings that all lanes share.",
     ids.COMPARE_SETTING: "The setting in which the lanes differ.",
     ids.COMPARE_VALUES: "One lane for each value, separated by commas.",
@@ -57,7 +59,8 @@ def layout(lab: Lab) -> html.Div:
                 [
                     frame.head(ids.COMPARE_TITLE, ids.COMPARE_LOOK),
                     html.Div(
-                        [frame.guess_card(PAGE), _settings(form)], className="experiment-asked"
+                        [frame.guess_card(PAGE), _settings(form, lab)],
+                        className="experiment-asked",
                     ),
                     _results(),
                 ],
@@ -131,8 +134,9 @@ def _field(label: str, control: Component, *below: Component) -> html.Div:
     return field(label, control, HELP[control.id], *below)
 
 
-def _settings(form: Form) -> html.Section:
+def _settings(form: Form, lab: Lab) -> html.Section:
     seeds = {str(n): str(n) for n in range(1, MOST_SEEDS + 1)}
+    where = SETTINGS["train.where"].choices or {}
     return html.Section(
         [
             html.H2("The race"),
@@ -143,6 +147,10 @@ def _settings(form: Form) -> html.Section:
                         id=ids.COMPARE_READY,
                     ),
                     _select("Seeds, 3 for a verdict", ids.COMPARE_SEEDS, seeds, form.seeds),
+                    html.Div(
+                        _select("Where it trains", ids.COMPARE_WHERE, where, form.where),
+                        hidden=lab.trainings.processes is None,
+                    ),
                 ],
                 className="compare-fields",
             ),
@@ -157,7 +165,7 @@ def _settings(form: Form) -> html.Section:
 def _buttons() -> list[html.Button]:
     rest, quiet = "Rest after this step, or go on from there", "outline-secondary"
     return [
-        frame.button("Start", PAGE.start, "primary", "Train all lanes, in turn"),
+        frame.button("Start", PAGE.start, "primary", "Train all lanes"),
         frame.button("Pause", ids.COMPARE_PAUSE, quiet, rest),
         frame.button("Stop", PAGE.stop, quiet, "End the race; what has come so far stays"),
         frame.button(

@@ -41,6 +41,7 @@ class Form:
     second_values: Scalar
     budget: Scalar
     amount: Scalar
+    where: Scalar = "thread"
 
 
 STANDARD = Form(
@@ -63,7 +64,7 @@ def form_of(comparison: Comparison | None) -> Form:
     form = Form(
         preset="quick", seeds=str(compare.get("seeds", 3)), recipe=base.get("recipe"),
         setting=first[0], values=first[1], second=second[0], second_values=second[1],
-        budget=kind, amount=str(compare.get(kind, "")),
+        budget=kind, amount=str(compare.get(kind, "")), where=base.get("train.where", "thread"),
     )  # fmt: skip
     try:
         return form if asked_for(SLUG, form).content == comparison.asked else STANDARD
@@ -79,6 +80,11 @@ def _typed(value: Any) -> str:
 
 def asked_for(slug: str, form: Form) -> Comparison:
     """The question that is chosen, as the form has it. Raises ConfigError."""
+    one = _question(slug, form)
+    return one.in_processes() if form.where == "process" else one
+
+
+def _question(slug: str, form: Form) -> Comparison:
     seeds = str(form.seeds or "")
     if slug != SLUG:
         quick = form.preset != "thorough"
