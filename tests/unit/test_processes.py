@@ -1,14 +1,22 @@
 """Trainings in processes of their own: steered, killed, continued, and queued one on each GPU."""
 
+import io
+import json
 import os
 import signal
 import stat
+import sys
+import time
+from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
 
-from transformer_lab.lab.lab import LabError
+from transformer_lab.cli import main, train
+from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.lab.training import processes
 from transformer_lab.lab.training.processes import Processes
+from transformer_lab.lab.training.queue import Waiting
 from transformer_lab.recipes import Setup
 from transformer_lab.runs import control
 from transformer_lab.runs.control import CONTROL, Requests, UnreachableError, ask, reachable
@@ -176,3 +184,25 @@ def test_a_control_file_of_another_user_is_not_written(tmp_path, monkeypatch):
     with pytest.raises(UnreachableError, match="not yours alone"):
         ask(tmp_path, "stop")
     requests.close()
+
+
+def test_a_training_that_is_over_between_two_looks_is_named_to_the_lab(
+    tmp_path, monkeypatch, capsys
+):
+    labs = []
+
+    class Watched(Lab):
+        def __init__(self, *given, **options):
+            super().__init__(*given, **options)
+            labs.append(self)
+
+    def look_late(seconds):
+        until(lambda: labs[0].trainings.current.ended)
+
+    item = Waiting(kind="new", recipe="short", setup=FEW.to_mapping())
+    told = SimpleNamespace(buffer=io.BytesIO(json.dumps(asdict(item)).encode()), isatty=bool)
+    monkeypatch.setattr(train, "Lab", Watched)
+    monkeypatch.setattr(train, "time", SimpleNamespace(sleep=look_late, monotonic=time.monotonic))
+    monkeypatch.setattr(sys, "stdin", told)
+    assert main(["train", "--from-stdin", "--home", str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[0]) == {"begins": "short-1"}

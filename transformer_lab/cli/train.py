@@ -186,6 +186,8 @@ def _follow(lab: Lab, printer: "_Printer", closing: threading.Event, *, as_json:
             lab.trainings.close()
     if steering:
         steering.close()
+    elif run.made and run.status.run_id:  # it was over between two looks
+        printer.begins(run)
     printer.show(run)
     return _summary(lab, as_json=as_json, interrupted=stopping)
 
