@@ -156,7 +156,7 @@ def test_a_run_on_a_cluster_is_steered_and_what_waits_for_it_says_why(scratch, l
     until(lambda: lab.trainings.remote("second-1"))
     until(lambda: [item.recipe for item in lab.trainings.queue.list()] == ["third"])
     lab.close()
-    assert lab.runs.open("second-1").state()[0] == "interrupted"
+    assert lab.runs.open("second-1").state() == ("interrupted", "The lab was closed.")
     assert [item.recipe for item in lab.trainings.queue.list()] == ["third"]
     assert [run.id for run in lab.runs.store.all() if run.is_held()] == []
     assert not scratch or not list(scratch.iterdir())
@@ -213,20 +213,35 @@ def test_what_trains_on_a_cluster_saves_and_ends_when_the_lab_is_killed(tmp_path
     assert run.resume_points()
 
 
-def test_a_tied_process_saves_and_ends_when_who_started_it_is_gone(tmp_path):
-    begins = Waiting(kind="new", recipe="tied", setup=ENDLESS.to_mapping())
+@contextlib.contextmanager
+def tied(home, setup) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that trains as on a cluster, by the name of tied-1."""
+    begins = Waiting(kind="new", recipe="tied", setup=setup.to_mapping())
     process = subprocess.Popen(
         [sys.executable, "-m", "transformer_lab.cli", "train", "--from-stdin", "--tied",
-         "--home", str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+         "--home", str(home)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    process.stdin.write(json.dumps(asdict(begins)).encode() + b"\n")
-    process.stdin.flush()
+    with process:
+        process.stdin.write(json.dumps(asdict(begins)).encode() + b"\n")
+        process.stdin.flush()
+        yield process
+
+
+def test_a_tied_process_saves_and_ends_when_who_started_it_is_gone(tmp_path):
     run = Run(tmp_path / "runs" / "tied-1")
-    until(lambda: (run.folder / "run.json").exists() and run.latest())
-    process.stdin.close()
-    assert process.wait() == 0
+    with tied(tmp_path, ENDLESS) as process:
+        until(lambda: (run.folder / "run.json").exists() and run.latest())
+        process.stdin.close()
+        assert process.wait() == 0
     assert run.state() == ("interrupted", "The lab was closed.")
     assert run.resume_points()
+
+
+def test_a_tied_process_ends_in_order_when_its_training_does(tmp_path):
+    with tied(tmp_path, Setup().with_values(TINY)) as process:
+        until(lambda: process.poll() is not None)
+        assert process.returncode == 0
+    assert Run(tmp_path / "runs" / "tied-1").state()[0] == "finished"
 
 
 def test_an_address_without_a_cluster_is_an_error_that_says_what_to_do(tmp_path, monkeypatch):

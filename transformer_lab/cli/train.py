@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -65,7 +66,8 @@ def _end_of_standard_input() -> threading.Event:
     gone = threading.Event()
 
     def read() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 4096):  # not by sys.stdin, whose lock would be held when Python ends
+            pass
         gone.set()
 
     threading.Thread(target=read, daemon=True).start()

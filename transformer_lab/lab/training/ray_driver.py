@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from transformer_lab.lab.training.stand_in import StandIn
 
 TURN_SECONDS = 0.1
+RARELY_SECONDS = 60.0  # the same of a large one
 NEWS_SECONDS = 2.0  # between two parcels of a run that is trained where the home cannot be seen
 NODES_SECONDS = 2.0  # between two looks at the computers of the cluster
 END_SECONDS = 60.0  # in which all trainings may save and end when the lab is gone
@@ -189,18 +190,20 @@ class Driver:
         return time.monotonic() >= job.next_news
 
     def _take_home(self, name: str, job: Job, parcel: bytes) -> None:
-        """Write what has come home of a run; that costs a tenth of the time at most."""
-        began, problem = time.monotonic(), ""
+        """Write what has come home of a run; that costs about a tenth of the time."""
+        problem = ""
         try:
             if job.stand_in is None:
                 job.stand_in = self._stand_in(job)
+            began = time.monotonic()
             job.stand_in.take(parcel)
+            took = time.monotonic() - began
+            job.next_news = time.monotonic() + min(max(NEWS_SECONDS, 10 * took), RARELY_SECONDS)
             if not job.home_run:
                 job.home_run = job.stand_in.folder.name
                 self.say(job=name, run=job.home_run)
         except (OSError, ValueError, sqlite3.Error, Timeout) as error:
             problem = f"What it has learned could not be written here: {error}."
-        job.next_news = time.monotonic() + max(NEWS_SECONDS, 10 * (time.monotonic() - began))
         if job.code is None:
             job.answer = job.seat.look.remote()
         else:

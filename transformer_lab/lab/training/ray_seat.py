@@ -20,7 +20,7 @@ import ray
 from transformer_lab.lab.training.parcel import packed, unpack, unpack_files
 from transformer_lab.lab.training.said import lines_of, run_in
 from transformer_lab.packaged import SOURCE
-from transformer_lab.runs.control import Action, UnreachableError, ask
+from transformer_lab.runs.control import CONTROL, Action, UnreachableError, ask
 from transformer_lab.runs.held import LOCK, is_held
 
 LOOK_SECONDS = 1.0  # that an answer waits for the end of a training
@@ -114,8 +114,11 @@ class Seat:
 
     def _start_when_free(self) -> None:
         wanted = json.loads(self._begins)
-        if wanted["kind"] == "resume" and is_held(Path(self._home) / "runs" / wanted["run"] / LOCK):
-            return  # what trained it on a computer that is lost has not ended yet
+        if wanted["kind"] == "resume":
+            folder = Path(self._home) / "runs" / wanted["run"]
+            if is_held(folder / LOCK):
+                return  # what trained it on a computer that is lost has not ended yet
+            (folder / CONTROL).unlink(missing_ok=True)  # nobody reads it any more
         file, name = tempfile.mkstemp(prefix="transformer-lab-")
         self._log = Path(name)
         before = os.environ.get("PYTHONPATH")
