@@ -13,7 +13,7 @@ from transformer_lab.model.architectures import ARCHITECTURES
 from transformer_lab.model.attention import ATTENTIONS
 from transformer_lab.model.config import either
 from transformer_lab.model.feedforward import FEEDFORWARDS, relu_squared
-from transformer_lab.model.norms import NORM_PLACES, NORMS
+from transformer_lab.model.norms import NORM_PLACES, NORMS, unit_size
 from transformer_lab.model.one_token import fits
 from transformer_lab.model.positions import POSITIONS, PositionShape, RotaryPositions
 from transformer_lab.model.weights import count_parameters, outline, products_per_token
@@ -366,3 +366,19 @@ def test_temperature_zero_is_greedy_and_a_seed_repeats_its_text():
 def test_a_prompt_longer_than_the_context_is_read_by_its_end():
     model, long = randomized(), some_tokens(50).numpy()
     assert len(list(itertools.islice(generate(model, long, SampleConfig()), 5))) == 5
+
+
+def test_unit_size_and_its_gradient_are_those_of_autograd():
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(2, 3, 5, 8, generator=generator).mul(torch.tensor([1e-4, 1, 9])[:, None, None])
+    dy = torch.randn(2, 3, 5, 8, generator=generator)
+    ways = (unit_size, lambda x: torch.nn.functional.rms_norm(x, (8,)))
+    found = []
+    for way in ways:
+        x = x.detach().requires_grad_()
+        y = way(x)
+        found.append((y, *torch.autograd.grad(y, x, dy)))
+    for ours, autograd in zip(*found, strict=True):
+        torch.testing.assert_close(
+            ours, autograd, rtol=1e-5, atol=1e-5 * float(autograd.abs().max())
+        )

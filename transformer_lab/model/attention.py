@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from transformer_lab.model.cache import KeyValueCache, LayerCache, SumCache
 from transformer_lab.model.dropout import Dropout, attention_with_dropout
 from transformer_lab.model.linear import DEVIATION, Linear
+from transformer_lab.model.norms import unit_size
 from transformer_lab.model.positions import Positions
 
 
@@ -84,7 +85,7 @@ class MultiHeadAttention(nn.Module):
         queries_keys, v = split.tensor_split([H + G], dim=1)
         queries_keys = positions.rotate(queries_keys, start)
         if self.shape.qk_norm:
-            queries_keys = F.rms_norm(queries_keys, queries_keys.shape[-1:])
+            queries_keys = unit_size(queries_keys)
         q, k = queries_keys.tensor_split([H], dim=1)
         return q, k, v
 
