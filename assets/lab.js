@@ -57,24 +57,26 @@
   };
 
   // Dash drops the answer to a request when the same callback is asked again meanwhile, be it only by a clock: what a
-  // slow lab answers would never be shown. So a clock that comes while an answer is on its way gets that answer.
-  const underWay = new Map(); // by the callback's output
+  // slow lab answers would never be shown. So a clock that comes while an answer is on its way gets that answer. And
+  // where a callback fills parts by a pattern, Dash does not drop it: an answer that a newer request has overtaken would
+  // be shown last. So it is "nothing new".
+  const newest = new Map(); // the request that was sent last, by the callback's output
   const byClock = (body) => /"changedPropIds":\["[^"]*\.n_intervals"(?:,"[^"]*\.n_intervals")*\]/.test(body);
   const once = async (address, options) => {
+    if (unseen(options.body)) return nothing();
     const { output } = JSON.parse(options.body);
-    const known = byClock(options.body) && underWay.get(output);
-    if (known) return (await known).clone();
-    const asked = callback(address, options);
-    underWay.set(output, asked);
+    const last = newest.get(output);
+    const request = byClock(options.body) && last?.answer ? last : { answer: callback(address, options) };
+    newest.set(output, request);
     try {
-      return (await asked).clone();
+      const answer = await request.answer;
+      return newest.get(output) === request ? answer.clone() : nothing();
     } finally {
-      if (underWay.get(output) === asked) underWay.delete(output);
+      request.answer = null; // it is not on its way any more
     }
   };
 
   const callback = async (address, options) => {
-    if (unseen(options.body)) return nothing();
     if (/"changedPropIds":\["moment-tick\.n_intervals"\]/.test(options.body)) {
       return (await settled()) ? answer(address, options) : nothing();
     }

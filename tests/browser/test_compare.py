@@ -4,9 +4,11 @@ import csv
 import io
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import APIResponse, BrowserContext, Page, Route, expect
 
+from steady import still
 from transformer_lab.lab.lab import Lab
+from waiting import until
 
 SHOWN = ".compare .experiment-plot:not([hidden]) .js-plotly-plot"
 
@@ -58,6 +60,38 @@ def test_three_lanes_race_from_press_to_verdict_and_are_guessed_first(tab: Page,
     tab.wait_for_function("document.documentElement.scrollWidth === 390")  # charts follow
     tab.set_viewport_size({"width": 1366, "height": 768})
     opens_as_one_row_in_runs(tab)
+
+
+def test_an_answer_that_a_newer_one_has_overtaken_is_not_shown(tab: Page):
+    held: list[tuple[Route, APIResponse]] = []
+
+    def hold(route: Route) -> None:
+        slow = any(values in route.request.post_data for values in ("8, 16", "9, 9"))
+        held.append((route, route.fetch())) if slow else route.continue_()
+
+    def answered(values: str) -> None:
+        with tab.expect_response(lambda response: values in (response.request.post_data or "")):
+            tab.locator("#compare-values").fill(values)
+
+    def held_back(values: str, count: int) -> None:
+        tab.locator("#compare-values").fill(values)
+        until(lambda: tab.evaluate("1") and len(held) >= count)
+
+    start = tab.locator("#compare-start")
+    tab.locator(".experiment-entry", has_text="Vary one setting, or two").click()
+    expect(start).to_be_enabled()
+    answered("8, 8")
+    expect(start).to_be_disabled()
+    tab.route("**/_dash-update-component*", hold)
+    held_back("8, 16", 1)  # with it one could start
+    answered("8, 8")
+    held_back("9, 9", 2)
+    for route, answer in held:
+        with tab.expect_response(lambda response, asked=route.request: response.request == asked):
+            route.fulfill(response=answer)
+    expect(tab.locator("#compare-values-problem")).to_contain_text("9 stands there twice")
+    still(start)
+    expect(start).to_be_disabled()
 
 
 def opens_as_one_row_in_runs(tab: Page):
