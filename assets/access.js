@@ -66,6 +66,16 @@
     }
   };
 
+  // A sentence of help stands above its control where the form ends below that.
+  const fit = ({ target }) => {
+    const help = target.closest?.(".field")?.querySelector(":scope > .field-help");
+    if (!help) return;
+    help.classList.remove("above");
+    const end = help.closest(".scroll")?.getBoundingClientRect().bottom ?? innerHeight;
+    help.classList.toggle("above", help.getBoundingClientRect().bottom > end);
+  };
+  for (const kind of ["focusin", "pointerover"]) document.addEventListener(kind, fit);
+
   // Help of what has no sentence beside it: a title shows on hover by itself, here on focus and tap, too.
   const tip = Object.assign(document.createElement("div"), { id: "tip", hidden: true });
   tip.setAttribute("role", "tooltip");

@@ -215,6 +215,17 @@ def test_the_keyboard_alone_leads_from_load_to_generated_text(page: Page, lab: L
     assert len(page.locator("#output").inner_text()) > 100
 
 
+LOWEST_IN_SIGHT = """() => {
+  const form = document.querySelector(".fields.scroll");
+  form.scrollTop = 0;
+  const end = form.getBoundingClientRect().bottom;
+  const whole = (field) => field.offsetHeight && field.getBoundingClientRect().bottom <= end;
+  return [...form.querySelectorAll(".field:has(> .field-help)")].filter(whole).at(-1);
+}"""
+HELP_ENDS = """(field) => {
+  const end = (one) => one.getBoundingClientRect().bottom;
+  return end(field.querySelector(".field-help")) - end(field.closest(".scroll"));
+}"""
 BESIDE_THE_FORM = """() => {
   const form = document.querySelector(".fields.scroll");
   const { left, right } = form.getBoundingClientRect();
@@ -256,3 +267,6 @@ def test_advanced_shows_what_applies_and_finds_the_rest(page: Page):
     page.locator("#settings-search").fill("")
     expect(page.locator(".advanced h3:visible").nth(1)).to_have_text("Architecture")
     expect(momentum).to_have_count(0)
+    lowest = page.evaluate_handle(LOWEST_IN_SIGHT).as_element()
+    lowest.hover()
+    assert lowest.evaluate(HELP_ENDS) <= 0
