@@ -33,12 +33,6 @@ SMALL = Setup().with_values(
 )
 
 
-@pytest.fixture(autouse=True)
-def usual_products(monkeypatch):
-    """By the library whose products torch's counters know."""
-    monkeypatch.setattr(products, "wider", lambda: False)
-
-
 class Products(TorchDispatchMode):
     """Counts as FlopCounterMode does, which cannot follow gradients taken inside of a loss."""
 
