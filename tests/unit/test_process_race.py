@@ -8,6 +8,7 @@ from test_comparison import content
 from test_comparison_tuned import NEW_TEXT, trained_base
 from test_comparison_tuned import content as tuned_content
 from transformer_lab.experiments.comparison import NO_SECONDS, comparison_from
+from transformer_lab.lab.lab import Lab
 from transformer_lab.settings import ConfigError
 from waiting import PATIENCE, until
 
@@ -82,6 +83,20 @@ def test_pause_resume_and_stop_reach_every_lane_and_a_kill_only_one(lab):
     until(lambda: not started(lab))
     lab.runs.refresh()
     assert {run.lane: run.state for run in lab.runs.all()} == {"1": "stopped", "2": "interrupted"}
+
+
+def test_the_lanes_of_a_lab_that_is_closed_are_saved_and_the_comparison_can_go_on(lab):
+    one = comparison_from(content({"model.layers": [1, 2]}, steps=ENDLESS), "closed")
+    asked = lab.comparisons.start(one.in_processes())
+    until(lambda: states(lab) == {"1": "running"})  # the other one waits for room
+    lab.close()
+    assert (asked.state, asked.error) == ("stopped", "")
+    again = Lab(lab.home)
+    try:
+        assert [(run.lane, run.state) for run in again.runs.all()] == [("1", "interrupted")]
+        assert again.comparisons.newest("closed").state == "stopped"
+    finally:
+        again.close()
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from functools import partial
 from transformer_lab.lab.text.texts import Texts
 from transformer_lab.lab.training.children import Child
 from transformer_lab.lab.training.cluster import Cluster
-from transformer_lab.lab.training.continuing import LabError, resumable
+from transformer_lab.lab.training.continuing import LabError, NoRoomError, resumable
 from transformer_lab.lab.training.lanes import Lanes
 from transformer_lab.lab.training.processes import Processes
 from transformer_lab.lab.training.queue import Queue, Waiting
@@ -76,7 +76,7 @@ class Outside(Lanes):
         assert self.processes is not None
         with self._lock:
             if self._closing:
-                raise LabError("The lab is being closed.")
+                raise NoRoomError("The lab is being closed.")
             self._refuse_if_full(setup)
             gpu = self._free_gpu() if self._gets_gpu(setup) else ""
             try:
