@@ -126,6 +126,7 @@ def main(rank: int, count: int, results: Path) -> None:
         same = all(torch.equal(sent[name], value) for name, value in things.items())
         found |= {"sent": [facts, same, [str(value.dtype) for value in sent.values()]]}
         ranks.wait()
+        ranks.end()
     results.with_suffix(f".{rank}").write_text(json.dumps(found))
 
 

@@ -7,6 +7,7 @@ Only the first, rank 0, is a command as any other; the rest follow it.
 
 import os
 import signal
+from typing import NoReturn
 
 from transformer_lab.cli.common import FAILED
 from transformer_lab.lab.training.processes import VISIBLE, gpus
@@ -42,8 +43,8 @@ def joined(shard: bool | None = None) -> Ranks:
     return Together(rank, count, Line("cuda" if names else "cpu"), shard)
 
 
-def follow_the_first(ranks: Together) -> int:
-    """Take part in what rank 0 trains; it alone prints and writes."""
+def follow_the_first(ranks: Together) -> NoReturn:
+    """Take part in what rank 0 trains, which alone prints and writes; then end this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches rank 0, which ends for all
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # while it waits for others, nothing else works
 
@@ -51,11 +52,15 @@ def follow_the_first(ranks: Together) -> int:
         """Its part is needed when rank 0, which is asked to end at the same time, saves."""
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
+    code = 0
     try:
         follow(ranks, splitting)
+        ranks.end()
     except RankLostError:
-        return FAILED
-    return 0
+        code = FAILED
+    # There is nothing to tidy up, and threads of torch.distributed now and then abort a process
+    # that is leaving.
+    os._exit(code)
 
 
 def interrupted(ranks: Ranks) -> str:

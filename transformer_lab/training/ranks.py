@@ -119,7 +119,7 @@ class Ranks:
         return whole
 
     def end(self) -> None:
-        """Tell the others that no step comes any more."""
+        """Part; rank 0 tells the others before that no step comes any more."""
 
 
 ALONE = Ranks()
@@ -151,6 +151,12 @@ class Line:
         except RuntimeError as error:
             self.ended = True
             raise self.parted() from error
+
+    def close(self) -> None:
+        """Part in order; a process that ends with its connections open may be aborted."""
+        if not self.ended:  # else what is left of them may never answer
+            distributed.destroy_process_group()
+        self.ended = True
 
     def parted(self) -> RankLostError:
         """That another process is no longer there, in a sentence or two."""
@@ -264,7 +270,7 @@ class Together(Ranks):
         if self.rank == 0 and not self.line.ended:
             with contextlib.suppress(RankLostError):
                 self.said(END)
-        self.line.ended = True
+        self.line.close()
 
 
 def started_by_torchrun() -> tuple[int, int]:
