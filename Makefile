@@ -39,7 +39,7 @@ test-oldest: ## Run the unit and callback tests on the oldest versions that pypr
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n logical --maxprocesses 8 --dist loadfile tests/unit tests/callbacks
 
 bench: $(INSTALLED_DEV) browser ## Measure speed; says numbers, judges none
-	@for name in speed threads race inspection page properties newcomer load runs memory; do $(VENV_PYTHON) tests/bench/$$name.py || exit 1; done
+	@for name in speed clock threads race inspection page properties newcomer load runs memory; do $(VENV_PYTHON) tests/bench/$$name.py || exit 1; done
 
 pcn-report: $(INSTALLED) ## Run the experiments with predictive coding; writes docs/pcn_results.md
 	$(VENV_PYTHON) -m transformer_lab.experiments.report docs
