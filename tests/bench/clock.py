@@ -32,13 +32,13 @@ from plain import CPU_EXAMPLE, plain_training
 from speed import GOAL, PLAIN_LOOK, judge
 from torch import Tensor
 
+from transformer_lab.lab.cost.threads import RunThreads
 from transformer_lab.lab.device import available_cores
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.text.texts import Texts
 from transformer_lab.lab.training import preparing, recorded, sampling, saves
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.snapshot import Snapshot
-from transformer_lab.lab.training.threads import RunThreads
 from transformer_lab.recipes import Setup, load_recipes
 from transformer_lab.runs.database import RunWriter
 from transformer_lab.training import optimizers, trainer

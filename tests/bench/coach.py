@@ -20,8 +20,8 @@ from pathlib import Path
 
 import torch
 
-from transformer_lab.lab.training.coach import advise
-from transformer_lab.lab.training.evidence import MOST, RECENT, Advice, Record, thinned
+from transformer_lab.lab.coach.coach import advise
+from transformer_lab.lab.coach.evidence import MOST, RECENT, Advice, Record, thinned
 from transformer_lab.model import GPT, ModelConfig, build_model
 from transformer_lab.model.weights import parameter_breakdown
 from transformer_lab.recipes import Setup

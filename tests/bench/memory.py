@@ -1,4 +1,4 @@
-"""Fits the memory formula of `lab/training/estimate.py` to trainings; says how far it errs.
+"""Fits the memory formula of `lab/cost/estimate.py` to trainings; says how far it errs.
 
     python tests/bench/memory.py          # three to five minutes
     python tests/bench/memory.py check    # only the points the formula was not fitted to
@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import psutil
 
+from transformer_lab.lab.cost import estimate
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.training import estimate
 from transformer_lab.model import ModelConfig, parameter_breakdown
 from transformer_lab.recipes import Setup, setup_from
 

@@ -22,9 +22,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from transformer_lab.generation import SampleConfig, generate
+from transformer_lab.lab.cost.estimate import choose_micro_batch
 from transformer_lab.lab.device import available_cores
 from transformer_lab.lab.text.texts import Texts
-from transformer_lab.lab.training.estimate import choose_micro_batch
 from transformer_lab.model import GPT, build_model
 from transformer_lab.recipes import Setup, load_recipes
 from transformer_lab.training import LiveSettings, train

@@ -20,9 +20,9 @@ from collections.abc import Iterator
 
 import torch
 
+from transformer_lab.lab.cost.estimate import choose_micro_batch
+from transformer_lab.lab.cost.threads import Kept, RunThreads, candidates
 from transformer_lab.lab.device import available_cores
-from transformer_lab.lab.training.estimate import choose_micro_batch
-from transformer_lab.lab.training.threads import Kept, RunThreads, candidates
 from transformer_lab.model import build_model
 from transformer_lab.recipes import Setup, load_recipes
 from transformer_lab.training import LiveSettings, StepMetrics, train

@@ -20,9 +20,10 @@ from werkzeug.test import TestResponse
 
 from transformer_lab.cli import main
 from transformer_lab.exchange.forms import FORMS
+from transformer_lab.lab.cost import step_time
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.training import pace, step_time
-from transformer_lab.lab.training.queue import Queue, Waiting
+from transformer_lab.lab.queue import Queue, Waiting
+from transformer_lab.lab.training import pace
 from transformer_lab.recipes import Setup
 from transformer_lab.ui import ids
 from transformer_lab.ui.server import CALLBACKS, LATE, TABS, create_app

@@ -9,8 +9,8 @@ import pytest
 
 from transformer_lab.experiments.comparison import NO_SECONDS
 from transformer_lab.experiments.questions import load_questions
+from transformer_lab.lab.cost import estimate
 from transformer_lab.lab.experiments import comparisons
-from transformer_lab.lab.training import estimate
 from transformer_lab.recipes import Setup
 from transformer_lab.ui.compare.own import NOTHING, SLUG
 from transformer_lab.ui.results.poll import RESTING, SLOW

@@ -9,7 +9,7 @@ import pytest
 
 from transformer_lab.experiments.comparison import comparison_from
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.training.queue import Kind, Waiting
+from transformer_lab.lab.queue import Kind, Waiting
 from transformer_lab.recipes import Setup, setup_from
 from transformer_lab.ui.runs.grid import columns, height
 from transformer_lab.ui.runs.queue import waiting_line

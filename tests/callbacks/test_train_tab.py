@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from transformer_lab.lab.coach.evidence import Advice
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.training.evidence import Advice
 from transformer_lab.lab.training.milestones import Milestone
 from transformer_lab.lab.training.views import View
 from transformer_lab.recipes import differences, load_recipes
@@ -243,7 +243,7 @@ def test_the_cost_is_reported_before_the_start_and_a_long_one_has_a_way_out(page
 
 
 def test_quick_start_is_not_offered_in_place_of_quick_start(lab, page, until, monkeypatch):
-    monkeypatch.setattr("transformer_lab.lab.training.estimate.LONG", 0.0)  # a very slow computer
+    monkeypatch.setattr("transformer_lab.lab.cost.estimate.LONG", 0.0)  # a very slow computer
     page.fire('{"group":["ALL"],"name":["ALL"],"type":"setting"}.value', "offer.n_clicks")
     until(lambda: page.tick() and "long for this" in json.dumps(page.get("preflight", "children")))
     assert page.get("offer", "hidden") is True

@@ -11,10 +11,10 @@ import psutil
 import pytest
 
 from small import ENDLESS, TINY
+from transformer_lab.lab.elsewhere import ray_connection
+from transformer_lab.lab.elsewhere.cluster import Cluster, Computer, Needs, names_of, needs_of
 from transformer_lab.lab.lab import Lab, LabError
-from transformer_lab.lab.training import ray_connection
-from transformer_lab.lab.training.cluster import Cluster, Computer, Needs, names_of, needs_of
-from transformer_lab.lab.training.queue import Waiting
+from transformer_lab.lab.queue import Waiting
 from transformer_lab.recipes import Setup
 from transformer_lab.runs.run import Run
 from transformer_lab.settings import ConfigError

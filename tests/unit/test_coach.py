@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from transformer_lab.lab.training.coach import RULES, advise, too_little_text
-from transformer_lab.lab.training.evidence import RECENT, Record, thinned
+from transformer_lab.lab.coach.coach import RULES, advise, too_little_text
+from transformer_lab.lab.coach.evidence import RECENT, Record, thinned
 from transformer_lab.model import ModelConfig, build_model, parameter_breakdown
 from transformer_lab.recipes import SETTINGS, Setup
 from transformer_lab.settings import checked

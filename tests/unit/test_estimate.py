@@ -9,9 +9,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
+from transformer_lab.lab.cost import estimate as cost
+from transformer_lab.lab.cost import step_time
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.training import estimate as cost
-from transformer_lab.lab.training import step_time
 from transformer_lab.lab.training.views import time_left
 from transformer_lab.lab.training.worker import Worker
 from transformer_lab.model import ModelConfig, build_model, products

@@ -50,16 +50,26 @@ TABS = {
 INNER: dict[str, dict[str, set[str]]] = {
     "lab": {
         "text": {"text", "shelves"},
-        "training": {"training", "text", "device", "home", "jobs", "shelves"},
+        "cost": {"cost", "device"},
+        "queue": set(),
+        "elsewhere": {"elsewhere", "queue", "device"},
+        "coach": {"coach"},
+        "training": {
+            "training", "elsewhere", "coach", "cost", "text", "device", "home", "jobs", "queue",
+            "shelves",
+        },
         "looking": {"looking", "training", "text", "device", "jobs", "shelves"},
-        "experiments": {"experiments", "looking", "training", "text", "jobs", "shelves", "lab"},
+        "experiments": {
+            "experiments", "looking", "training", "elsewhere", "cost", "queue", "text", "jobs",
+            "shelves", "lab",
+        },
         "common": {"training", "jobs", "shelves"},
         "classroom": {"classroom", "training", "common", "lab"},
         "writing": {"looking", "training", "jobs", "shelves"},
         "litter": {"home"},
         "lab": {
             "experiments", "looking", "training", "text", "writing", "common", "device", "home",
-            "jobs", "litter", "shelves",
+            "jobs", "litter", "queue", "shelves",
         },
     },
     "ui": {

@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from transformer_lab.inspection import ablation, audit, induction
-from transformer_lab.lab.training import estimate as cost
+from transformer_lab.lab.cost import estimate as cost
 from transformer_lab.model import GPT, ModelConfig, build_model
 from transformer_lab.recipes import Setup
 from transformer_lab.training import LiveSettings, TrainConfig, micro_batches, train

@@ -6,8 +6,8 @@ import zipfile
 
 import pytest
 
-from transformer_lab.lab.training.parcel import packed, packed_files, pieces, unpack, unpack_files
-from transformer_lab.lab.training.stand_in import StandIn
+from transformer_lab.lab.elsewhere.parcel import packed, packed_files, pieces, unpack, unpack_files
+from transformer_lab.lab.elsewhere.stand_in import StandIn
 from transformer_lab.runs.control import ask, reachable
 from transformer_lab.runs.database import RunWriter
 from transformer_lab.runs.run import Run

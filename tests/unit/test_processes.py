@@ -13,10 +13,10 @@ from types import SimpleNamespace
 import pytest
 
 from transformer_lab.cli import main, train
+from transformer_lab.lab.elsewhere import processes
+from transformer_lab.lab.elsewhere.processes import Processes
 from transformer_lab.lab.lab import Lab, LabError
-from transformer_lab.lab.training import processes
-from transformer_lab.lab.training.processes import Processes
-from transformer_lab.lab.training.queue import Waiting
+from transformer_lab.lab.queue import Waiting
 from transformer_lab.recipes import Setup
 from transformer_lab.runs import control
 from transformer_lab.runs.control import CONTROL, Requests, UnreachableError, ask, reachable

@@ -10,8 +10,8 @@ from functools import partial
 import pytest
 
 from transformer_lab.lab.lab import Lab, LabError
+from transformer_lab.lab.queue import LONGEST, Queue, QueueFullError, Waiting
 from transformer_lab.lab.training.continuing import extension, resumption
-from transformer_lab.lab.training.queue import LONGEST, Queue, QueueFullError, Waiting
 from transformer_lab.recipes import Setup
 from transformer_lab.runs.database import Sample
 from transformer_lab.runs.run import Run
@@ -83,7 +83,7 @@ def test_a_damaged_queue_is_set_aside(tmp_path):
 
 
 def test_the_queue_has_an_end(tmp_path, monkeypatch):
-    monkeypatch.setattr("transformer_lab.lab.training.queue.LONGEST", 2)
+    monkeypatch.setattr("transformer_lab.lab.queue.LONGEST", 2)
     assert LONGEST > 2
     queue = Queue(tmp_path)
     queue.add(waiting("a"))
@@ -321,7 +321,7 @@ def test_a_queue_that_cannot_be_written_starts_nothing_twice(lab, monkeypatch):
     lab.trainings.enqueue(SETUP, "mine")
     until(lambda: lab.trainings.current.status.step > 0)
     with monkeypatch.context() as broke:
-        broke.setattr("transformer_lab.lab.training.queue.write_json", full)
+        broke.setattr("transformer_lab.lab.queue.write_json", full)
         with pytest.raises(LabError, match="No space left"):
             lab.trainings.enqueue(SETUP, "other")
         lab.trainings.stop()
@@ -363,7 +363,7 @@ def test_another_labs_change_is_seen_and_kept(tmp_path):
 ADDING = """
 import sys
 from pathlib import Path
-from transformer_lab.lab.training.queue import Queue, Waiting
+from transformer_lab.lab.queue import Queue, Waiting
 
 queue, name = Queue(Path(sys.argv[1])), sys.argv[2]
 print("ready", flush=True)

@@ -9,8 +9,8 @@ import pytest
 
 from transformer_lab.inspection import logit_lens
 from transformer_lab.inspection.attention import HEAD_MEASURES
+from transformer_lab.lab.cost.step_time import split
 from transformer_lab.lab.looking.looks import AttentionLook, MeasuresLook
-from transformer_lab.lab.training.step_time import split
 from transformer_lab.packaged import packaged
 from transformer_lab.recipes import SETTINGS, Setup
 from transformer_lab.settings import ConfigError

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from transformer_lab.lab.training import threads
+from transformer_lab.lab.cost import threads
+from transformer_lab.lab.cost.threads import StepComparison, ThreadChoice
 from transformer_lab.lab.training.live_run import LiveRun
-from transformer_lab.lab.training.threads import StepComparison, ThreadChoice
 from transformer_lab.lab.training.views import stored_threads
 from transformer_lab.recipes import Setup
 from transformer_lab.training import Change, LiveSettings

@@ -36,9 +36,9 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 
 def _doctor_machine(arguments: argparse.Namespace) -> list[str]:
+    from transformer_lab.lab.cost.threads import planned
     from transformer_lab.lab.device import choose_device, memory_free
-    from transformer_lab.lab.training.processes import gpus
-    from transformer_lab.lab.training.threads import planned
+    from transformer_lab.lab.elsewhere.processes import gpus
     from transformer_lab.training import TrainConfig
 
     device = choose_device("auto")

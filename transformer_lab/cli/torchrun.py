@@ -10,7 +10,7 @@ import signal
 from typing import NoReturn
 
 from transformer_lab.cli.common import FAILED
-from transformer_lab.lab.training.processes import VISIBLE, gpus
+from transformer_lab.lab.elsewhere.processes import VISIBLE, gpus
 from transformer_lab.lab.training.together import follow
 from transformer_lab.settings import ConfigError
 from transformer_lab.training.ranks import (

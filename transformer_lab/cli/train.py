@@ -18,9 +18,9 @@ from transformer_lab.cli.common import FAILED, INTERRUPTED, home_folder
 from transformer_lab.cli.output import mention
 from transformer_lab.cli.torchrun import follow_the_first, interrupted, joined
 from transformer_lab.lab.lab import Lab, LabError
+from transformer_lab.lab.queue import UNREADABLE, waiting_from
 from transformer_lab.lab.training.finetuned import finetuning_setup
 from transformer_lab.lab.training.live_run import LiveRun
-from transformer_lab.lab.training.queue import UNREADABLE, waiting_from
 from transformer_lab.lab.training.steering import Steering
 from transformer_lab.lab.training.views import SPEED_STEPS, live_threads, time_left
 from transformer_lab.recipes import find_recipe

@@ -19,12 +19,12 @@ from transformer_lab.lab.jobs import Jobs
 from transformer_lab.lab.litter import Presence
 from transformer_lab.lab.looking.inspector import Inspector
 from transformer_lab.lab.looking.models import Models
+from transformer_lab.lab.queue import Queue
 from transformer_lab.lab.shelves import Shelves, keep_freed
 from transformer_lab.lab.text.texts import Texts
 from transformer_lab.lab.training.continuing import LabError
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.pace import Pace
-from transformer_lab.lab.training.queue import Queue
 from transformer_lab.lab.training.range_tests import RangeTests
 from transformer_lab.lab.training.sampling import Sampling
 from transformer_lab.lab.training.stored_runs import Runs

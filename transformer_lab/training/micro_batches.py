@@ -2,7 +2,7 @@
 
 Training and everything that measures a model go through here. On a GPU the number of sequences is
 halved when an attempt fails; on a CPU, where a system out of memory kills, it is chosen beforehand
-(`lab/training/estimate.py` for a training, `at_once` for a look at a model).
+(`lab/cost/estimate.py` for a training, `at_once` for a look at a model).
 
 Shapes: B batch, T time, V vocabulary.
 """

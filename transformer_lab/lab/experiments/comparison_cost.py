@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transformer_lab.experiments.comparison import Comparison
-from transformer_lab.lab.training.estimate import MARGIN, PER_PARAMETER, Estimate
+from transformer_lab.lab.cost.estimate import MARGIN, PER_PARAMETER, Estimate
 
 
 @dataclass(frozen=True, kw_only=True)

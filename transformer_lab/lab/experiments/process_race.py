@@ -12,13 +12,13 @@ import torch
 
 from transformer_lab.experiments.comparison import Comparison
 from transformer_lab.experiments.transformers import Seen, written
+from transformer_lab.lab.elsewhere.processes import Process
 from transformer_lab.lab.experiments.raced import facts_of
 from transformer_lab.lab.experiments.transformer_race import audits
 from transformer_lab.lab.looking.models import Models
 from transformer_lab.lab.looking.stored_models import NoWeightsError
+from transformer_lab.lab.queue import Waiting
 from transformer_lab.lab.training.continuing import LabError, NoRoomError
-from transformer_lab.lab.training.processes import Process
-from transformer_lab.lab.training.queue import Waiting
 from transformer_lab.lab.training.snapshot import Snapshot
 from transformer_lab.lab.training.trainings import Trainings
 from transformer_lab.recipes import Setup, setup_from

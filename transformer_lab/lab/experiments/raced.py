@@ -7,7 +7,7 @@ from transformer_lab.experiments.budget import tokens_per_step
 from transformer_lab.experiments.comparison import Comparison
 from transformer_lab.experiments.comparison_guess import guess_from
 from transformer_lab.experiments.comparison_result import Cell, Outcome
-from transformer_lab.lab.training.estimate import flops_per_step
+from transformer_lab.lab.cost.estimate import flops_per_step
 from transformer_lab.recipes import Setup, setup_from
 from transformer_lab.runs.run import UNREADABLE, Run
 from transformer_lab.runs.store import RunStore

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from transformer_lab.experiments.budget import tokens_per_step
-from transformer_lab.lab.training.estimate import flops_per_step
+from transformer_lab.lab.cost.estimate import flops_per_step
 from transformer_lab.lab.training.stored_runs import Runs
 from transformer_lab.recipes import setup_from
 from transformer_lab.runs.run import UNREADABLE

@@ -12,9 +12,9 @@ from torch import Tensor
 from transformer_lab.experiments.budget import tokens_per_step
 from transformer_lab.experiments.transformers import AUDITING, Seen, written
 from transformer_lab.inspection.audit import Verdict
+from transformer_lab.lab.cost.estimate import flops_per_step
 from transformer_lab.lab.looking.audits import audit_model
 from transformer_lab.lab.training.continuing import LabError
-from transformer_lab.lab.training.estimate import flops_per_step
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.origins import Origin
 from transformer_lab.lab.training.snapshot import Snapshot

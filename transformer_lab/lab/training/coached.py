@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from transformer_lab.lab.coach.evidence import MOST, RECENT, Record, thinned
 from transformer_lab.lab.device import has_gpu, memory_free, memory_whole, used_by_others
-from transformer_lab.lab.training.evidence import MOST, RECENT, Record, thinned
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.states import ENDED
 from transformer_lab.lab.training.views import View

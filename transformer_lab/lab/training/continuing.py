@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from transformer_lab.lab.training.queue import Waiting
+from transformer_lab.lab.queue import Waiting
 from transformer_lab.recipes import SETTINGS, Setup, setup_from
 from transformer_lab.runs.run import RESUMABLE, Run, step_of
 from transformer_lab.runs.store import RunStore

@@ -7,13 +7,13 @@ from typing import Any
 
 from torch import Tensor
 
+from transformer_lab.lab.cost.threads import Kept
+from transformer_lab.lab.queue import Waiting
 from transformer_lab.lab.text.texts import Texts
 from transformer_lab.lab.training.continuing import LabError
 from transformer_lab.lab.training.origins import OriginError, Text
 from transformer_lab.lab.training.pace import Pace
-from transformer_lab.lab.training.queue import Waiting
 from transformer_lab.lab.training.saves import Saved
-from transformer_lab.lab.training.threads import Kept
 from transformer_lab.lab.training.tuning import grown_to
 from transformer_lab.model.weights import outline
 from transformer_lab.recipes import Setup, setup_from

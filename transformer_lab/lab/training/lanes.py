@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from transformer_lab.lab.device import choose_device
+from transformer_lab.lab.elsewhere.cluster import Cluster, Sent
+from transformer_lab.lab.elsewhere.processes import Process, Processes, gpus
 from transformer_lab.lab.home import writing_problem
-from transformer_lab.lab.training.cluster import Cluster, Sent
+from transformer_lab.lab.queue import Queue, Waiting
 from transformer_lab.lab.training.continuing import LabError, NoRoomError
 from transformer_lab.lab.training.live_run import LiveRun
-from transformer_lab.lab.training.processes import Process, Processes, gpus
-from transformer_lab.lab.training.queue import Queue, Waiting
 from transformer_lab.recipes import Setup
 from transformer_lab.runs.control import reachable
 from transformer_lab.runs.database import State

@@ -12,9 +12,9 @@ import itertools
 import statistics
 import time
 
+from transformer_lab.lab.cost.threads import MEASURED
 from transformer_lab.lab.training.preparing import PreparedRun
 from transformer_lab.lab.training.states import BEGUN
-from transformer_lab.lab.training.threads import MEASURED
 from transformer_lab.runs.moments import is_landmark
 from transformer_lab.training import Change, StepMetrics
 from transformer_lab.training.schedule import rate_factor

@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 from filelock import Timeout
 
+from transformer_lab.lab.cost.threads import MEASURED, Kept
 from transformer_lab.lab.text.texts import Texts, unknown_of
 from transformer_lab.lab.training.saves import Saved, best_save, newest_save, read_save
-from transformer_lab.lab.training.threads import MEASURED, Kept
 from transformer_lab.lab.training.tuning import to_go_on
 from transformer_lab.model import GPT
 from transformer_lab.recipes import Setup

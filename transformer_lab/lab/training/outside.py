@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from functools import partial
 
+from transformer_lab.lab.elsewhere.children import Child
+from transformer_lab.lab.elsewhere.cluster import Cluster
+from transformer_lab.lab.elsewhere.processes import Processes
+from transformer_lab.lab.queue import Queue, Waiting
 from transformer_lab.lab.text.texts import Texts
-from transformer_lab.lab.training.children import Child
-from transformer_lab.lab.training.cluster import Cluster
 from transformer_lab.lab.training.continuing import LabError, NoRoomError, resumable
 from transformer_lab.lab.training.lanes import Lanes
-from transformer_lab.lab.training.processes import Processes
-from transformer_lab.lab.training.queue import Queue, Waiting
 from transformer_lab.lab.training.worker import Worker
 from transformer_lab.recipes import Setup, setup_from
 from transformer_lab.runs.store import RunStore

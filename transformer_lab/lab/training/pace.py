@@ -4,10 +4,10 @@ import statistics
 import time
 from collections.abc import Callable
 
+from transformer_lab.lab.cost.estimate import Estimate, estimate
+from transformer_lab.lab.cost.step_time import Speed, measured_speed, probe
 from transformer_lab.lab.device import choose_device
-from transformer_lab.lab.training.estimate import Estimate, estimate
 from transformer_lab.lab.training.live_run import LiveRun
-from transformer_lab.lab.training.step_time import Speed, measured_speed, probe
 from transformer_lab.recipes import Setup
 
 MEASURED_STEPS = 50

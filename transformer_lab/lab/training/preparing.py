@@ -6,15 +6,15 @@ from typing import Any
 
 import torch
 
+from transformer_lab.lab.cost.estimate import choose_micro_batch
+from transformer_lab.lab.cost.threads import RunThreads
 from transformer_lab.lab.device import memory_free
 from transformer_lab.lab.training.ending import EndingRun
-from transformer_lab.lab.training.estimate import choose_micro_batch
 from transformer_lab.lab.training.metrics import MetricStream
 from transformer_lab.lab.training.origins import OriginError, Resumed, check_fit
 from transformer_lab.lab.training.prompts import with_prompt
 from transformer_lab.lab.training.recorded import Made
 from transformer_lab.lab.training.saves import Saves
-from transformer_lab.lab.training.threads import RunThreads
 from transformer_lab.lab.training.together import check, lead, note_on
 from transformer_lab.lab.training.tuning import BOTH, OldText, apply_tuning, grown_to, old_text
 from transformer_lab.model import GPT, build_model

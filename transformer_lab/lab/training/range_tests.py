@@ -6,11 +6,11 @@ from typing import Literal
 
 import torch
 
+from transformer_lab.lab.cost.estimate import choose_micro_batch
+from transformer_lab.lab.cost.threads import thread_count
 from transformer_lab.lab.device import choose_device, memory_free
 from transformer_lab.lab.text.texts import Texts
 from transformer_lab.lab.training.continuing import LabError
-from transformer_lab.lab.training.estimate import choose_micro_batch
-from transformer_lab.lab.training.threads import thread_count
 from transformer_lab.lab.training.trainings import Trainings
 from transformer_lab.model import build_model
 from transformer_lab.recipes import Setup

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from transformer_lab.lab.cost.threads import RunThreads
 from transformer_lab.lab.device import DeviceChoice, choose_device, environment
 from transformer_lab.lab.shelves import give_back
 from transformer_lab.lab.text.texts import Texts
@@ -16,7 +17,6 @@ from transformer_lab.lab.training.origins import New, Origin, Resumed
 from transformer_lab.lab.training.saves import Saved, Saves
 from transformer_lab.lab.training.snapshot import Snapshot
 from transformer_lab.lab.training.states import NEXT, Lifecycle
-from transformer_lab.lab.training.threads import RunThreads
 from transformer_lab.lab.training.tuning import OldText
 from transformer_lab.model import GPT
 from transformer_lab.model.weights import outline

@@ -12,11 +12,11 @@ from functools import partial
 from weakref import WeakKeyDictionary
 
 from transformer_lab.generation import SampleConfig, write
+from transformer_lab.lab.cost.step_time import LONGEST_SAMPLE, SAMPLE_SHARE
 from transformer_lab.lab.jobs import Job, Jobs
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.prompts import problems, readable, with_prompt
 from transformer_lab.lab.training.snapshot import Snapshot
-from transformer_lab.lab.training.step_time import LONGEST_SAMPLE, SAMPLE_SHARE
 from transformer_lab.runs.database import Sample
 from transformer_lab.runs.run import Run
 from transformer_lab.runs.store import RunStore

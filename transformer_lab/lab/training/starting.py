@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from transformer_lab.lab.cost.estimate import choose_micro_batch
 from transformer_lab.lab.device import choose_device, memory_free
+from transformer_lab.lab.queue import Queue, Waiting
 from transformer_lab.lab.text.texts import Texts
 from transformer_lab.lab.training.continuing import (
     LabError,
@@ -12,12 +14,10 @@ from transformer_lab.lab.training.continuing import (
     resumable,
     resumption,
 )
-from transformer_lab.lab.training.estimate import choose_micro_batch
 from transformer_lab.lab.training.finetuned import finetuned_origin
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.origins import Offspring, Origin, Resumed
 from transformer_lab.lab.training.outside import MakeWorker, Outside
-from transformer_lab.lab.training.queue import Queue, Waiting
 from transformer_lab.lab.training.together import dividing
 from transformer_lab.lab.training.worker import Worker
 from transformer_lab.recipes import Setup, setup_from

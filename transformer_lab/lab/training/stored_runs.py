@@ -8,11 +8,11 @@ from typing import Any, BinaryIO
 
 from transformer_lab.exchange import ImportRefusedError, bring_in, bring_in_folder
 from transformer_lab.experiments.expected import Band
+from transformer_lab.lab.coach.coach import advise
+from transformer_lab.lab.coach.evidence import Advice
 from transformer_lab.lab.home import writing_problem
-from transformer_lab.lab.training.coach import advise
 from transformer_lab.lab.training.coached import live_course, looked_at, record, stored_course
 from transformer_lab.lab.training.continuing import LabError
-from transformer_lab.lab.training.evidence import Advice
 from transformer_lab.lab.training.expecting import expected
 from transformer_lab.lab.training.milestones import Milestone, around, reached
 from transformer_lab.lab.training.sampling import Sampling

@@ -13,12 +13,12 @@ from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
+from transformer_lab.lab.queue import UNREADABLE, Queue, QueueFullError, Waiting
 from transformer_lab.lab.text.texts import Texts
 from transformer_lab.lab.training.continuing import LabError, NoRoomError
 from transformer_lab.lab.training.finetuned import finetuning
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.outside import MakeWorker
-from transformer_lab.lab.training.queue import UNREADABLE, Queue, QueueFullError, Waiting
 from transformer_lab.lab.training.starting import Starting
 from transformer_lab.lab.training.states import BEGUN, BUSY
 from transformer_lab.lab.training.worker import Lane, Worker

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from transformer_lab.lab.cost.threads import automatic, described
 from transformer_lab.lab.device import available_cores
-from transformer_lab.lab.training.children import Child
+from transformer_lab.lab.elsewhere.children import Child
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.recorded import Made
-from transformer_lab.lab.training.threads import automatic, described
 from transformer_lab.model import parameter_breakdown
 from transformer_lab.recipes import Setup, setup_from
 from transformer_lab.runs.database import Sample, State

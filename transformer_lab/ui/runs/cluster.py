@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dash import html
 from dash.development.base_component import Component
 
+from transformer_lab.lab.elsewhere.cluster import Cluster, Computer, Sent
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.training.cluster import Cluster, Computer, Sent
-from transformer_lab.lab.training.queue import Waiting
+from transformer_lab.lab.queue import Waiting
 from transformer_lab.ui.runs import ids
 
 Steps = Mapping[str, tuple[int, int]]  # of each run: how many are done, and how many there are

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from dash import Output, html
 from dash.development.base_component import Component
 
-from transformer_lab.lab.training.threads import MEASURED
+from transformer_lab.lab.cost.threads import MEASURED
 from transformer_lab.lab.training.views import stored_threads
 from transformer_lab.recipes import SETTINGS, setup_from
 from transformer_lab.runs.checkpoint import can_go_on

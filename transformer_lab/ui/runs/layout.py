@@ -5,7 +5,7 @@ from dash import dcc, html
 from dash.development.base_component import Component
 
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.training.queue import MOST_AT_ONCE
+from transformer_lab.lab.queue import MOST_AT_ONCE
 from transformer_lab.ui.charts.comparison import AXES
 from transformer_lab.ui.charts.training import GRAPH
 from transformer_lab.ui.runs import ids, race

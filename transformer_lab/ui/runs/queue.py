@@ -6,7 +6,7 @@ from dash import ALL, Dash, Input, Output, State, ctx, html
 from dash.exceptions import PreventUpdate
 
 from transformer_lab.lab.lab import Lab, LabError
-from transformer_lab.lab.training.queue import MOST_AT_ONCE, Waiting
+from transformer_lab.lab.queue import MOST_AT_ONCE, Waiting
 from transformer_lab.ui import ids as shared_ids
 from transformer_lab.ui import polling
 from transformer_lab.ui.runs import cluster, ids

@@ -10,8 +10,8 @@ from dash import ClientsideFunction, Dash, Input, Output, State, ctx, html, no_u
 from dash.exceptions import PreventUpdate
 
 from transformer_lab.lab.lab import Lab, LabError
+from transformer_lab.lab.queue import Waiting
 from transformer_lab.lab.training.continuing import extension, resumption
-from transformer_lab.lab.training.queue import Waiting
 from transformer_lab.lab.training.states import ENDED
 from transformer_lab.lab.training.views import View
 from transformer_lab.runs.run import RunNotFoundError

@@ -9,8 +9,8 @@ from typing import Any
 from dash import Output, html
 from dash.development.base_component import Component
 
+from transformer_lab.lab.coach.evidence import Advice
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.training.evidence import Advice
 from transformer_lab.lab.training.states import BEGUN
 from transformer_lab.lab.training.views import View
 from transformer_lab.recipes import SETTINGS

@@ -10,10 +10,10 @@ from dash import html, no_update
 from dash.development.base_component import Component
 
 from transformer_lab.experiments.expected import LEAST, Band
+from transformer_lab.lab.cost.threads import planned as planned_threads
 from transformer_lab.lab.device import memory_free, memory_used
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.training.states import BUSY, STEPPING
-from transformer_lab.lab.training.threads import planned as planned_threads
 from transformer_lab.lab.training.views import View
 from transformer_lab.recipes import Setup
 from transformer_lab.runs.database import Sample, State

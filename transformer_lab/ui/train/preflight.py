@@ -3,8 +3,8 @@
 from dash import html
 from dash.development.base_component import Component
 
+from transformer_lab.lab.cost.estimate import Estimate, flops_per_step
 from transformer_lab.lab.lab import Lab
-from transformer_lab.lab.training.estimate import Estimate, flops_per_step
 from transformer_lab.lab.training.states import BUSY
 from transformer_lab.lab.training.views import View
 from transformer_lab.recipes import Setup, load_recipes

@@ -7,8 +7,8 @@ of many sizes. Time is that of `step_time.py`: guessed, until steps were really 
 import math
 from dataclasses import dataclass, replace
 
+from transformer_lab.lab.cost.step_time import Speed, guessed_step, in_all
 from transformer_lab.lab.device import memory_free
-from transformer_lab.lab.training.step_time import Speed, guessed_step, in_all
 from transformer_lab.model import ModelConfig, parameter_breakdown
 from transformer_lab.model.weights import products_per_token, settled_per_token
 from transformer_lab.recipes import Setup

@@ -9,8 +9,8 @@ from typing import Generic, TypeVar
 
 from filelock import Timeout
 
-from transformer_lab.lab.training.queue import Waiting
-from transformer_lab.lab.training.said import how_ended, memory_words
+from transformer_lab.lab.elsewhere.said import how_ended, memory_words
+from transformer_lab.lab.queue import Waiting
 from transformer_lab.recipes import Setup, setup_from
 from transformer_lab.runs.database import UNFINISHED, RunWriter
 from transformer_lab.runs.events import event_value

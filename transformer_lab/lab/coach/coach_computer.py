@@ -2,7 +2,7 @@
 
 import statistics
 
-from transformer_lab.lab.training.evidence import NEAR, SOON, Advice, Record, within
+from transformer_lab.lab.coach.evidence import NEAR, SOON, Advice, Record, within
 
 ALMOST_FULL = 0.03  # share of all memory that is left, below which a system begins to swap
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import ray
 
-from transformer_lab.lab.training.parcel import packed, unpack, unpack_files
-from transformer_lab.lab.training.said import lines_of, run_in
+from transformer_lab.lab.elsewhere.parcel import packed, unpack, unpack_files
+from transformer_lab.lab.elsewhere.said import lines_of, run_in
 from transformer_lab.packaged import SOURCE
 from transformer_lab.runs.control import CONTROL, Action, UnreachableError, ask
 from transformer_lab.runs.held import LOCK, is_held

@@ -20,10 +20,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from transformer_lab.lab.training.children import Child, Children, broken_off, explain
-from transformer_lab.lab.training.processes import END_SECONDS, STOPPED
-from transformer_lab.lab.training.queue import Waiting
-from transformer_lab.lab.training.said import why_none
+from transformer_lab.lab.elsewhere.children import Child, Children, broken_off, explain
+from transformer_lab.lab.elsewhere.processes import END_SECONDS, STOPPED
+from transformer_lab.lab.elsewhere.said import why_none
+from transformer_lab.lab.queue import Waiting
 from transformer_lab.packaged import SOURCE
 from transformer_lab.recipes import Setup
 from transformer_lab.runs.control import OWNER_ONLY, Action, UnreachableError, ask
@@ -105,7 +105,7 @@ class Cluster(Children[Sent]):
         os.close(os.open(self._mark, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER_ONLY))
         places = [str(SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._driver = subprocess.Popen(
-            [sys.executable, "-P", "-m", "transformer_lab.lab.training.ray_driver", address,
+            [sys.executable, "-P", "-m", "transformer_lab.lab.elsewhere.ray_driver", address,
              str(self._home), str(self._mark)],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(places)}, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, encoding="utf-8",

@@ -1,4 +1,4 @@
-"""The one program of a lab that talks to Ray: python -m transformer_lab.lab.training.ray_driver
+"""The one program of a lab that talks to Ray: python -m transformer_lab.lab.elsewhere.ray_driver
 
 A line of JSON in is what the lab asks, a line of JSON out what has become of it; `cluster.py` is
 the other end. It is a program of its own because Ray ends the program that is connected to it when
@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from filelock import Timeout
 
-from transformer_lab.lab.training.parcel import packed, packed_files
-from transformer_lab.lab.training.ray_connection import connect
+from transformer_lab.lab.elsewhere.parcel import packed, packed_files
+from transformer_lab.lab.elsewhere.ray_connection import connect
 
 if TYPE_CHECKING:
-    from transformer_lab.lab.training.stand_in import StandIn
+    from transformer_lab.lab.elsewhere.stand_in import StandIn
 
 TURN_SECONDS = 0.1
 RARELY_SECONDS = 60.0  # the same of a large one
@@ -211,7 +211,7 @@ class Driver:
 
     def _stand_in(self, job: Job) -> "StandIn":
         # It needs all of PyTorch, which the driver otherwise does without.
-        from transformer_lab.lab.training.stand_in import StandIn  # noqa: PLC0415
+        from transformer_lab.lab.elsewhere.stand_in import StandIn  # noqa: PLC0415
 
         resumed = job.asked["begins"]["kind"] == "resume"
         return StandIn(Path(self._home), job.run, resumed=resumed)
@@ -244,7 +244,7 @@ def main(address: str, home: str, mark: str) -> int:
         said.write(json.dumps({"problem": str(error)}) + "\n")
         said.close()
         return 1
-    from transformer_lab.lab.training.ray_seat import Seat  # noqa: PLC0415 - it imports Ray
+    from transformer_lab.lab.elsewhere.ray_seat import Seat  # noqa: PLC0415 - it imports Ray
 
     driver = Driver(ray, ray.remote(max_restarts=0, max_task_retries=0)(Seat), home, mark, said)
     lines: queue.Queue[str] = queue.Queue()

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import torch
 
-from transformer_lab.lab.training.children import Child, Children, explain
-from transformer_lab.lab.training.queue import Waiting
-from transformer_lab.lab.training.said import lines_of, run_in, why_none
+from transformer_lab.lab.elsewhere.children import Child, Children, explain
+from transformer_lab.lab.elsewhere.said import lines_of, run_in, why_none
+from transformer_lab.lab.queue import Waiting
 from transformer_lab.packaged import SOURCE
 from transformer_lab.runs.control import OWNER_ONLY, Action, UnreachableError, ask
 from transformer_lab.runs.run import Run

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from transformer_lab.lab.training.parcel import pieces, unpack
+from transformer_lab.lab.elsewhere.parcel import pieces, unpack
 from transformer_lab.runs.control import Request, Requests
 from transformer_lab.runs.held import LOCK
 from transformer_lab.runs.store import RunStore

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from transformer_lab.lab.training.threads import candidates, promising, short_product
+from transformer_lab.lab.cost.threads import candidates, promising, short_product
 from transformer_lab.model import ModelConfig, build_model
 from transformer_lab.model.weights import settled_per_token
 from transformer_lab.recipes import Setup

@@ -10,8 +10,8 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-from transformer_lab.lab.training.coach_computer import gpu_unused, memory, slowed
-from transformer_lab.lab.training.evidence import (
+from transformer_lab.lab.coach.coach_computer import gpu_unused, memory, slowed
+from transformer_lab.lab.coach.evidence import (
     NEAR,
     RECENT,
     SOON,

@@ -1,0 +1,1 @@
+"""What a run shows, and what the coach says of it."""
