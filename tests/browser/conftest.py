@@ -65,7 +65,7 @@ SMALL_MODEL = Setup().with_values(
 )
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)  # tests of other folders may come after
 def _unhurried() -> Iterator[None]:
     """A training rests after each step, so that it leaves this computer to the page."""
     advance = LiveRun.advance

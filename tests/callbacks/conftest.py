@@ -282,20 +282,20 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRANSFORMER_LAB_DATA", raising=False)
 
 
-@pytest.fixture(scope="session", autouse=True)
+_speed = functools.cache(step_time.measured_speed)
+
+
+@functools.cache
+def _probed(setup: Setup, vocabulary_size: int, micro_batch: int, flops: float) -> float | None:
+    return step_time.probe(setup, vocabulary_size, micro_batch, flops)
+
+
+@pytest.fixture(scope="module", autouse=True)  # tests of other folders may come after
 def _measured_once() -> Iterator[None]:
     """The speed of this computer and of each model is measured by the first lab that asks."""
-    known: dict[tuple[Any, ...], float | None] = {}
-
-    def probed(setup: Setup, vocabulary_size: int, micro_batch: int, flops: float) -> float | None:
-        key = (setup, vocabulary_size, micro_batch)
-        if key not in known:
-            known[key] = step_time.probe(setup, vocabulary_size, micro_batch, flops)
-        return known[key]
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pace, "measured_speed", functools.cache(step_time.measured_speed))
-        patch.setattr(pace, "probe", probed)
+        patch.setattr(pace, "measured_speed", _speed)
+        patch.setattr(pace, "probe", _probed)
         yield
 
 

@@ -18,7 +18,7 @@ VALIDATION = "#d9730d"
 QUIET = "#8a9099"
 BAND = "rgba(217, 115, 13, 0.18)"  # of earlier runs: that of validation, faintly
 GRAPH = {"displaylogo": False, "displayModeBar": False, "responsive": True}  # of every dcc.Graph
-MOST_POINTS = 260  # of one line, when a whole figure is drawn
+MOST_POINTS = 240  # of one line, when a whole figure is drawn
 
 BREAK = "&lt;br&gt;"  # a line break that our own titles have
 AXIS = {"gridcolor": "rgba(128,128,128,0.18)", "zeroline": False, "autorange": True}
