@@ -1,4 +1,8 @@
-"""What each kind of click costs: requests, bytes, and milliseconds until the page changed."""
+"""What each kind of click costs: requests, bytes, and milliseconds until the page changed.
+
+Until it shows that it was pressed (the frame after the first change of an element, a text, or a
+class), and until what was asked for is there.
+"""
 
 import time
 from dataclasses import dataclass
@@ -15,15 +19,22 @@ PRESSED = """async ([press, awaited]) => {
     return found ? found.textContent + (found.value ?? "") : "";
   };
   const before = seen();
-  if (!document.querySelector(press)) return -1;
+  if (!document.querySelector(press)) return [-1, -1];
+  let shown = -1;
+  const changes = new MutationObserver(() => {
+    changes.disconnect();
+    requestAnimationFrame(() => (shown = performance.now() - begun));
+  });
+  const kinds = { attributeFilter: ["class", "hidden", "disabled"], characterData: true };
+  changes.observe(document.body, { ...kinds, childList: true, subtree: true });
   const begun = performance.now();
   const pressed = [...document.querySelectorAll(press)].find((one) => one.offsetParent);
   pressed.click();
   while (seen() === before || !seen()) {
-    if (performance.now() - begun > 20000) return -1;
+    if (performance.now() - begun > 20000) return [shown, -1];
     await new Promise((resolve) => requestAnimationFrame(resolve));
   }
-  return performance.now() - begun;
+  return [shown, performance.now() - begun];
 }"""
 
 
@@ -103,16 +114,17 @@ class Counter:
         self.count, self.bytes = 0, 0
 
 
-def rows(page: Page, counter: Counter) -> list[tuple[str, int, int, float]]:
-    """(click, requests, bytes, milliseconds) of each kind of click, in turn on one page."""
+def rows(page: Page, counter: Counter) -> list[tuple[str, int, int, float, float]]:
+    """(click, requests, bytes, milliseconds until it shows, and in all) of each kind of click, in
+    turn on one page."""
     found = []
     for click in CLICKS:
         counter.settle()
         counter.reset()
         press = _found(page, click.press)
-        took = page.evaluate(PRESSED, [press, click.awaited])
+        shown, took = page.evaluate(PRESSED, [press, click.awaited])
         counter.settle()
-        found.append((click.name, counter.count, counter.bytes, took))
+        found.append((click.name, counter.count, counter.bytes, shown, took))
     return found
 
 
