@@ -93,6 +93,8 @@ def main() -> None:
     parser.add_argument("--no-plain", action="store_true", help="Quick start alone")
     parser.add_argument("--plain", type=int, help="only the plain training, of this seed")
     wish = parser.parse_args()
+    if wish.plain is None:  # a second group of threads, of this one, would slow the lab's
+        torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as home:
         encoded = Texts(Path(home)).fetched(Setup())[1]
     tokens = torch.from_numpy(encoded.training).long()
