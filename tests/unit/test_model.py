@@ -111,6 +111,14 @@ def test_an_untrained_model_knows_nothing(width, vocabulary, place, tied):
     assert abs(loss / math.log(vocabulary) - 1) < 0.02
 
 
+@pytest.mark.parametrize("norm", [name for name in NORMS if name != "none"])
+def test_the_last_norm_before_a_tied_head_starts_small(norm):
+    config = ModelConfig(**TINY | {"embedding_dim": 512, "norm": norm, "tied_head": True})
+    model = build_model(config, VOCABULARY, seed=1)
+    gain = 0.32 / (512 * config.embedding_deviation)
+    assert model.norm.weight.max().item() == pytest.approx(gain)
+
+
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_every_variant_starts_as_a_guess_and_repeats_itself(variant):
     model = build_model(ModelConfig(**TINY | variant), VOCABULARY, seed=1).eval()

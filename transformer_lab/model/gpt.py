@@ -22,7 +22,7 @@ from transformer_lab.model.cache import Cache
 from transformer_lab.model.config import ModelConfig
 from transformer_lab.model.dropout import Dropout
 from transformer_lab.model.linear import Embedding, Linear
-from transformer_lab.model.norms import NORMS, LayerNorm, RMSNorm
+from transformer_lab.model.norms import NORMS
 from transformer_lab.model.positions import POSITIONS
 from transformer_lab.model.predictive import DualStreamBlock, PredictiveBlock, PredictiveHierarchy
 from transformer_lab.model.smear import Smear
@@ -101,7 +101,7 @@ class GPT(nn.Module):
         config = self.config
         last = self.norm if config.ends_in_norm else self.blocks[-1]
         for name, part in last.named_modules():
-            if isinstance(part, LayerNorm | RMSNorm) and not name.endswith("norm_1"):
+            if isinstance(getattr(part, "gain", None), float) and not name.endswith("norm_1"):
                 part.gain = min(1.0, 0.32 / (config.embedding_dim * config.embedding_deviation))
 
 
