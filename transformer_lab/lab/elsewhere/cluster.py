@@ -1,9 +1,9 @@
 """Trainings on a Ray cluster: each is a `transformer-lab train` on a computer that Ray chooses.
 
 What one of them trains is seen and steered as any run of another process is: in the run's folder.
-Where a computer does not see the lab's home, `stand_in.py` has that folder there, and what is
-learned comes home in parcels. A training whose computer is lost goes on at another from its newest
-save. `ray_driver.py` is the other end of what is said here.
+Where a computer does not see the lab's home, `proxy.py` has that folder there, and what is
+learned is transferred (`transfer.py`). A training whose computer is lost goes on at another from
+its newest save. `ray_driver.py` is the other end of what is said here.
 """
 
 import contextlib

@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from filelock import Timeout
 
-from transformer_lab.lab.elsewhere.parcel import packed, packed_files
 from transformer_lab.lab.elsewhere.ray_connection import connect
+from transformer_lab.lab.elsewhere.transfer import packed, packed_files
 
 if TYPE_CHECKING:
-    from transformer_lab.lab.elsewhere.stand_in import StandIn
+    from transformer_lab.lab.elsewhere.proxy import RunProxy
 
 TURN_SECONDS = 0.1
 RARELY_SECONDS = 60.0  # the same of a large one
-NEWS_SECONDS = 2.0  # between two parcels of a run that is trained where the home cannot be seen
+NEWS_SECONDS = 2.0  # between two transfers of a run that is trained where the home cannot be seen
 NODES_SECONDS = 2.0  # between two looks at the computers of the cluster
 END_SECONDS = 60.0  # in which all trainings may save and end when the lab is gone
 DIFFERENT = (
@@ -41,18 +41,18 @@ class Job:
     """A training of the lab: the actor it has, and what that was asked last.
 
     `node` is "" while it waits for a computer, `run` as long as it has none; `away` says that it is
-    trained where the home cannot be seen, and `stand_in` is there as soon as some of it has come
+    trained where the home cannot be seen, and `proxy` is there as soon as some of it has come
     home, where it is called `home_run`; `code` and `lines` are how it ended, when only the last of
     it has still to come.
     """
 
-    seat: Any
+    actor: Any
     asked: dict[str, Any]
     answer: Any
     node: str = ""
     run: str = ""
     away: bool = False
-    stand_in: "StandIn | None" = None
+    proxy: "RunProxy | None" = None
     home_run: str = ""
     next_news: float = 0.0
     code: int | None = None
@@ -62,8 +62,8 @@ class Job:
 class Driver:
     """The trainings that a lab has on a cluster, by the names it gave them."""
 
-    def __init__(self, ray: Any, seat: Any, home: str, mark: str, said: TextIO) -> None:
-        self._ray, self._seat = ray, seat
+    def __init__(self, ray: Any, actor_class: Any, home: str, mark: str, said: TextIO) -> None:
+        self._ray, self._actor_class = ray, actor_class
         self._home, self._mark, self._said = home, mark, said
         self._jobs: dict[str, Job] = {}
         self._nodes: list[dict[str, Any]] = []
@@ -79,8 +79,9 @@ class Driver:
         """Do what a line of the lab asks."""
         name = asked["job"]
         if asked["do"] == "start":
-            seat = self._seat.options(num_cpus=asked["cpus"], num_gpus=asked["gpus"]).remote()
-            self._jobs[name] = Job(seat=seat, asked=asked, answer=seat.where.remote(self._mark))
+            needs = {"num_cpus": asked["cpus"], "num_gpus": asked["gpus"]}
+            actor = self._actor_class.options(**needs).remote()
+            self._jobs[name] = Job(actor=actor, asked=asked, answer=actor.where.remote(self._mark))
         elif name in self._jobs:
             self._part(name, "stop")
 
@@ -106,7 +107,7 @@ class Driver:
         if not job.node:
             self._end(name)
         elif job.code is None:
-            job.answer = getattr(job.seat, how).remote()
+            job.answer = getattr(job.actor, how).remote()
 
     def _look_at_nodes(self) -> None:
         self._looked = time.monotonic()
@@ -128,14 +129,14 @@ class Driver:
     def _advance(self, name: str) -> None:
         """Take in what a training's actor has answered, if it has."""
         job, errors = self._jobs[name], self._ray.exceptions
-        for request in job.stand_in.asked() if job.stand_in else ():
-            job.seat.ask.remote(request.do, request.value)
+        for request in job.proxy.asked() if job.proxy else ():
+            job.actor.ask.remote(request.do, request.value)
         if not self._ray.wait([job.answer], timeout=0)[0]:
             return
         try:
             answer = self._ray.get(job.answer)
         except errors.ActorUnavailableError:  # for now; whether it is lost turns out
-            job.answer = job.seat.look.remote()
+            job.answer = job.actor.look.remote()
         except errors.RayActorError:
             self._drop(name)
             self.say(job=name, lost=job.node)
@@ -155,15 +156,15 @@ class Driver:
         job.code, job.lines = said["code"], said["lines"]
         if job.away and said["run"] and (job.code is not None or self._news_due(job)):
             job.run = said["run"]
-            known = json.dumps(job.stand_in.known if job.stand_in else [])
-            job.answer = job.seat.news.remote(known, job.code is not None)
+            known = json.dumps(job.proxy.known if job.proxy else [])
+            job.answer = job.actor.news.remote(known, job.code is not None)
         elif job.code is not None:
             self._end(name)
         else:
             if said["run"] and not job.run and not job.away:
                 job.run = said["run"]
                 self.say(job=name, run=job.run)
-            job.answer = job.seat.look.remote()
+            job.answer = job.actor.look.remote()
 
     def _begin(self, name: str, job: Job, computer: dict[str, Any]) -> None:
         """A training has a computer."""
@@ -174,7 +175,7 @@ class Driver:
             problem = DIFFERENT.format(version("transformer-lab"), **computer)
             self._end(name, problem=problem)
         elif not job.away:
-            job.answer = job.seat.begin.remote(begins, self._home)
+            job.answer = job.actor.begin.remote(begins, self._home)
         else:
             try:
                 from_run = job.asked["begins"]["run"]
@@ -183,48 +184,48 @@ class Driver:
             except (OSError, sqlite3.Error) as error:
                 self._end(name, problem=f"What it begins with could not be sent: {error}.")
             else:
-                job.answer = job.seat.begin_away.remote(begins, run, texts)
+                job.answer = job.actor.begin_away.remote(begins, run, texts)
 
     @staticmethod
     def _news_due(job: Job) -> bool:
         return time.monotonic() >= job.next_news
 
-    def _take_home(self, name: str, job: Job, parcel: bytes) -> None:
+    def _take_home(self, name: str, job: Job, data: bytes) -> None:
         """Write what has come home of a run; that costs about a tenth of the time."""
         problem = ""
         try:
-            if job.stand_in is None:
-                job.stand_in = self._stand_in(job)
+            if job.proxy is None:
+                job.proxy = self._make_proxy(job)
             began = time.monotonic()
-            job.stand_in.take(parcel)
+            job.proxy.take(data)
             took = time.monotonic() - began
             job.next_news = time.monotonic() + min(max(NEWS_SECONDS, 10 * took), RARELY_SECONDS)
             if not job.home_run:
-                job.home_run = job.stand_in.folder.name
+                job.home_run = job.proxy.folder.name
                 self.say(job=name, run=job.home_run)
         except (OSError, ValueError, sqlite3.Error, Timeout) as error:
             problem = f"What it has learned could not be written here: {error}."
         if job.code is None:
-            job.answer = job.seat.look.remote()
+            job.answer = job.actor.look.remote()
         else:
             self._end(name, **({"problem": problem} if problem else {}))
 
-    def _stand_in(self, job: Job) -> "StandIn":
+    def _make_proxy(self, job: Job) -> "RunProxy":
         # It needs all of PyTorch, which the driver otherwise does without.
-        from transformer_lab.lab.elsewhere.stand_in import StandIn  # noqa: PLC0415
+        from transformer_lab.lab.elsewhere.proxy import RunProxy  # noqa: PLC0415
 
         resumed = job.asked["begins"]["kind"] == "resume"
-        return StandIn(Path(self._home), job.run, resumed=resumed)
+        return RunProxy(Path(self._home), job.run, resumed=resumed)
 
     def _end(self, name: str, **what: Any) -> None:
         job = self._drop(name)
-        self._ray.kill(job.seat)
+        self._ray.kill(job.actor)
         self.say(job=name, ended=True, code=job.code, lines=job.lines, **what)
 
     def _drop(self, name: str) -> Job:
         job = self._jobs.pop(name)
-        if job.stand_in:
-            job.stand_in.close()
+        if job.proxy:
+            job.proxy.close()
         return job
 
 
@@ -244,9 +245,10 @@ def main(address: str, home: str, mark: str) -> int:
         said.write(json.dumps({"problem": str(error)}) + "\n")
         said.close()
         return 1
-    from transformer_lab.lab.elsewhere.ray_seat import Seat  # noqa: PLC0415 - it imports Ray
+    from transformer_lab.lab.elsewhere.ray_actor import TrainingActor  # noqa: PLC0415 - needs Ray
 
-    driver = Driver(ray, ray.remote(max_restarts=0, max_task_retries=0)(Seat), home, mark, said)
+    actor_class = ray.remote(max_restarts=0, max_task_retries=0)(TrainingActor)
+    driver = Driver(ray, actor_class, home, mark, said)
     lines: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_read_into, args=(lines,), daemon=True).start()
     line = None

@@ -6,8 +6,14 @@ import zipfile
 
 import pytest
 
-from transformer_lab.lab.elsewhere.parcel import packed, packed_files, pieces, unpack, unpack_files
-from transformer_lab.lab.elsewhere.stand_in import StandIn
+from transformer_lab.lab.elsewhere.proxy import RunProxy
+from transformer_lab.lab.elsewhere.transfer import (
+    packed,
+    packed_files,
+    pieces,
+    unpack,
+    unpack_files,
+)
 from transformer_lab.runs.control import ask, reachable
 from transformer_lab.runs.database import RunWriter
 from transformer_lab.runs.run import Run
@@ -49,18 +55,18 @@ def away(tmp_path):
         yield writer
 
 
-def names(parcel: bytes) -> set[str]:
-    with zipfile.ZipFile(io.BytesIO(parcel)) as archive:
+def names(data: bytes) -> set[str]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
         return set(archive.namelist())
 
 
-def test_a_run_comes_home_in_parcels_that_hold_only_what_is_new(tmp_path, away):
+def test_a_run_comes_home_in_transfers_that_hold_only_what_is_new(tmp_path, away):
     home = tmp_path / "home"
     other = RunStore(home).create("first", {"recipe": "first", "setup": {}})
     other.close()
-    stand_in = StandIn(home, away.folder.name, resumed=False)
-    run = Run(stand_in.folder)
-    stand_in.take(packed(away.folder, stand_in.known))
+    proxy = RunProxy(home, away.folder.name, resumed=False)
+    run = Run(proxy.folder)
+    proxy.take(packed(away.folder, proxy.known))
     assert run.id == "first-2"  # first-1 is another one here
     assert (run.manifest["id"], run.manifest["order"], run.steps) == ("first-2", 2, 100)
     assert [point.step for point in run.latest(9)] == [1, 2]
@@ -76,8 +82,8 @@ def test_a_run_comes_home_in_parcels_that_hold_only_what_is_new(tmp_path, away):
     (away.folder / "moments" / "1.safetensors").rename(away.folder / "moments" / "3.safetensors")
     (away.folder / "checkpoints" / ".staging-1").mkdir()
     (away.folder / "checkpoints" / ".staging-1" / "meta.json").write_text("half of it")
-    parcel = packed(away.folder, stand_in.known)
-    assert names(parcel) == {
+    data = packed(away.folder, proxy.known)
+    assert names(data) == {
         "metrics.sqlite",
         "have.json",
         "moments/3.safetensors",
@@ -85,20 +91,20 @@ def test_a_run_comes_home_in_parcels_that_hold_only_what_is_new(tmp_path, away):
         "checkpoints/step-00000003/meta.json",
     }
     with run.reading() as read_meanwhile:
-        stand_in.take(parcel)
+        proxy.take(data)
         assert read_meanwhile.execute("SELECT max(step) FROM steps").fetchone() == (3,)
     assert [path.name for path in run.checkpoints()] == ["step-00000003"]
     assert [path.name for path in (run.folder / "moments").iterdir()] == ["3.safetensors"]
     assert run.about.title == "Mine"
-    assert stand_in.known == sorted({*pieces(away.folder), "about.json"})
-    assert not [path for path in stand_in.folder.iterdir() if path.name.startswith(".")]
+    assert proxy.known == sorted({*pieces(away.folder), "about.json"})
+    assert not [path for path in proxy.folder.iterdir() if path.name.startswith(".")]
 
-    assert reachable(stand_in.folder)
-    ask(stand_in.folder, "learning_rate", 0.5)
-    assert [(request.do, request.value) for request in stand_in.asked()] == [("learning_rate", 0.5)]
-    stand_in.close()
+    assert reachable(proxy.folder)
+    ask(proxy.folder, "learning_rate", 0.5)
+    assert [(request.do, request.value) for request in proxy.asked()] == [("learning_rate", 0.5)]
+    proxy.close()
     assert not run.is_held()
-    assert not reachable(stand_in.folder)
+    assert not reachable(proxy.folder)
 
 
 def test_a_run_goes_out_whole_and_can_be_written_there(tmp_path, away):
@@ -118,7 +124,7 @@ def test_what_leads_out_of_a_folder_is_not_unpacked(tmp_path, name):
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr(name, "x")
-    with pytest.raises(ValueError, match="has no place in a parcel"):
+    with pytest.raises(ValueError, match="does not belong in a transfer"):
         unpack(stream.getvalue(), make(tmp_path / "run"))
     assert [path.name for path in tmp_path.rglob("*")] == ["run"]
 

@@ -1,4 +1,4 @@
-"""A training's place on a computer of a Ray cluster: it runs `transformer-lab train` there.
+"""The Ray actor of a training: it runs `transformer-lab train` on a computer of the cluster.
 
 Only JSON, and files in a .zip, go in and out.
 """
@@ -17,8 +17,8 @@ from pathlib import Path
 
 import ray
 
-from transformer_lab.lab.elsewhere.parcel import packed, unpack, unpack_files
 from transformer_lab.lab.elsewhere.said import lines_of, run_in
+from transformer_lab.lab.elsewhere.transfer import packed, unpack, unpack_files
 from transformer_lab.packaged import SOURCE
 from transformer_lab.runs.control import CONTROL, Action, UnreachableError, ask
 from transformer_lab.runs.held import LOCK, is_held
@@ -29,8 +29,8 @@ SCRATCH = "TRANSFORMER_LAB_SCRATCH"
 LAST = 5  # lines that go back to the lab
 
 
-class Seat:
-    """An actor of Ray. When it dies, with its computer or because the lab has gone, the training
+class TrainingActor:
+    """One training. When this dies, with its computer or because the lab has gone, the training
     notices that its standard input is closed, saves and ends."""
 
     def __init__(self) -> None:
@@ -68,11 +68,11 @@ class Seat:
         return self.look()
 
     def news(self, known: str, last: bool) -> bytes:
-        """What there is of the run besides what is known, as a parcel; then, `last`, it is gone."""
-        parcel = packed(Path(self._home) / "runs" / self._run, json.loads(known))
+        """What there is of the run besides what is known, as a .zip; then, `last`, it is gone."""
+        data = packed(Path(self._home) / "runs" / self._run, json.loads(known))
         if last:
             shutil.rmtree(self._home, ignore_errors=True)
-        return parcel
+        return data
 
     def ask(self, do: Action, value: float) -> None:
         """Have the training here do what the lab was asked for."""

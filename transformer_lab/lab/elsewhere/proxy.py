@@ -1,4 +1,4 @@
-"""What stands in the lab's home for a run that is trained where that home cannot be seen.
+"""The proxy, in the lab's home, of a run that is trained where that home cannot be seen.
 
 To the page it is the process that trains the run: it holds the lock, takes requests and passes
 them on, and writes what has come home.
@@ -8,14 +8,14 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from transformer_lab.lab.elsewhere.parcel import pieces, unpack
+from transformer_lab.lab.elsewhere.transfer import pieces, unpack
 from transformer_lab.runs.control import Request, Requests
 from transformer_lab.runs.held import LOCK
 from transformer_lab.runs.store import RunStore
 
 
-class StandIn:
-    """Of one run; from its first parcel to its end."""
+class RunProxy:
+    """Of one run; from its first transfer to its end."""
 
     def __init__(self, home: Path, name: str, *, resumed: bool) -> None:
         """`name` is what it is called where it is trained: a new one gets one that is free here.
@@ -38,9 +38,9 @@ class StandIn:
         """What need not be sent again."""
         return sorted(pieces(self.folder))
 
-    def take(self, parcel: bytes) -> None:
+    def take(self, data: bytes) -> None:
         """Write what has come home. Raises OSError, sqlite3.Error and ValueError."""
-        unpack(parcel, self.folder, self._changes)
+        unpack(data, self.folder, self._changes)
 
     def asked(self) -> list[Request]:
         """What the lab has asked of the run since the last time."""

@@ -1,6 +1,6 @@
 """Runs on their way between the lab's home and a computer that does not share it.
 
-A parcel is a .zip of what the other side does not have yet: whole checkpoints, other files, and a
+A transfer is a .zip of what the other side does not have yet: whole checkpoints, other files, and a
 consistent copy of the metrics. `have.json` in it lists all there is, so that what is gone is
 removed there, too. Only the standard library is used.
 """
@@ -50,18 +50,18 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def packed(folder: Path, known: Collection[str] = ()) -> bytes:
-    """A parcel of a run with what is not `known` on the other side. Raises OSError."""
+    """A .zip of a run with what is not `known` on the other side. Raises OSError."""
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as parcel:
+    with zipfile.ZipFile(stream, "w") as archive:
         there = pieces(folder)
         for name, files in there.items():
             if name not in known:
                 with contextlib.suppress(FileNotFoundError):  # an old checkpoint has just gone
                     for path, content in {path: path.read_bytes() for path in files}.items():
-                        parcel.writestr(path.relative_to(folder).as_posix(), content)
+                        archive.writestr(path.relative_to(folder).as_posix(), content)
         if (metrics := _copy(folder / METRICS)) is not None:
-            parcel.writestr(METRICS, metrics, zipfile.ZIP_DEFLATED)
-        parcel.writestr(HAVE, json.dumps(sorted(there)))
+            archive.writestr(METRICS, metrics, zipfile.ZIP_DEFLATED)
+        archive.writestr(HAVE, json.dumps(sorted(there)))
     return stream.getvalue()
 
 
@@ -80,7 +80,7 @@ def _copy(database: Path) -> bytes | None:
 
 
 def unpack(data: bytes, folder: Path, changes: Mapping[str, object] | None = None) -> None:
-    """Bring a run's folder up to what is in a parcel; `changes` are made to its run.json.
+    """Bring a run's folder up to what is in a transfer; `changes` are made to its run.json.
 
     Raises OSError, sqlite3.Error and ValueError.
     """
@@ -130,7 +130,7 @@ def unpack_files(data: bytes, folder: Path) -> None:
 def _check(names: list[str]) -> None:
     for name in names:
         if any(part.startswith(".") for part in PurePosixPath(name).parts) or name.startswith("/"):
-            raise ValueError(f"{name!r} has no place in a parcel")
+            raise ValueError(f"{name!r} does not belong in a transfer")
 
 
 def _place(path: Path, target: Path) -> None:
