@@ -1,5 +1,6 @@
 """One real server and a real headless browser for all browser tests."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -99,6 +100,8 @@ def address(lab: Lab) -> Iterator[str]:
 def browser() -> Iterator[Browser]:
     executable: Path | None = find()
     assert executable, "no browser: run python tests/browser/chromium.py install"
+    # What a closed page left undone is reported when memory is collected: in any later test.
+    logging.getLogger("asyncio").disabled = True
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         with pytest.MonkeyPatch.context() as patch:
