@@ -66,15 +66,23 @@
     }
   };
 
-  // A sentence of help stands above its control where the form ends below that.
-  const fit = ({ target }) => {
-    const help = target.closest?.(".field")?.querySelector(":scope > .field-help");
+  // A sentence of help stands below its control, from where that begins; where the form ends before it does,
+  // above it, or up to where the control ends.
+  const fit = (field) => {
+    const help = field?.querySelector(":scope > .field-help");
     if (!help) return;
-    help.classList.remove("above");
-    const end = help.closest(".scroll")?.getBoundingClientRect().bottom ?? innerHeight;
-    help.classList.toggle("above", help.getBoundingClientRect().bottom > end);
+    help.classList.remove("above", "other-side");
+    const page = new DOMRect(0, 0, innerWidth, innerHeight);
+    const form = help.closest(".scroll")?.getBoundingClientRect() ?? page;
+    const place = help.getBoundingClientRect();
+    help.classList.toggle("other-side", place.left < form.left || place.right > form.right);
+    help.classList.toggle("above", place.bottom > Math.min(form.bottom, page.bottom));
   };
-  for (const kind of ["focusin", "pointerover"]) document.addEventListener(kind, fit);
+  const fitShown = () => document.querySelectorAll(".field:is(:focus-within, :hover)").forEach(fit);
+  for (const kind of ["focusin", "pointerover"]) {
+    document.addEventListener(kind, ({ target }) => fit(target.closest?.(".field")));
+  }
+  document.addEventListener("scroll", fitShown, { capture: true, passive: true });
 
   // Help of what has no sentence beside it: a title shows on hover by itself, here on focus and tap, too.
   const tip = Object.assign(document.createElement("div"), { id: "tip", hidden: true });
@@ -106,6 +114,7 @@
     due = false;
     arrangeTabs();
     describe();
+    fitShown();
     document.dispatchEvent(new Event("arranged"));
   };
   const soon = () => {
