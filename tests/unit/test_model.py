@@ -13,6 +13,8 @@ from transformer_lab.model.architectures import ARCHITECTURES
 from transformer_lab.model.attention import ATTENTIONS
 from transformer_lab.model.config import either
 from transformer_lab.model.feedforward import FEEDFORWARDS, relu_squared
+from transformer_lab.model.growth import grown
+from transformer_lab.model.ngrams import NGrams
 from transformer_lab.model.norms import NORM_PLACES, NORMS, unit_size
 from transformer_lab.model.one_token import fits
 from transformer_lab.model.positions import POSITIONS, PositionShape, RotaryPositions
@@ -45,6 +47,7 @@ VARIANTS = [
     {"bias": False},
     {"qk_norm": True},
     {"smear": 3},
+    {"ngrams": 4, "ngram_rows": 50, "smear": 1},
     {"zero_init": True},
 ]
 VOCABULARY = 11
@@ -390,3 +393,21 @@ def test_unit_size_and_its_gradient_are_those_of_autograd():
         torch.testing.assert_close(
             ours, autograd, rtol=1e-5, atol=1e-5 * float(autograd.abs().max())
         )
+
+
+def test_ngrams_of_each_length_have_vectors_of_their_own_but_for_a_few_that_share_one():
+    tokens = torch.cartesian_prod(*[torch.arange(VOCABULARY)] * 3)  # (V³, 3)
+    ngrams = NGrams(3, 60_000, 1)
+    ngrams.table.data = torch.arange(60_000, dtype=torch.float64)[:, None]
+    single, pair, triple = ngrams(torch.zeros(len(tokens), 3, 1), tokens)[..., 0].unbind(1)
+    assert len(single.unique()) == VOCABULARY
+    assert len(pair.unique()) == VOCABULARY**2
+    assert len(triple.unique()) >= 0.98 * VOCABULARY**3
+
+
+def test_ngrams_are_found_again_in_a_vocabulary_that_grew():
+    model = randomized(ngrams=3, smear=1)
+    larger = build_model(model.config, VOCABULARY + 2, seed=1)
+    larger.load_state_dict(grown(model.state_dict(), range(VOCABULARY), VOCABULARY + 2))
+    tokens = torch.randint(VOCABULARY, (8, 16), generator=torch.Generator().manual_seed(3))
+    assert torch.equal(larger.embed(tokens), model.embed(tokens))

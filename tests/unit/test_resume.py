@@ -79,6 +79,7 @@ PAIRS = [
     {"train.precision": "bfloat16"},
     {"model.positions": "rotary", "model.qk_norm": True, "model.smear": 2, "model.zero_init": True},
     {"model.norm": "rms_norm", "model.norm_place": "post", "model.tied_head": True},
+    {"model.ngrams": 2, "train.optimizer": "muon"},
     {"train.keep_best": True, "train.deterministic": True},
     {"train.learning_rule": "pc", "model.dropout": 0.1},
     {"model.feedforward": "pc", "train.optimizer": "muon"},

@@ -83,6 +83,17 @@ def test_a_lone_half_of_a_surrogate_pair_breaks_nothing():
         assert MADE[kind].decode(MADE[kind].encode("a\ud800b")) == "a?b"
 
 
+def test_characters_that_are_added_come_after_those_that_were_known():
+    before = MADE["characters"]
+    after = before.with_characters("straße \x07")
+    assert after.characters == [*before.characters, "\x07", "ß"]
+    assert (after.encode(LEARNED_FROM) == before.encode(LEARNED_FROM)).all()
+    assert after.decode(after.encode("straße\x07")) == "straße\x07"
+    assert tokenizer_from_json(after.to_json()).characters == after.characters
+    with pytest.raises(UnknownTextError, match="Ω"):
+        after.encode("Ω")
+
+
 def test_unknown_characters_are_named():
     with pytest.raises(UnknownTextError, match=r"'ß' \(U\+00DF\)") as caught:
         MADE["characters"].encode("straße\x07")

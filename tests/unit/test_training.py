@@ -272,6 +272,7 @@ VARIANTS = [
     {"residual": False},
     {"logit_softcap": 10.0},
     {"smear": 2},
+    {"ngrams": 3},
 ]
 
 

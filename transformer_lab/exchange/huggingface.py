@@ -52,12 +52,14 @@ FREE = (
     "pc_step_size",
     "pc_precision",
     "pc_levels",
+    "ngram_rows",  # of a table that is there only with n-grams, which are named below
 )
 NEEDED: dict[str, tuple[tuple[object, ...], str]] = {
     "feedforward": (tuple(ACTIVATIONS), "GPT-2 has two linear maps with one of these between them"),
     "positions": (("learned", "sinusoidal"), "GPT-2 adds a vector for each position"),
     "attention": (("multi_head",), "GPT-2 knows no other"),
     "qk_norm": ((False,), "GPT-2 takes queries and keys as they are"),
+    "ngrams": ((1,), "GPT-2 reads each token's embedding alone"),
     "smear": ((0,), "GPT-2 reads each token's embedding alone"),
     "causal": ((True,), "GPT-2 never sees the future"),
     "norm": (("layer_norm",), "GPT-2 knows no other"),

@@ -77,6 +77,7 @@ CHOSEN = [name for name, variant in VARIANTS.items() if variant.controls]
 # Everyone's settings, where the race's own do not say otherwise: those of Quick start, but for
 SHARED: Mapping[str, Any] = {
     "model.feedforward": "gelu",  # what PC-FFN is with T = 0
+    "model.ngrams": 1,  # attention and positions find out what stands before a token
     "model.embedding_deviation": 0.7,  # learning by settling needs vectors that are not short
     "train.evaluation_batches": 8,
     "train.save_minutes": 0.0,

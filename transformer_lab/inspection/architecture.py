@@ -25,6 +25,7 @@ TOKENS = 8  # every model can read so many
 ROLES = {
     "": ("The whole model", "Reads tokens and scores at every place which token comes next."),
     "embedding": ("Token embedding", "Looks up the vector that the model learned for each token."),
+    "ngrams": ("N-grams", "Adds to each vector those of its token with the ones before it."),
     "smear": ("Smear", "Mixes into each vector a share of those just before it."),
     "positions": ("Positions", "Lets the model know where each token stands."),
     "blocks": ("Layer", "Adds to the stream what its parts found out."),

@@ -26,7 +26,7 @@ from transformer_lab.model.norms import NoNorm
 from transformer_lab.settings import ConfigError
 
 SAME = 1e-5  # of the longest vector: what rounding may leave of a difference
-FIRST = ("embedding", "smear", "positions")
+FIRST = ("embedding", "ngrams", "smear", "positions")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +172,7 @@ def _writes(captured: Capture, position: int) -> list[_Write]:
 
 
 def _first_writes(captured: Capture, position: int) -> list[_Write]:
-    """Embedding, smear and positions; one part where a variant does more before its layers."""
+    """What embeds a token; one part where a variant does more before its layers."""
     stream = captured["blocks.0.stream_in"][position]
     parts = [
         _Write(path=name, label=tap_of(name).label, vector=captured[name][position])

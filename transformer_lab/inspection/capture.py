@@ -198,7 +198,7 @@ class _Recorder:
         name = path.split(".")[-1]
         if name in ("attention", "feedforward"):
             return lambda _, inputs, output: self.keep(f"{path}.write", output[0])
-        if path in ("smear", "positions"):
+        if path in ("ngrams", "smear", "positions"):
             return lambda _, inputs, output: self.keep(path, (output - inputs[0])[0])
         if layer_of(path) is not None and path.count(".") == 1:
             return lambda _, inputs, output: self._block(path, inputs[0], output)

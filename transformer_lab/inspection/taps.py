@@ -24,6 +24,7 @@ BLOCK = "blocks.{layer}"
 
 _DECLARED = [
     ("embedding", "TD", "Token embedding", "The vector of each token, from the table."),
+    ("ngrams", "TD", "N-grams", "What is added for each token together with those before it."),
     ("smear", "TD", "Smear", "What Smear adds: a share of the embeddings just before."),
     ("positions", "TD", "Positions", "What positions add to each vector (nothing when rotary)."),
     (f"{BLOCK}.stream_in", "TD", "Stream in", "The stream as this layer finds it."),

@@ -54,12 +54,14 @@ LayerCache = KeyValueCache | SumCache
 class Cache:
     """The caches of all layers, None where one has no attention, and what is kept of embeddings.
 
-    `smeared` are the last ones, (B, reach, D), when Smear wants them; `previous` is the very last,
-    (B, 1, D), for positions that look back at it.
+    `tokens` are the last ids, (B, reach), if n-grams want them; `smeared` the last embeddings,
+    (B, reach, D), if Smear does; `previous` is the very last, (B, 1, D), for positions that look
+    back at it.
     """
 
     def __init__(self, layers: Iterable[LayerCache | None]) -> None:
         self.layers = list(layers)
+        self.tokens: Tensor | None = None
         self.smeared: Tensor | None = None
         self.previous: Tensor | None = None
 

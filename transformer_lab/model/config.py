@@ -137,6 +137,23 @@ class ModelConfig(Config):
         "Mix a learned share of this many previous tokens' embeddings into each; 0 is off.",
         advanced=True,
     )
+    ngrams: int = knob(
+        1,
+        1,
+        4,
+        "N-grams",
+        "Add to each embedding those learned for the last 2, 3, ... up to so many tokens taken "
+        "together; 1 is off.",
+        advanced=True,
+    )
+    ngram_rows: int = knob(
+        8192,
+        16,
+        65_536,
+        "N-gram Rows",
+        "Embeddings in the table of n-grams, which share them where they are more.",
+        advanced=True,
+    )
     causal: bool = flag(
         True,
         "Causal Mask",

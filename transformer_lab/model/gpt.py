@@ -22,6 +22,7 @@ from transformer_lab.model.cache import Cache
 from transformer_lab.model.config import ModelConfig
 from transformer_lab.model.dropout import Dropout
 from transformer_lab.model.linear import Embedding, Linear
+from transformer_lab.model.ngrams import NGrams
 from transformer_lab.model.norms import NORMS
 from transformer_lab.model.positions import POSITIONS
 from transformer_lab.model.predictive import DualStreamBlock, PredictiveBlock, PredictiveHierarchy
@@ -40,6 +41,8 @@ class GPT(nn.Module):
         self.vocabulary_size = vocabulary_size
         D = config.embedding_dim
         self.embedding = Embedding(vocabulary_size, D, config.embedding_deviation)
+        longest, rows = config.ngrams, config.ngram_rows
+        self.ngrams = NGrams(longest, rows, D) if longest > 1 else None
         self.smear = Smear(config.smear, D) if config.smear else None
         self.positions = POSITIONS[config.positions](config.position_shape)
         self.dropout = Dropout(config.dropout)
@@ -69,7 +72,10 @@ class GPT(nn.Module):
 
         Tokens may be on any device: they follow the model to its own.
         """
-        x = self.embedding(tokens.to(self.embedding.weight.device))  # (B, T, D)
+        tokens = tokens.to(self.embedding.weight.device)
+        x = self.embedding(tokens)  # (B, T, D)
+        if self.ngrams is not None:
+            x = self.ngrams(x, tokens, cache)
         if self.smear is not None:
             x = self.smear(x, cache)
         x = self.dropout(self.positions(x, cache))

@@ -71,6 +71,8 @@ class OneToken:
         blocks: Any = model.blocks
         self.table = model.embedding.weight.detach()  # (V, D)
         self.head = self.table if model.config.tied_head else model.head.weight.detach()
+        self.ngrams = model.ngrams
+        self.before: list[int] = []  # the tokens of an n-gram before this one, the newest first
         self.shares = () if model.smear is None else model.smear.weight.detach().unbind()
         self.places = place_table(model.positions)
         self.recent: list[Tensor] = []  # the embeddings smear looks back at, the newest first
@@ -87,6 +89,7 @@ class OneToken:
     def follow(self, cache: Cache) -> None:
         """Go on after the tokens, at least one, that the model itself has read into the cache."""
         self.length = cache.length
+        self.before = [] if cache.tokens is None else cache.tokens[0].flip(0).tolist()
         self.recent = [] if cache.smeared is None else list(cache.smeared[0].flip(0))
         self.attention.follow(cache.layers)
 
@@ -102,7 +105,12 @@ class OneToken:
 
     def embed(self, token: int) -> Tensor:
         """What the first block reads: a token id -> (D,)"""
-        x = own = self.table[token]
+        own = self.table[token]
+        if self.ngrams is not None:
+            known = [token, *self.before]
+            own = own + self.ngrams.table.detach()[[*self.ngrams.rows(known)]].sum(0)
+            self.before = known[:-1]
+        x = own
         for share, before in zip(self.shares, self.recent, strict=True):
             x = torch.addcmul(x, share, before)
         if self.shares:

@@ -62,6 +62,7 @@ def parameter_breakdown(config: ModelConfig, vocabulary_size: int) -> Mapping[st
     """How many trained numbers each part has, by its name; nothing is allocated."""
     named: dict[str, tuple[str, ...]] = {
         "Token embedding": ("embedding",),
+        "N-grams": ("ngrams",),
         "Smear": ("smear",),
         "Positions": ("positions",),
         "Attention": ("attention",),

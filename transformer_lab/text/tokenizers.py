@@ -61,16 +61,18 @@ class Tokenizer(Protocol):
 
 
 class CharacterTokenizer:
-    """Every character is a token; ids follow the order of Unicode code points."""
+    """Every character is a token; ids are the order in which the characters are given."""
 
     def __init__(self, characters: Sequence[str]) -> None:
         if any(len(character) != 1 for character in characters):
             raise ValueError("a character tokenizer takes single characters")
-        self._codes = np.array(sorted({ord(character) for character in characters}), dtype=np.int64)
+        codes = dict.fromkeys(ord(character) for character in characters)
+        self._codes = np.array(list(codes), dtype=np.int64)
+        self._order = np.argsort(self._codes)
 
     @classmethod
     def learn(cls, text: str, vocabulary_size: int) -> "CharacterTokenizer":
-        """The vocabulary is simply the characters that occur, however many."""
+        """The vocabulary is simply the characters that occur, in the order of Unicode."""
         return cls(sorted(set(text)))
 
     @classmethod
@@ -117,16 +119,17 @@ class CharacterTokenizer:
         return "".join(chr(code) if known else instead for code, known in pairs)
 
     def with_characters(self, text: str) -> "CharacterTokenizer":
-        """One that knows the characters of a text too; its ids are other ones."""
-        return CharacterTokenizer(sorted({*self.characters, *text}))
+        """One that knows the characters of a text too; those it knew keep their ids."""
+        return CharacterTokenizer([*self.characters, *sorted(set(text))])
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": "characters", "characters": self.characters}
 
     def _look_up(self, text: str) -> tuple[Tokens, Any, Any]:
         codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-        ids = np.searchsorted(self._codes, codes)
-        found = self._codes[np.minimum(ids, len(self._codes) - 1)] == codes
+        places = np.searchsorted(self._codes, codes, sorter=self._order)
+        ids = self._order[np.minimum(places, len(self._codes) - 1)]
+        found = self._codes[ids] == codes
         return ids.astype(np.int32), found, codes
 
 

@@ -162,8 +162,8 @@ def freeze(model: GPT, layers: int) -> None:
             f"Frozen Layers is {layers}, but the base has {model.config.layers}: choose at most "
             f"{model.config.layers}, with which only the last norm and the head learn.",
         )
-    below: list[nn.Module | None] = [model.embedding, model.positions, model.smear, model.hierarchy]
-    for part in [*below, *list(model.blocks)[:layers]]:
+    embedding = (model.embedding, model.ngrams, model.smear, model.positions, model.hierarchy)
+    for part in [*embedding, *list(model.blocks)[:layers]]:
         if part is not None:
             part.requires_grad_(False)
     if not trained_numbers(model):

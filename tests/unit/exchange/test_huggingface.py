@@ -77,6 +77,7 @@ def test_most_variants_of_a_gpt2_can_leave_and_the_others_are_given_the_reason()
         ({"norm_place": "post"}, "Norm Position is Post-norm, and must be Pre-norm"),
         ({"qk_norm": True}, "QK-norm is on, and must be off"),
         ({"smear": 2}, "Smear is 2, and must be 0"),
+        ({"ngrams": 2}, "N-grams is 2, and must be 1"),
         ({"causal": False}, "Causal Mask is off, and must be on"),
     ],
 )

@@ -49,6 +49,7 @@ CHANGES = [
     *[{setting.key: not setting.default} for setting in SETTINGS if setting.kind is bool],
     *[{"model.norm": norm, "model.norm_place": place} for norm in NORMS for place in NORM_PLACES],
     {"model.smear": 3},
+    {"model.ngrams": 3, "model.ngram_rows": 50},
     *[{"data.tokenizer": name} for name in TOKENIZERS],
 ]
 VARIANTS = list({str(Setup().with_values(change)): change for change in CHANGES[::-1]}.values())

@@ -25,6 +25,7 @@ VARIANTS = [
     {"tied_head": True},
     {"qk_norm": True, "positions": "rotary"},
     {"smear": 3},
+    {"ngrams": 3, "smear": 2},
     {"attention": "sliding_window", "window": 4, "positions": "alibi"},
     {"heads": 4, "key_value_heads": 2, "attention": "written_out"},
     {"residual": False},

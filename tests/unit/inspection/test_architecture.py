@@ -46,11 +46,11 @@ def test_shapes_are_those_of_a_text_of_full_length(variant):
 
 def test_parts_come_in_the_order_in_which_they_compute(make):
     pre, post = (
-        [part.path for part in describe(make(norm_place=place, smear=1, layers=1))]
+        [part.path for part in describe(make(norm_place=place, ngrams=2, smear=1, layers=1))]
         for place in ("pre", "post")
     )
     inside = ["norm_1", "attention", "norm_2", "feedforward"]
-    start = ["", "embedding", "smear", "positions", "blocks.0"]
+    start = ["", "embedding", "ngrams", "smear", "positions", "blocks.0"]
     assert pre == [*start, *(f"blocks.0.{name}" for name in inside), "norm", "head"]
     inside = ["attention", "norm_1", "feedforward", "norm_2"]
     assert post == [*start, *(f"blocks.0.{name}" for name in inside), "norm", "head"]

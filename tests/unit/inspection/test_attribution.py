@@ -30,10 +30,11 @@ def test_the_parts_add_up_to_the_logit_or_a_sentence_says_why_not(variant, token
 
 
 def test_every_part_of_an_ordinary_model_is_named_once(make, tokens):
-    model = make(smear=2)
+    model = make(smear=2, ngrams=2)
     found = logit_attribution(model, capture(model, tokens(13)), 6, 5)
     assert [part.label for part in found.parts] == [
         "Token embedding",
+        "N-grams",
         "Smear",
         "Positions",
         "Layer 1, head 1",

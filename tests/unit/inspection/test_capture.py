@@ -56,20 +56,20 @@ def test_every_activation_has_the_axes_its_tap_declares(variant, tokens):
 
 
 def test_an_ordinary_model_has_every_declared_tap(make, tokens):
-    captured = capture(make(smear=2), tokens(13))
+    captured = capture(make(smear=2, ngrams=2), tokens(13))
     assert {tap_of(path).path for path in captured.activations} == set(TAPS)
     layers = [layer_of(path) for path in captured.activations]
-    assert layers[:3] == [None] * 3
+    assert layers[:4] == [None] * 4
     assert layers[-3:] == [None] * 3
-    assert sorted(layers[3:-3]) == layers[3:-3]
+    assert sorted(layers[4:-3]) == layers[4:-3]
 
 
 @pytest.mark.parametrize("place", ["pre", "post"])
 def test_writes_are_what_is_added_to_the_stream(make, tokens, place):
-    model = make(norm_place=place, smear=2)
+    model = make(norm_place=place, smear=2, ngrams=2)
     captured = capture(model, tokens(13))
-    first = captured["embedding"] + captured["smear"] + captured["positions"]
-    close(first, captured["blocks.0.stream_in"])
+    first = [captured[name] for name in ("embedding", "ngrams", "smear", "positions")]
+    close(sum(first), captured["blocks.0.stream_in"])
     close(captured["blocks.0.stream_out"], captured["blocks.1.stream_in"])
     attention, feedforward = (captured.at(1, f"{p}.write") for p in ("attention", "feedforward"))
     if place == "pre":

@@ -147,6 +147,7 @@ def kinds(config: ModelConfig) -> Mapping[str, str]:
         "feedforward": f"{_choice('feedforward', config.feedforward)}",
         "norm": _choice("norm", config.norm),
         "positions": positions,
+        "ngrams": f"up to {config.ngrams} tokens, {config.ngram_rows:,} rows",
         "smear": f"{config.smear} token{'s' * (config.smear != 1)} back",
         "embedding": f"{config.embedding_dim:,} numbers a token",
         "head": "tied: the token embedding again" if config.tied_head else "a matrix of its own",
