@@ -2,6 +2,7 @@
 
 import pytest
 
+from nodes import computers, quick_nodes, scratch  # noqa: F401 - fixtures
 from transformer_lab.lab.lab import Lab
 
 

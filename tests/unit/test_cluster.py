@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 
-import psutil
 import pytest
 
+from nodes import kill
 from small import ENDLESS, TINY
 from transformer_lab.lab.elsewhere import ray_connection
 from transformer_lab.lab.elsewhere.cluster import Cluster, Computer, Needs, names_of, needs_of
@@ -25,42 +25,6 @@ SETUP = Setup().with_values(
     TINY | {"train.steps": 1500, "train.evaluate_every": 500, "train.save_every": 50}
 )
 SEEDS = range(1, 9)
-
-
-@pytest.fixture(params=["shared", "away"])
-def scratch(request, tmp_path_factory, monkeypatch):
-    """Where computers train that do not see the home; None where they do."""
-    if request.param == "shared":
-        return None
-    folder = tmp_path_factory.mktemp("scratch")
-    monkeypatch.setenv("TRANSFORMER_LAB_SCRATCH", str(folder))
-    return folder
-
-
-@pytest.fixture
-def computers(scratch, monkeypatch) -> Iterator[tuple]:
-    """A Ray cluster of a head and one more computer, with two CPUs each: (it, the other one)."""
-    utils = pytest.importorskip("ray.cluster_utils", reason="the extra `cluster` is not installed")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    small = {"num_cpus": 2, "object_store_memory": 80_000_000}
-    cluster = utils.Cluster(
-        initialize_head=True, head_node_args=small | {"include_dashboard": False}
-    )
-    try:
-        yield cluster, cluster.add_node(**small)
-    finally:
-        for node in [*cluster.list_all_nodes()]:
-            node.kill_all_processes(check_alive=False, allow_graceful=False)
-
-
-def kill(node) -> None:
-    """End everything on a computer at once, as a power failure does."""
-    (raylet,) = node.all_processes["raylet"]
-    everything = psutil.Process(raylet.process.pid).children(recursive=True)
-    raylet.process.kill()
-    for process in everything:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
 
 
 def losses(run: Run) -> list[tuple[int, float, float | None]]:

@@ -37,7 +37,7 @@ def test_lanes_in_processes_measure_what_they_do_in_turns(lab, at_once):
     one = comparison_from(content(RATES), "rates")
     in_turns = measured(lab, one)
     lab.trainings.set_at_once(at_once)
-    assert measured(lab, one.in_processes()) == in_turns
+    assert measured(lab, one.trained("process")) == in_turns
     lab.runs.refresh()
     apart = [run for run in lab.runs.all() if run.race == "rates-2.1"]
     assert {run.lane for run in apart} == {"0.01", "0.02"}
@@ -47,7 +47,7 @@ def test_lanes_in_processes_measure_what_they_do_in_turns(lab, at_once):
 def test_a_lane_killed_before_its_first_step_is_told_and_all_of_it_can_be_gone_on_with(lab):
     lab.trainings.set_at_once(2)
     given = content({"model.layers": [1, 2]})
-    asked = lab.comparisons.start(comparison_from(given, "early").in_processes())
+    asked = lab.comparisons.start(comparison_from(given, "early").trained("process"))
     second = until(lambda: next((c for c in started(lab) if c.begins.lane == "2"), None))
     second.process.kill()
     assert asked.job.wait(PATIENCE)
@@ -65,7 +65,7 @@ def test_a_lane_killed_before_its_first_step_is_told_and_all_of_it_can_be_gone_o
 def test_pause_resume_and_stop_reach_every_lane_and_a_kill_only_one(lab):
     lab.trainings.set_at_once(2)
     one = comparison_from(content({"model.layers": [1, 2]}, steps=ENDLESS), "long")
-    asked = lab.comparisons.start(one.in_processes())
+    asked = lab.comparisons.start(one.trained("process"))
     until(lambda: states(lab) == {"1": "running", "2": "running"})
     lab.comparisons.pause(asked.key)
     until(lambda: states(lab) == {"1": "paused", "2": "paused"})
@@ -87,7 +87,7 @@ def test_pause_resume_and_stop_reach_every_lane_and_a_kill_only_one(lab):
 
 def test_the_lanes_of_a_lab_that_is_closed_are_saved_and_the_comparison_can_go_on(lab):
     one = comparison_from(content({"model.layers": [1, 2]}, steps=ENDLESS), "closed")
-    asked = lab.comparisons.start(one.in_processes())
+    asked = lab.comparisons.start(one.trained("process"))
     until(lambda: states(lab) == {"1": "running"})  # the other one waits for room
     lab.close()
     assert (asked.state, asked.error) == ("stopped", "")
@@ -104,13 +104,13 @@ def test_fine_tunings_in_processes_measure_what_they_do_in_turns(lab):
     lab.texts.add(NEW_TEXT.encode(), "foxes", "a test")
     trained_base(lab)
     one = comparison_from(tuned_content(), "tuned")
-    assert measured(lab, one.in_processes()) == measured(lab, one)
+    assert measured(lab, one.trained("process")) == measured(lab, one)
 
 
 @pytest.mark.slow
 def test_an_audit_follows_the_race(lab):
     given = content({"model.layers": [1, 2]}, audit=True)
-    cells = measured(lab, comparison_from(given, "audited").in_processes())
+    cells = measured(lab, comparison_from(given, "audited").trained("process"))
     assert {cell["audited"] for cell in cells} <= {"passed", "failed", "unknown"}
     assert all(cell["audit"] for cell in cells)
 
@@ -118,12 +118,12 @@ def test_an_audit_follows_the_race(lab):
 def test_seconds_are_for_lanes_that_take_turns():
     timed = content(RATES) | {"compare": {"seconds": 1, "seeds": 1}}
     with pytest.raises(ConfigError) as caught:
-        comparison_from(timed, "timed").in_processes()
+        comparison_from(timed, "timed").trained("process")
     assert (caught.value.field, str(caught.value)) == ("compare.seconds", NO_SECONDS)
 
 
 def test_only_lanes_that_train_at_once_need_memory_together(lab):
-    one = comparison_from(content({"model.layers": [1, 2, 4]}), "sizes").in_processes()
+    one = comparison_from(content({"model.layers": [1, 2, 4]}), "sizes").trained("process")
     single, double = (
         (lab.trainings.set_at_once(count), lab.comparisons.cost(one).memory)[1] for count in (1, 2)
     )

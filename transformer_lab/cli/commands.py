@@ -163,8 +163,15 @@ def _compare(command: Command) -> None:
     )
     command.add_argument("--quick", action="store_true", help="with its quick preset: minutes")
     command.add_argument("--seeds", help="how many, instead of the question's")
-    command.add_argument(
+    place = command.add_mutually_exclusive_group()
+    place.add_argument(
         "--processes", action="store_true", help="each lane in a process of its own, one a GPU"
+    )
+    place.add_argument(
+        "--ray",
+        default="",
+        metavar="WHERE",
+        help="each lane on a computer of a Ray cluster: auto, HOST:PORT or local, as for serve",
     )
     _json(command)
 

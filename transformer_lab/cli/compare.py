@@ -23,10 +23,12 @@ def compare(arguments: argparse.Namespace) -> int:
     question = find_question(arguments.question, quick=arguments.quick)
     if arguments.seeds is not None:
         question = question.with_seeds(arguments.seeds)
-    if arguments.processes:
-        question = question.in_processes()
+    if arguments.processes or arguments.ray:
+        question = question.trained("cluster" if arguments.ray else "process")
     lab = Lab(home_folder(arguments))
     try:
+        if arguments.ray:
+            lab.trainings.connect(arguments.ray)
         asked = lab.comparisons.start(question)
         interrupted = _follow(lab, asked, as_json=arguments.json)
         return _summary(asked, as_json=arguments.json, interrupted=interrupted)

@@ -43,6 +43,7 @@ SECTIONS = (
 ABOUT = ("title", "look_for", "group", "order", "broken")
 COMPARE = ("steps", "tokens", "seconds", "paces", "seeds", "against", "audit")
 SHARED: Mapping[str, Any] = {"train.save_minutes": 0.0, "train.save_every": 0, "sample.length": 120}
+SAVE_MINUTES = 2.0  # of a lane on a cluster
 NO_SECONDS = (
     "Seconds are fair only where lanes take turns in the lab: choose a budget in steps or tokens, "
     "or let The lab train them."
@@ -98,13 +99,16 @@ class Comparison:
         return comparison_from(content, self.slug, quick=self.quick)
 
     @property
-    def apart(self) -> bool:
-        """Whether each lane is to train in a process of its own."""
-        return all(setup.train.where == "process" for setup in self.lanes.values())
+    def where(self) -> str:
+        """Where the lanes are to train (`train.where`): in the lab, unless all name another."""
+        return _where(self.lanes)
 
-    def in_processes(self) -> "Comparison":
-        """The same question, each lane in a process of its own. Raises ConfigError."""
-        base = {**self.content.get("base", {}), "train.where": "process"}
+    def trained(self, where: str) -> "Comparison":
+        """The same question, each lane in a process of its own ("process") or on a computer of
+        the cluster ("cluster"). Raises ConfigError."""
+        base = {**self.content.get("base", {}), "train.where": where}
+        if where == "cluster":  # whose computers may be lost
+            base = {"train.save_minutes": SAVE_MINUTES, **base}
         return comparison_from({**self.content, "base": base}, self.slug, quick=self.quick)
 
     def control_of(self, lane: str) -> str:
@@ -176,7 +180,7 @@ def comparison_from(
     lanes = with_budget({name: setup for name, (setup, _) in made.items()}, compare)
     against = _against(compare, usual, lanes)
     guess = guess_from(content.get("guess"), lanes, against)
-    if "seconds" in compare and all(one.train.where == "process" for one in lanes.values()):
+    if "seconds" in compare and _where(lanes) != "thread":
         raise ConfigError("compare.seconds", NO_SECONDS)
     return Comparison(
         slug=slug,
@@ -243,6 +247,11 @@ def _check_sections(content: Mapping[str, Any]) -> None:
             raise unknown_key("", str(name), SECTIONS)
         if not isinstance(values, Mapping):
             raise ConfigError(name, f"{name} must be a section [{name}], not {shown(values)}.")
+
+
+def _where(lanes: Mapping[str, Setup]) -> str:
+    places = {setup.train.where for setup in lanes.values()}
+    return places.pop() if len(places) == 1 else "thread"
 
 
 def _switch(key: str, value: Any) -> bool:

@@ -10,7 +10,7 @@ from transformer_lab.training.schedule import ScheduleSettings
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 COMPILE = ("auto", "on", "off")
-PLACES = ("thread", "process")
+PLACES = ("thread", "process", "cluster")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +55,9 @@ class TrainConfig(LearningRuleSettings, ScheduleSettings, OptimizerSettings, Bat
         "thread",
         PLACES,
         "Where It Trains",
-        "In the lab itself; or in a process of its own, whose crash harms nothing else, one a GPU.",
-        words={"thread": "The lab", "process": "Own process"},
+        "In the lab itself; in a process of its own, whose crash harms nothing else, one a GPU; or "
+        "on the cluster with which the lab was started (serve --ray).",
+        words={"thread": "The lab", "process": "Own process", "cluster": "Cluster"},
         advanced=True,
     )
     shard: bool = flag(

@@ -38,6 +38,11 @@ class Child:
         return setup_from(self.begins.setup)
 
 
+RESUME_IT = (
+    "Resume goes on after step {step}, its newest save.",
+    "It had not been saved: Resume begins it again, with the same seed.",
+)
+RACE_IT = ("Go on, on the Compare tab, trains it anew.",) * 2
 Kind = TypeVar("Kind", bound=Child)
 
 
@@ -72,12 +77,8 @@ def explain(
     """Say in a run why its process ended in the middle of it, if it did: if its state is one of
     these. The lane of a comparison (`raced`) goes on with that."""
     memory = f"{memory_words(code)} ".lstrip()
-    saved = "Resume goes on after step {step}, its newest save."
-    unsaved = "It had not been saved: Resume begins it again, with the same seed."
-    if raced:
-        saved = unsaved = "Go on, on the Compare tab, trains it anew."
     more = f"{memory}Nothing else was harmed. "
-    broken_off(run, how_ended(code), more, saved, unsaved, states)
+    broken_off(run, how_ended(code), more, *RACE_IT if raced else RESUME_IT, states)
 
 
 def broken_off(

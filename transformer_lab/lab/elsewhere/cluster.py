@@ -20,7 +20,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from transformer_lab.lab.elsewhere.children import Child, Children, broken_off, explain
+from transformer_lab.lab.elsewhere.children import (
+    RACE_IT,
+    RESUME_IT,
+    Child,
+    Children,
+    broken_off,
+    explain,
+)
 from transformer_lab.lab.elsewhere.processes import END_SECONDS, STOPPED
 from transformer_lab.lab.elsewhere.said import why_none
 from transformer_lab.lab.queue import Waiting
@@ -37,10 +44,6 @@ MOST_LOSSES = 5  # computers that a training may lose before it is given up
 GOES_ON = (
     "It goes on at another computer after step {step}, its newest save.",
     "It had not been saved: it begins again at another computer, with the same seed.",
-)
-RESUME_IT = (
-    "Resume goes on after step {step}, its newest save.",
-    "It had not been saved: Resume begins it again, with the same seed.",
 )
 OR_BEFORE = (*UNFINISHED, "interrupted")  # states of a run that has ended now, or a loss before
 DISCONNECTED = "The connection to the cluster ended"
@@ -111,11 +114,12 @@ class Cluster(Children[Sent]):
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, encoding="utf-8",
             start_new_session=True,  # Ctrl-C is for the lab, which then ends this one in order
         )  # fmt: skip
+        self._reader: threading.Thread | None = None
         assert self._driver.stdout is not None
         first = self._driver.stdout.readline()
         said = json.loads(first) if first else {"problem": f"{DISCONNECTED} at once."}
         if "problem" in said:
-            self._mark.unlink(missing_ok=True)
+            self._part()
             raise ConfigError("ray", said["problem"])
         self._take_in(said)
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -164,14 +168,22 @@ class Cluster(Children[Sent]):
             self.ask(child, "close")
         with self._heard:
             self._heard.wait_for(lambda: not self.busy(), END_SECONDS)
+        self._part()
+
+    def _part(self) -> None:
+        """End the connection, and with it whatever has not ended yet."""
         assert self._driver.stdin is not None
+        assert self._driver.stdout is not None
         with contextlib.suppress(OSError):
-            self._driver.stdin.close()  # it ends whatever has not ended yet
+            self._driver.stdin.close()
         try:
             self._driver.wait(PART_SECONDS)
         except subprocess.TimeoutExpired:  # the cluster does not answer
             self._driver.kill()
-        self._reader.join(END_SECONDS)
+            self._driver.wait()
+        if self._reader:
+            self._reader.join(END_SECONDS)
+        self._driver.stdout.close()
         self._mark.unlink(missing_ok=True)
 
     # --- what the driver says -----------------------------------------------------------------
@@ -199,7 +211,7 @@ class Cluster(Children[Sent]):
         if not self._closing:
             self.problem = f"{DISCONNECTED}: nothing can be sent there until the lab starts anew."
         for child in self.busy():
-            self._break_off(child, DISCONNECTED, RESUME_IT)
+            self._break_off(child, DISCONNECTED)
             self._end(child, self.problem)
 
     def _take_in(self, said: dict[str, Any]) -> None:
@@ -229,8 +241,8 @@ class Cluster(Children[Sent]):
         name = self.name_of(node)
         again = not (child.stopping or self._closing) and child.losses <= MOST_LOSSES
         if child.run_id:
-            how, then = f"The computer {name} was lost", GOES_ON if again else RESUME_IT
-            self._break_off(child, how, then, OR_BEFORE)
+            how, goes_on = f"The computer {name} was lost", GOES_ON if again else None
+            self._break_off(child, how, OR_BEFORE, goes_on)
             state, _ = Run(self._home / "runs" / child.run_id).state()
             again = again and state in OR_BEFORE  # or it saves itself just now
             child.begins = replace(child.begins, kind="resume", run=child.run_id)
@@ -246,18 +258,24 @@ class Cluster(Children[Sent]):
         if child.run_id and code is not None:
             # After a loss it may not even have begun again.
             states = OR_BEFORE if child.losses and code else UNFINISHED
-            explain(Run(self._home / "runs" / child.run_id), code, states)
+            run, raced = Run(self._home / "runs" / child.run_id), bool(child.begins.race)
+            explain(run, code, states, raced=raced)
         elif child.run_id and child.stopping:  # it had lost its computer
-            self._break_off(child, "It was taken off the cluster", RESUME_IT, OR_BEFORE)
+            self._break_off(child, "It was taken off the cluster", OR_BEFORE)
         elif child.run_id and problem:
-            self._break_off(child, f"Its place on the cluster broke off ({problem})", RESUME_IT)
+            self._break_off(child, f"Its place on the cluster broke off ({problem})")
         why = problem or (STOPPED if code is None else why_none(code, said["lines"]))
         self._end(child, STOPPED if child.stopping else why)
 
     def _break_off(
-        self, child: Sent, how: str, then: tuple[str, str], states: Sequence[str] = UNFINISHED
+        self,
+        child: Sent,
+        how: str,
+        states: Sequence[str] = UNFINISHED,
+        goes_on: tuple[str, str] | None = None,
     ) -> None:
         if child.run_id:
+            then = goes_on or (RACE_IT if child.begins.race else RESUME_IT)
             broken_off(Run(self._home / "runs" / child.run_id), how, "", *then, states)
 
     def _end(self, child: Sent, reason: str) -> None:

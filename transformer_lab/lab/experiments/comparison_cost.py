@@ -22,8 +22,11 @@ class Cost:
 def cost_of(comparison: Comparison, lanes: Sequence[Estimate], at_once: int = 1) -> Cost:
     """Of all seeds, from what one training of each lane takes.
 
-    Of lanes in processes of their own, so many train at once. On a CPU they share its cores.
+    Of lanes in processes of their own, so many train at once. On a CPU they share its cores. What
+    they take on a cluster is not known.
     """
+    if comparison.where == "cluster":
+        return Cost(seconds=None, memory=None, free=None)
     seconds = [one.seconds for one in lanes if one.seconds is not None]
     whole = sum(seconds) * comparison.seeds if len(seconds) == len(lanes) else None
     if not comparison.paced:
@@ -33,7 +36,7 @@ def cost_of(comparison: Comparison, lanes: Sequence[Estimate], at_once: int = 1)
     needed = [one.memory for one in lanes if one.memory is not None]
     if len(needed) < len(lanes):
         return Cost(seconds=whole, memory=None, free=None)
-    if comparison.apart:
+    if comparison.where == "process":
         largest = sum(sorted(needed)[-at_once:])
         return Cost(seconds=whole, memory=largest, free=lanes[0].free)
     most = max(need - own for need, own in zip(needed, kept, strict=True))

@@ -256,6 +256,8 @@ class Comparisons:
     def check(self, comparison: Comparison) -> None:
         """What can be known at once to be wrong. Raises ConfigError."""
         comparison = based(comparison, self._trainings)
+        for setup in comparison.lanes.values():
+            self._trainings.check_place(setup)
         if not comparison.paced:
             paces = self._paces(comparison)
             if len(paces) == len(comparison.lanes):

@@ -1,4 +1,5 @@
-"""A race of processes: each lane trains in one of its own, as many at once as there is room for.
+"""A race of processes: each lane trains in one of its own, here or on a computer of a cluster, as
+many at once as there is room for.
 
 Lanes see the same batches and take as many steps as where they take turns in the lab; that one is
 killed ends no other. What they do is read from their runs, as of any run of another process.
@@ -12,7 +13,7 @@ import torch
 
 from transformer_lab.experiments.comparison import Comparison
 from transformer_lab.experiments.transformers import Seen, written
-from transformer_lab.lab.elsewhere.processes import Process
+from transformer_lab.lab.elsewhere.children import Child
 from transformer_lab.lab.experiments.raced import facts_of
 from transformer_lab.lab.experiments.transformer_race import audits
 from transformer_lab.lab.looking.models import Models
@@ -91,7 +92,7 @@ class Lane:
     def __init__(self, trainings: Trainings, item: Waiting) -> None:
         self._trainings, self._item = trainings, item
         self._setup = setup_from(item.setup)
-        self._child: Process | None = None
+        self._child: Child | None = None
         self._run: Run | None = None
         self._nothing = Seen(metrics=[], parameters=0)
         self._points: list[StepMetrics] = []
@@ -99,7 +100,7 @@ class Lane:
 
     @property
     def begun(self) -> bool:
-        """Whether its process was started."""
+        """Whether its process was started, or sent to the cluster."""
         return self._child is not None
 
     @property
@@ -115,12 +116,12 @@ class Lane:
             self._trainings.start_item(self._item)
         except NoRoomError:  # something else was faster
             return
-        self._child = self._trainings.process_of(self._item)
+        self._child = self._trainings.child_of(self._item)
 
     def stop(self) -> None:
         """Have it end; what it has done is saved."""
-        if self._child and not self._child.ended and self._trainings.processes:
-            self._trainings.processes.ask(self._child, "stop")
+        if self._child and not self._child.ended:
+            self._trainings.end_child(self._child)
 
     def seen(self) -> Seen:
         """How it stands."""
@@ -132,6 +133,9 @@ class Lane:
         if self._run is None:
             self._run = self._trainings.store.open(child.run_id)
             self._nothing = Seen(metrics=[], **facts_of(self._run))
+        latest = self._run.latest()
+        if over or not latest or latest[-1].step < self._cursor:  # it may have gone back to a save
+            self._points, self._cursor = [], 0
         more, self._cursor = self._run.since(self._cursor)
         self._points += more
         state, reason = self._run.state()

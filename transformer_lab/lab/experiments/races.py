@@ -1,4 +1,4 @@
-"""The race of each seed of a comparison: in turns or in processes, and held while it is paused."""
+"""The race of each seed: in turns, in processes or on a cluster, and held during a pause."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,7 @@ class Races:
         one = asked.comparison
         seed = next(iter(setups.values())).train.seed
         name, audit = f"{asked.key}.{seed}", one.audit and seed == 1
-        if one.apart and self._trainings.processes:
+        if one.where != "thread" and self._trainings.processes:
             items = lane_items(one, setups, name)
             standing = in_processes(
                 self._trainings, items, self._models, lambda: asked.paused, audit=audit

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from transformer_lab.lab.device import choose_device
+from transformer_lab.lab.elsewhere.children import Child
 from transformer_lab.lab.elsewhere.cluster import Cluster, Sent
 from transformer_lab.lab.elsewhere.processes import Process, Processes, gpus
 from transformer_lab.lab.home import writing_problem
@@ -77,13 +78,15 @@ class Lanes:
         """The trainings in processes that this lab has started and that have not ended."""
         return self.processes.busy() if self.processes else []
 
-    def racing_apart(self, race: str) -> list[Process]:
-        """The lanes of a race that have a process each, and a run."""
-        return [child for child in self.children() if child.run_id and child.begins.race == race]
+    def racing_apart(self, race: str) -> list[Child]:
+        """The lanes of a race that are trained outside of the lab's own thread and have a run."""
+        children = [*self.children(), *self.sent()]
+        return [child for child in children if child.run_id and child.begins.race == race]
 
-    def process_of(self, item: Waiting) -> Process | None:
-        """The process that was started for this."""
-        return self.processes.of(item) if self.processes else None
+    def child_of(self, item: Waiting) -> Child | None:
+        """What was started for this, just now, outside of the lab's own thread."""
+        found = self.cluster.of(item) if self.cluster else None
+        return found or (self.processes.of(item) if self.processes else None)
 
     def sent(self) -> list[Sent]:
         """The trainings that this lab has on a cluster and that have not ended."""
@@ -118,7 +121,13 @@ class Lanes:
 
     def has_room(self, setup: Setup | None = None) -> bool:
         """Whether another training may start now; with a setup, that one."""
+        if setup and self.cluster and self.for_cluster(setup):
+            return self.cluster.has_room()
         return not self._full(setup) and not self._foreign()
+
+    def for_cluster(self, setup: Setup) -> bool:
+        """Whether a training is to be sent to the cluster, and there is one."""
+        return setup.train.where == "cluster" and self.cluster is not None
 
     def _full(self, setup: Setup | None, but: LiveRun | None = None) -> bool:
         """Whether as many train as may: one on each GPU, if this one gets a process and a GPU."""

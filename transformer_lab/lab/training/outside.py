@@ -4,8 +4,8 @@ from collections.abc import Callable
 from functools import partial
 
 from transformer_lab.lab.elsewhere.children import Child
-from transformer_lab.lab.elsewhere.cluster import Cluster
-from transformer_lab.lab.elsewhere.processes import Processes
+from transformer_lab.lab.elsewhere.cluster import Cluster, Sent
+from transformer_lab.lab.elsewhere.processes import Process, Processes
 from transformer_lab.lab.queue import Queue, Waiting
 from transformer_lab.lab.text.texts import Texts
 from transformer_lab.lab.training.continuing import LabError, NoRoomError, resumable
@@ -13,7 +13,12 @@ from transformer_lab.lab.training.lanes import Lanes
 from transformer_lab.lab.training.worker import Worker
 from transformer_lab.recipes import Setup, setup_from
 from transformer_lab.runs.store import RunStore
+from transformer_lab.settings import ConfigError
 
+NO_CLUSTER = (
+    "This lab has no cluster to send a training to: start it with transformer-lab serve --ray "
+    "(docs/cluster.md), or choose The lab for Where It Trains."
+)
 MakeWorker = Callable[[Callable[[], None]], Worker]
 
 
@@ -50,9 +55,26 @@ class Outside(Lanes):
         """Send what is queued to the Ray cluster at `address` from now on. Raises ConfigError."""
         self.cluster = Cluster(self.store.folder.parent, address, self._child_changed)
 
-    def _send_to_cluster(self, item: Waiting) -> None:
-        """Have what waits trained there. Raises LabError, RunNotFoundError and ConfigError."""
+    def check_place(self, setup: Setup) -> None:
+        """That there is a cluster, where a training is to be sent to one. Raises ConfigError."""
+        if setup.train.where == "cluster" and self.processes and not self.cluster:
+            raise ConfigError("train.where", NO_CLUSTER)
+
+    def end_child(self, child: Child) -> None:
+        """Have a training end that is outside of the lab's own thread; what it has is saved."""
+        if isinstance(child, Sent) and self.cluster:
+            self.cluster.ask(child, "stop")
+        elif isinstance(child, Process) and self.processes:
+            self.processes.ask(child, "stop")
+
+    def _send_to_cluster(self, item: Waiting, waited: str) -> None:
+        """Have this trained there; `waited` is what it is in the queue.
+
+        Raises LabError, RunNotFoundError and ConfigError.
+        """
         assert self.cluster is not None
+        if self.cluster.problem:
+            raise LabError(self.cluster.problem)
         self._refuse_if_read_only()
         if item.kind == "resume":
             self._refuse_if_busy(item.run)
@@ -64,8 +86,8 @@ class Outside(Lanes):
         texts = {name: str(path) for name, path in self.texts.files_of(names).items()}
         with self._lock:
             if self._closing:
-                raise LabError("The lab is being closed.")
-            self.cluster.start(item, setup, item.id, texts)
+                raise NoRoomError("The lab is being closed.")
+            self.cluster.start(item, setup, waited, texts)
 
     def _apart(self, setup: Setup) -> bool:
         """Whether a training gets a process of its own."""

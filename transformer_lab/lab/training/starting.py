@@ -162,8 +162,8 @@ class Starting(Outside):
 
     def _start_item(self, item: Waiting, *, queued: bool) -> None:
         waited = item.id if queued else ""
-        if queued and self.cluster:
-            self._send_to_cluster(item)
+        if self.cluster and (queued or self.for_cluster(setup_from(item.setup))):
+            self._send_to_cluster(item, waited)
             return
         if item.kind == "resume":
             self.resume(item.run, waited)
@@ -196,8 +196,11 @@ class Starting(Outside):
 
     def check(self, setup: Setup) -> None:
         """Everything that can be wrong with a setup and be known at once. Raises ConfigError."""
-        device = choose_device(setup.train.device).device.type
+        self.check_place(setup)
         facts = self.texts.facts(setup)
+        if self.for_cluster(setup):  # its computers are others: the rest is checked there
+            return
+        device = choose_device(setup.train.device).device.type
         choose_micro_batch(setup, facts.vocabulary_size, device, memory_free())
 
     # --- from the lanes to the first step -----------------------------------------------------

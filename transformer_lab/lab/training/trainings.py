@@ -4,7 +4,6 @@ Methods may be called from any thread. They check at once what can be checked, h
 worker, and return.
 """
 
-import contextlib
 import logging
 import threading
 import time
@@ -13,27 +12,26 @@ from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
-from transformer_lab.lab.queue import UNREADABLE, Queue, QueueFullError, Waiting
+from transformer_lab.lab.queue import Queue, Waiting
 from transformer_lab.lab.text.texts import Texts
-from transformer_lab.lab.training.continuing import LabError, NoRoomError
+from transformer_lab.lab.training.continuing import LabError
 from transformer_lab.lab.training.finetuned import finetuning
 from transformer_lab.lab.training.live_run import LiveRun
 from transformer_lab.lab.training.outside import MakeWorker
-from transformer_lab.lab.training.starting import Starting
+from transformer_lab.lab.training.queued import Queued
 from transformer_lab.lab.training.states import BEGUN, BUSY
 from transformer_lab.lab.training.worker import Lane, Worker
-from transformer_lab.recipes import SETTINGS, Setup, setup_from
+from transformer_lab.recipes import SETTINGS, Setup
 from transformer_lab.runs.control import Action, UnreachableError, ask
-from transformer_lab.runs.run import RunNotFoundError
 from transformer_lab.runs.store import RunStore
-from transformer_lab.settings import ConfigError, checked
+from transformer_lab.settings import checked
 from transformer_lab.training.finetune import FineTuning
 
 KEEP_SECONDS = 5.0  # to wait for a moment to be kept
 log = logging.getLogger(__name__)
 
 
-class Trainings(Starting):
+class Trainings(Queued):
     """All trainings of a lab; for `on_snapshot` see `Starting`."""
 
     def __init__(
@@ -84,7 +82,9 @@ class Trainings(Starting):
             self._refuse_if_full(setup, but=old)
             if old:
                 self._stop(old, "Started over.")
-            if self._apart(setup):
+            if self.for_cluster(setup):
+                self.enqueue(setup, recipe)
+            elif self._apart(setup):
                 begins = Waiting(kind="new", recipe=recipe, setup=setup.to_mapping())
                 self._start_process(begins, setup, "")
             else:
@@ -112,7 +112,7 @@ class Trainings(Starting):
             self.resume(run_id or (run.status.run_id if run else None))
 
     def resume(self, run_id: str | None = None, item: str = "") -> None:
-        """As in `Starting`; a run that pauses in another process goes on there."""
+        """As in `Queued`; a run that pauses in another process goes on there."""
         if self._paused_there(self._remote_meant(run_id)):
             self._ask("resume", run_id)
         else:
@@ -200,13 +200,13 @@ class Trainings(Starting):
             meant = self.remote(run_id)
         wanted = run_id or meant
         sent = next((child for child in self.sent() if wanted and child.run_id == wanted), None)
-        if sent and self.cluster:
-            self.cluster.ask(sent, "stop")
+        if sent:
+            self.end_child(sent)
             return True
         child = next((child for child in self.children() if child.run_id == meant), None)
-        if child is None or self.processes is None:
+        if child is None:
             return self._ask("stop", run_id)
-        self.processes.ask(child, "stop")
+        self.end_child(child)
         return True
 
     def _keep_there(self, run_id: str) -> bool:
@@ -266,89 +266,3 @@ class Trainings(Starting):
             self.cluster.close()
         self._worker.close()
         self.queue.end_turn()
-
-    # --- the queue ----------------------------------------------------------------------------
-
-    def enqueue(self, setup: Setup, recipe: str = "custom") -> None:
-        """Train this when its turn comes. Raises ConfigError and LabError."""
-        if self.cluster:  # its computers are others: the rest is checked there
-            self.texts.facts(setup)
-        else:
-            self.check(setup)
-        self.add_to_queue(Waiting(kind="new", recipe=recipe, setup=setup.to_mapping()))
-
-    def add_to_queue(self, item: Waiting) -> None:
-        """Train this when its turn comes, which may be now. Raises LabError."""
-        try:
-            self.queue.add(item)
-        except QueueFullError as error:
-            raise LabError(str(error)) from None
-        except OSError as error:
-            raise LabError(f"The queue could not be written: {error.strerror}.") from error
-        self._worker.submit(self._dispatch)
-
-    def remove_from_queue(self, item_id: str) -> None:
-        """Train this no more; nor where it waits for a computer of a cluster. Raises OSError."""
-        self.queue.remove(item_id)
-        for child in self.sent():
-            if child.item == item_id and self.cluster:
-                self.cluster.ask(child, "stop")
-
-    def run_queue(self) -> None:
-        """Let the waiting trainings start, those found on disk too."""
-        self.queue.release()
-        self._worker.submit(self._dispatch)
-
-    def set_at_once(self, count: int) -> None:
-        """How many trainings may run at the same time."""
-        self.queue.set_at_once(count)
-        self._worker.submit(self._dispatch)
-
-    def _dispatch(self) -> None:
-        """Start what waits, as far as there is room. On the worker's thread.
-
-        Each stays in the queue until its run's folder is there; what cannot start says why.
-        """
-        for run in self._lanes:
-            run.try_again()
-        while item := self._next_in_turn():
-            try:
-                self._start_item(item, queued=True)
-            except NoRoomError:
-                break
-            except (ConfigError, LabError, RunNotFoundError) as error:
-                self.queue.set_problem(item.id, str(error))
-            except Exception as error:
-                log.exception("%s could not be started", item.run or item.recipe)
-                self.queue.set_problem(item.id, _unexpected(item, error))
-        self._end_turn()
-
-    def _next_in_turn(self) -> Waiting | None:
-        """What is to start now: asked again when no other lab of this home can start it too."""
-        if self._closing or not self.queue.next(self._in_hand()):
-            return None
-        if not self._has_room_for_next() or not self.queue.take_turn():
-            return None
-        self.refresh()
-        return self.queue.next(self._in_hand()) if self._has_room_for_next() else None
-
-    def _has_room_for_next(self) -> bool:
-        """On a cluster one after the other is sent, so that they keep their order."""
-        if self.cluster:
-            return self.cluster.has_room()
-        item = self.queue.next(self._in_hand())
-        return item is not None and self.has_room(_setup_of(item))
-
-
-def _setup_of(item: Waiting) -> Setup | None:
-    """What waits, to know its place; None where it is wrong, which is said when it starts."""
-    with contextlib.suppress(ConfigError, *UNREADABLE):
-        return setup_from(item.setup)
-    return None
-
-
-def _unexpected(item: Waiting, error: Exception) -> str:
-    """Why a training could not begin, when nothing better is known."""
-    if item.kind == "new":
-        return f"It could not be started ({type(error).__name__}: {error})."
-    return f"{item.run} cannot be read ({error}): it is damaged, or not whole."

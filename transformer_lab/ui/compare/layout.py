@@ -26,8 +26,9 @@ PAGE = ids.COMPARE_PARTS
 HELP = {  # the sentence beside each control
     ids.COMPARE_PRESET: "How large the models of the race are, and how long they train.",
     ids.COMPARE_SEEDS: "How often each lane is trained, each time from other random weights.",
-    ids.COMPARE_WHERE: "In turn, step by step, or each lane in a process of its own: one on each "
-    "GPU; on a CPU as many as At once on the Runs tab says.",
+    ids.COMPARE_WHERE: "In turn, step by step; each lane in a process of its own: one on each GPU, "
+    "on a CPU as many as At once on the Runs tab says; or each on a computer of the cluster, where "
+    "the lab was started with --ray.",
     ids.COMPARE_RECIPE: "The settings that all lanes share.",
     ids.COMPARE_SETTING: "The setting in which the lanes differ.",
     ids.COMPARE_VALUES: "One lane for each value, separated by commas.",
@@ -136,7 +137,10 @@ def _field(label: str, control: Component, *below: Component) -> html.Div:
 
 def _settings(form: Form, lab: Lab) -> html.Section:
     seeds = {str(n): str(n) for n in range(1, MOST_SEEDS + 1)}
-    where = SETTINGS["train.where"].choices or {}
+    where = dict(SETTINGS["train.where"].choices or {})
+    if lab.trainings.cluster is None:
+        where.pop("cluster")
+    place = form.where if form.where in where else "thread"
     return html.Section(
         [
             html.H2("The race"),
@@ -148,7 +152,7 @@ def _settings(form: Form, lab: Lab) -> html.Section:
                     ),
                     _select("Seeds, 3 for a verdict", ids.COMPARE_SEEDS, seeds, form.seeds),
                     html.Div(
-                        _select("Where it trains", ids.COMPARE_WHERE, where, form.where),
+                        _select("Where it trains", ids.COMPARE_WHERE, where, place),
                         hidden=lab.trainings.processes is None,
                     ),
                 ],

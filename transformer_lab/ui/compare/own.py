@@ -81,7 +81,7 @@ def _typed(value: Any) -> str:
 def asked_for(slug: str, form: Form) -> Comparison:
     """The question that is chosen, as the form has it. Raises ConfigError."""
     one = _question(slug, form)
-    return one.in_processes() if form.where == "process" else one
+    return one.trained(str(form.where)) if form.where in ("process", "cluster") else one
 
 
 def _question(slug: str, form: Form) -> Comparison:

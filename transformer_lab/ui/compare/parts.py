@@ -82,11 +82,12 @@ def cost(found: Cost, comparison: Comparison) -> str:
     """Time and memory of the whole, in words."""
     lanes = f"{len(comparison.lanes)} lanes, {comparison.budget} each"
     seeds = "1 seed" if comparison.seeds == 1 else f"{comparison.seeds} seeds"
-    time = (
-        f"will take about {words.duration(found.seconds)}"
-        if found.seconds is not None
-        else "how long it takes is being measured"
-    )
+    if found.seconds is not None:
+        time = f"will take about {words.duration(found.seconds)}"
+    elif comparison.where == "cluster":
+        time = "how long it takes there is not known"
+    else:
+        time = "how long it takes is being measured"
     memory = (
         f", and needs about {words.size(found.memory)} of memory ({words.size(found.free)} free)"
         if found.memory is not None and found.free is not None

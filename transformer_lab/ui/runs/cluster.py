@@ -25,7 +25,7 @@ def card(lab: Lab) -> list[Component]:
         html.H3("Cluster"),
         html.Div(cluster.problem, className="warn") if cluster.problem else _total(cluster),
         *(_computer(cluster, one, sent, steps) for one in cluster.computers),
-        *(_without(cluster, child) for child in sent if child.run_id and not child.node),
+        *(_without(cluster, child) for child in sent if not child.node and not child.item),
     ]
 
 
@@ -86,16 +86,17 @@ def _computer(cluster: Cluster, one: Computer, sent: list[Sent], steps: Steps) -
 
 def _training(child: Sent, steps: Steps) -> html.Div:
     done, of = steps.get(child.run_id, (0, 0))
-    name = child.run_id or child.begins.recipe.replace("_", " ")
     how_far = f"step {done:,} of {of:,}" if of else "begins"
     return html.Div(
-        [html.Span(name, className="waiting-name"), html.Span(how_far, className="quiet")],
+        [html.Span(_name(child), className="waiting-name"), html.Span(how_far, className="quiet")],
         className="computer-run",
     )
 
 
 def _without(cluster: Cluster, child: Sent) -> html.Div:
-    """A run whose computer was lost, as long as it has no other."""
+    """A run whose computer was lost, as long as it has no other; or a lane that waits for one."""
+    if not child.run_id:
+        return _waits(_name(child), cluster.why_waiting(child))
     take_off = html.Button(
         html.I(className="bi bi-x-lg", **{"aria-hidden": "true"}),
         id=ids.QueueButton("take-off", child.run_id).as_id(),
@@ -103,13 +104,14 @@ def _without(cluster: Cluster, child: Sent) -> html.Div:
         title="Take it off the cluster",
         **{"aria-label": f"Take it off the cluster: {child.run_id}"},
     )
-    return html.Div(
-        [
-            html.Div(
-                [html.Span(child.run_id, className="computer-name"), take_off],
-                className="computer-head",
-            ),
-            html.Div(f"Its computer was lost. {cluster.why_waiting(child)}", className="quiet"),
-        ],
-        className="computer",
-    )
+    return _waits(child.run_id, f"Its computer was lost. {cluster.why_waiting(child)}", take_off)
+
+
+def _waits(name: str, why: str, *more: Component) -> html.Div:
+    head = html.Div([html.Span(name, className="computer-name"), *more], className="computer-head")
+    return html.Div([head, html.Div(why, className="quiet")], className="computer")
+
+
+def _name(child: Sent) -> str:
+    lane = f", {child.begins.lane}" if child.begins.lane else ""
+    return child.run_id or child.begins.recipe.replace("_", " ") + lane
