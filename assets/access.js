@@ -135,8 +135,15 @@
   const begin = () => {
     const tabs = document.querySelector("#main > .nav-tabs");
     if (!tabs) return setTimeout(begin, 50);
-    new MutationObserver(watch).observe(tabs, { attributeFilter: ["class"], subtree: true });
-    watch();
+    // Where the tabs are wider than the window, the open one is in the middle of what shows.
+    const centre = () => {
+      const [bar, open] = [tabs, tabs.querySelector(".active")].map((one) => one?.getBoundingClientRect());
+      if (open) tabs.scrollLeft += open.left + open.width / 2 - bar.left - bar.width / 2;
+    };
+    const turned = () => { watch(); centre(); };
+    new MutationObserver(turned).observe(tabs, { attributeFilter: ["class"], subtree: true });
+    addEventListener("resize", centre);
+    turned();
   };
   document.addEventListener("DOMContentLoaded", () => document.body.append(tip));
   if (document.body) document.body.append(tip);

@@ -19,6 +19,16 @@ OVERLAPS = """() => {
           found.push([one.id || one.className, other.id || other.className]);
   return found;
 }"""
+OPEN_TAB_SHOWS = """() => {
+  const { left, right } = document.querySelector("#main > .nav-tabs .active").getBoundingClientRect();
+  return left >= 0 && right <= innerWidth;
+}"""
+CUT = """(select) => {
+  const { font, paddingLeft, paddingRight } = getComputedStyle(select);
+  const pen = Object.assign(document.createElement("canvas").getContext("2d"), { font });
+  const room = select.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight);
+  return pen.measureText(select.selectedOptions[0].text).width > room;
+}"""
 
 
 def test_no_card_lies_on_another_and_nothing_is_wider_than_the_window(page: Page, model: str):
@@ -29,6 +39,16 @@ def test_no_card_lies_on_another_and_nothing_is_wider_than_the_window(page: Page
             page.set_viewport_size({"width": width, "height": 800})
             page.wait_for_function(FITS)
             assert page.evaluate(OVERLAPS) == [], f"{tab.TITLE} at {width}"
+            page.wait_for_function(OPEN_TAB_SHOWS)
+
+
+def test_what_is_chosen_in_the_form_is_read_whole(page: Page):
+    page.goto("/?recipe=tiny_shakespeare")
+    page.set_viewport_size({"width": 1366, "height": 768})
+    expect(page.locator("#recipe option:checked")).to_have_text("Tiny Shakespeare")
+    page.locator(".advanced > summary").click()
+    for select in page.locator(".fields select:visible").all():
+        assert select.evaluate(CUT) is False
 
 
 def test_on_a_phone_start_and_the_loss_come_first_and_are_easy_to_hit(page: Page, model: str):

@@ -24,7 +24,7 @@ class DataConfig(Config):
         "How text is cut into the units the model reads.",
         words={
             "characters": "Character-level",
-            "bpe": "BPE (learned here)",
+            "bpe": "BPE (this text)",
             "gpt2": "BPE (GPT-2)",
         },
     )

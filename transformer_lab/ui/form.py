@@ -15,6 +15,7 @@ from transformer_lab.ui import ids
 Value = str | bool | int | float | None  # what a control can hold
 ConfigT = TypeVar("ConfigT", bound=Config)
 FORM = [setting for setting in SETTINGS.values() if setting.group != "sample"]
+NARROW = 16  # characters of a choice that half of the form shows
 
 
 def written(setting: Setting, value: Value) -> Value:
@@ -76,7 +77,7 @@ def control(
         _widget(setting, control_id, written(setting, value), choices),
         _help(setting),
         html.Div(id=problem_id, className="field-error", role="alert"),
-        kinds=_kinds(setting),
+        kinds=_kinds(setting, choices or setting.choices or {}),
     )
 
 
@@ -103,8 +104,11 @@ def options(titles: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"value": name, "label": title} for name, title in titles.items()]
 
 
-def _kinds(setting: Setting) -> list[str]:
-    return ["wide"] if setting.name == "prompt" else ["field-switch"] * (setting.kind is bool)
+def _kinds(setting: Setting, choices: Mapping[str, str]) -> list[str]:
+    """What has more to show than half of the form holds has a line of its own."""
+    longest = max(map(len, choices.values()), default=0)
+    wide = setting.name == "prompt" or longest > NARROW
+    return ["wide"] * wide + ["field-switch"] * (setting.kind is bool)
 
 
 def _widget(

@@ -22,6 +22,9 @@ from transformer_lab.ui.train import (
     strip,
 )
 
+# What is learned from, how it is cut, and how much of it the model sees at once.
+TEXT = ("data.corpus", "data.tokenizer", "model.sequence_length")
+
 
 def opening(lab: Lab, recipes: dict[str, Recipe]) -> tuple[Recipe, Setup]:
     """What the form opens on: the run under way, else the recipe for this computer."""
@@ -66,14 +69,14 @@ def _settings(
         )
         for item in form.FORM
     }
-    main = [key for key in controls if not SETTINGS[key].advanced and key != "data.tokenizer"]
-    advanced = [key for key in controls if key not in (*main, "data.tokenizer")]
+    main = [key for key in controls if not SETTINGS[key].advanced and key not in TEXT]
+    advanced = [key for key in controls if key not in (*main, *TEXT)]
+    corpus, *text = (controls[key] for key in TEXT)
     return [
         html.Div(
             [
                 html.Div(_recipe(recipes, recipe), className="field wide"),
-                controls["data.corpus"],
-                controls["data.tokenizer"],
+                corpus,
                 html.Div(id=ids.CORPUS_NOTE, className="note wide", role="status"),
                 html.Div(
                     [
@@ -83,7 +86,8 @@ def _settings(
                     className="note wide",
                     role="status",
                 ),
-                *[controls[key] for key in main if key != "data.corpus"],
+                *text,
+                *[controls[key] for key in main],
                 _advanced({key: controls[key] for key in advanced}),
             ],
             className="fields scroll",
