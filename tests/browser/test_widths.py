@@ -20,7 +20,8 @@ OVERLAPS = """() => {
   return found;
 }"""
 OPEN_TAB_SHOWS = """() => {
-  const { left, right } = document.querySelector("#main > .nav-tabs .active").getBoundingClientRect();
+  const open = document.querySelector("#main > .nav-tabs .active");
+  const { left, right } = open.getBoundingClientRect();
   return left >= 0 && right <= innerWidth;
 }"""
 CUT = """(select) => {
