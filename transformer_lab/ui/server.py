@@ -134,6 +134,13 @@ def create_app(
     app.layout = lambda: layout(lab, tabs, late, visit)
     address.register(app)
     moment_bar.register(app, lab)
+    owners = _register(app, lab, tabs, late)
+    app.index_string = frame(base_path, BODIES, owners, titles)
+    return app
+
+
+def _register(app: Dash, lab: Lab, tabs: Sequence[Tab], late: Sequence[Tab]) -> dict[str, str]:
+    """The callbacks of every tab; whose those are that wait until it is open, by first output."""
     owners: dict[str, str] = {}
     for tab in tabs:
         before = set(app.callback_map)
@@ -142,8 +149,7 @@ def create_app(
             _make_late(app, lab, tab)
         waiting = _waiting_to_be_opened(app, set(app.callback_map) - before)
         owners |= dict.fromkeys(waiting, tab.TITLE)
-    app.index_string = frame(base_path, BODIES, owners, titles)
-    return app
+    return owners
 
 
 def _waiting_to_be_opened(app: Dash, outputs: Iterable[str]) -> list[str]:
@@ -174,43 +180,9 @@ def layout(
     made = html.Div(
         [
             html.A(languages.say(language, SKIP), href="#main", className="skip"),
-            html.Header(
-                [
-                    html.H1("Transformer Lab", className="brand"),
-                    html.Div(id=ids.HEADLINE, className="headline"),
-                    html.Div(id=ids.SPOKEN, className="visually-hidden", role="status"),
-                    html.Div(
-                        [
-                            *(visit.corner() if visit else ()),
-                            *languages.put(_corner(language), language),
-                        ],
-                        className="corner",
-                    ),
-                ],
-                className="top",
-            ),
+            _header(language, visit),
             html.Main(
-                [
-                    moment_bar.layout(lab),
-                    dbc.Tabs(
-                        [
-                            dbc.Tab(
-                                html.Div(
-                                    html.P(languages.say(language, OPENING), role="status"),
-                                    id=ids.late(tab.TITLE),
-                                    className="late",
-                                )
-                                if tab in late
-                                else tab.layout(lab),
-                                label=languages.say(language, tab.TITLE),
-                                tab_id=tab.TITLE,
-                            )
-                            for tab in tabs
-                        ],
-                        id=ids.TABS,
-                        active_tab=TABS[0].TITLE,
-                    ),
-                ],
+                [moment_bar.layout(lab), _tabs(lab, tabs, late, language)],
                 id="main",
             ),
             *(visit.notice() if visit else ()),
@@ -221,6 +193,44 @@ def layout(
         className="frame",
     )
     return address.put(made, opened)
+
+
+def _header(language: str, visit: Visit | None) -> html.Header:
+    """The name, the headline of what is running, and the corner."""
+    return html.Header(
+        [
+            html.H1("Transformer Lab", className="brand"),
+            html.Div(id=ids.HEADLINE, className="headline"),
+            html.Div(id=ids.SPOKEN, className="visually-hidden", role="status"),
+            html.Div(
+                [
+                    *(visit.corner() if visit else ()),
+                    *languages.put(_corner(language), language),
+                ],
+                className="corner",
+            ),
+        ],
+        className="top",
+    )
+
+
+def _tabs(lab: Lab, tabs: Sequence[Tab], late: Sequence[Tab], language: str) -> dbc.Tabs:
+    """Every tab, the late ones with room for what is made when they are opened."""
+
+    def content(tab: Tab) -> Component:
+        if tab not in late:
+            return tab.layout(lab)
+        opening = html.P(languages.say(language, OPENING), role="status")
+        return html.Div(opening, id=ids.late(tab.TITLE), className="late")
+
+    return dbc.Tabs(
+        [
+            dbc.Tab(content(tab), label=languages.say(language, tab.TITLE), tab_id=tab.TITLE)
+            for tab in tabs
+        ],
+        id=ids.TABS,
+        active_tab=TABS[0].TITLE,
+    )
 
 
 def _corner(language: str) -> list[Component]:

@@ -1,6 +1,7 @@
 """The queue: which trainings wait, their order, and how many run at once."""
 
 import contextlib
+from collections.abc import Mapping
 
 from dash import ALL, Dash, Input, Output, State, ctx, html
 from dash.exceptions import PreventUpdate
@@ -57,22 +58,32 @@ def register(app: Dash, lab: Lab) -> None:
             _change(lab, ctx.triggered_id, at_once)
         except OSError as error:
             problem = f" - this could not be written: {error.strerror or error}"
-        waiting = lab.trainings.queue.list()
-        held = bool(waiting) and lab.trainings.queue.held
-        count = f"{len(waiting)} waiting" if waiting else "nothing waits"
-        count += (", held" if held else "") + problem
-        why = cluster.why_waiting(lab, waiting)
-        fresh = [
-            waiting_line(item, place, why.get(item.id, ""))
-            for place, item in enumerate(waiting, start=1)
-        ]
-        card = cluster.card(lab)
-        same = polling.digest([fresh, card]) == polling.digest([drawn, computers or []])
-        if same and count == head and ctx.triggered_id == ids.RUNS_TICK:
+        answer = _queue(lab, problem)
+        seen = {"waiting": drawn, "head": head, "cluster": computers or []}
+        if ctx.triggered_id == ids.RUNS_TICK and _digests(answer) == _digests(seen):
             raise PreventUpdate
-        stuck = any(item.problem for item in waiting)
-        hidden = not (held or stuck)
-        return {"waiting": fresh, "head": count, "run_hidden": hidden, "cluster": card}
+        return answer
+
+
+def _digests(parts: Mapping[str, object]) -> list[int]:
+    return [polling.digest(parts[name]) for name in ("waiting", "head", "cluster")]
+
+
+def _queue(lab: Lab, problem: str) -> dict[str, object]:
+    """What waits and why, and how many; Run shows while the queue is held or stuck."""
+    waiting = lab.trainings.queue.list()
+    held = bool(waiting) and lab.trainings.queue.held
+    count = f"{len(waiting)} waiting" if waiting else "nothing waits"
+    count += (", held" if held else "") + problem
+    why = cluster.why_waiting(lab, waiting)
+    lines = [
+        waiting_line(item, place, why.get(item.id, ""))
+        for place, item in enumerate(waiting, start=1)
+    ]
+    stuck = any(item.problem for item in waiting)
+    hidden = not (held or stuck)
+    card = cluster.card(lab)
+    return {"waiting": lines, "head": count, "run_hidden": hidden, "cluster": card}
 
 
 def _change(lab: Lab, pressed: object, at_once: str | None) -> None:
