@@ -65,6 +65,13 @@
   const tabs = () => [...document.querySelector(".nav-tabs").querySelectorAll(".nav-link")];
   const inSight = (id) => find(id)?.getClientRects().length && find(id);
   const gone = (id) => () => `What this step needs (${id}) did not appear: reload the page, and press again.`;
+  // What a teacher's link keeps as it is (ui/address.py).
+  const kept = (set) => {
+    const locked = (new URLSearchParams(location.search).get("lock") || "").split(",");
+    const name = set === "recipe" ? set : set?.type === "setting" && `${set.group}.${set.name}`;
+    return name && (locked.includes("all") || locked.includes(name));
+  };
+  const label = (control) => control.closest(".field").querySelector(".field-label").textContent;
   const take = {
     tab: async ({ tab }) => {
       const link = tabs()[titles.indexOf(tab)];
@@ -76,6 +83,8 @@
     },
     set: async ({ set, prop, value, at }) => {
       const control = await until(() => find(at), gone(at));
+      const shown = control.type === "checkbox" ? control.checked : control.value;
+      if (kept(set) && String(shown) !== String(value)) throw new Error(`${label(control)} is kept as it is by the link.`);
       say(set, { [prop]: value });
       return control;
     },

@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from chromium import TOURED
 from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import SETTINGS
+from transformer_lab.ui import ids as shared_ids
 from transformer_lab.ui.experiments import ids as experiments_ids
 from transformer_lab.ui.generate import ids as generate_ids
 from transformer_lab.ui.learn import ids as learn_ids
@@ -17,6 +18,7 @@ from transformer_lab.ui.learn.actions import steps
 from transformer_lab.ui.learn.lessons import load_lessons
 from transformer_lab.ui.look import ids as look_ids
 from transformer_lab.ui.server import TABS
+from transformer_lab.ui.steps import name_of
 from transformer_lab.ui.train import ids as train_ids
 from waiting import PATIENCE, until
 
@@ -195,6 +197,18 @@ def test_a_lesson_is_walked_and_its_buttons_do_what_they_say(
     page.reload()  # where it was: the address says so
     expect(page.locator("#lesson-progress")).to_have_text("1 of 17 read")
     expect(page.locator(".lesson-title")).to_contain_text("Your first transformer")
+
+
+def test_a_lesson_leaves_what_a_link_keeps_and_says_so(context: BrowserContext):
+    page = context.new_page()
+    page.goto("/?tab=learn&recipe=quick_start&lesson=architecture_experiments&lock=model.layers")
+    page.get_by_role("button", name="8 heads").click()
+    expect(page.locator(".did-words").filter(has_text="Done.")).to_have_count(1)
+    page.get_by_role("button", name="6 layers").click()
+    told = "Layers is kept as it is by the link."
+    expect(page.locator(".did-words").filter(has_text=told)).to_have_count(1)
+    layers = name_of(shared_ids.setting("model", "layers"))
+    expect(page.locator(f"[id='{layers}']")).to_have_value("4")
 
 
 def test_formulas_are_set_without_a_network_and_under_the_policy(browser: Browser, address: str):

@@ -151,6 +151,26 @@ def test_a_link_can_keep_controls_as_they_are(visited):
     assert setup["train"]["steps"] == 120
 
 
+def test_no_other_tab_changes_what_a_link_keeps(visited):
+    page = opened(visited, lock="data.corpus", **{"data.corpus": "python_docs"})
+    page.values["text", "value"] = "tiny_shakespeare"
+    page.values["text-tokenizer", "value"] = "bytes"
+    page.fire("tabs.active_tab", "train-on.n_clicks")
+    assert page.get("tabs", "active_tab") == "Train"
+    assert page.get(ids.setting("data", "corpus"), "value") == "python_docs"
+    assert page.get(ids.setting("data", "tokenizer"), "value") == "bytes"
+
+
+def test_a_branch_does_not_change_what_a_link_keeps(trained_lab):
+    lab, open_page = trained_lab
+    run = lab.runs.all()[0].id
+    page = opened(open_page(), recipe="tiny_shakespeare", lock="recipe,train.learning_rate")
+    page.values["branch", "data"] = {"run": run, "checkpoint": "newest-1"}
+    page.fire('{"group":["ALL"],"name":["ALL"],"type":"setting"}.value', "branch.data")
+    assert page.get("recipe", "value") == "tiny_shakespeare"
+    assert page.get(ids.setting("train", "learning_rate"), "value") == "3e-4"
+
+
 def test_a_link_can_keep_every_control(visited):
     page = opened(visited, lock="all")
     assert page.get("address-problem", "children") == ""

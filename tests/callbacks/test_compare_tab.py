@@ -148,6 +148,10 @@ def test_a_learning_rate_is_found_with_the_settings_of_train_and_taken_over(page
     control = {"type": "setting", "group": "train", "name": "learning_rate"}
     assert float(page.get(control, "value")) == found.rate
     assert page.get("tabs", "active_tab") == "Train"
+    page.set({"train.learning_rate": "0.5"})
+    page.values["address-locked", "data"] = ["train.learning_rate"]
+    page.react("finder-take.n_clicks")
+    assert page.get(control, "value") == "0.5", "a link keeps it"
     page.values["tabs", "active_tab"] = "Compare"
     choose(page, "deeper")
     assert (page.get("compare-asked", "hidden"), page.get("finder-panel", "hidden")) == (

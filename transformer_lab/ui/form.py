@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict, TypeVar
 
 import dash_bootstrap_components as dbc
-from dash import html
+from dash import html, no_update
 from dash.development.base_component import Component
 
 from transformer_lab import glossary
@@ -23,6 +23,14 @@ def written(setting: Setting, value: Value) -> Value:
     if setting.kind in (int, float) and isinstance(value, int | float):
         return exact(value)
     return value
+
+
+def unless_locked(key: str, value: object, locked: Sequence[str] | None) -> object:
+    """A value for a control, or no change where a link keeps that control as it is.
+
+    `key` is that of a setting, or `recipe`.
+    """
+    return no_update if key in (locked or ()) else value
 
 
 class Address(TypedDict):

@@ -38,6 +38,7 @@ RATE_TAKE = "finder-take"
 RATE_MESSAGE = "finder-message"
 RATE_STATE = "finder-state"
 RATE_RESULT = "finder-result"
+RATE_TOOL = "rate"  # its name among the tools
 RATE_CHART = "finder-chart"
 RATE_SAID = "finder-said"
 RATE_TICK = "finder-tick"

@@ -22,7 +22,7 @@ from transformer_lab.ui.results.poll import FAST, RESTING
 from transformer_lab.ui.train import ids as train_ids
 from transformer_lab.ui.train.plan import FormPlan, planned
 
-TOOL, TAB = "rate", "Compare"
+TOOL, TAB = ids.RATE_TOOL, "Compare"
 TITLE = "Find a learning rate"
 ABOUT = (
     f"A range test: up to {STEPS} steps of a training that is thrown away, at rates that grow by "
@@ -133,14 +133,16 @@ def _register_buttons(app: Dash, lab: Lab) -> None:
             "tab": Output(shared_ids.TABS, "active_tab", allow_duplicate=True),
         },
         inputs={"press": Input(ids.RATE_TAKE, "n_clicks")},
+        state={"locked": State(shared_ids.ADDRESS_LOCKED, "data")},
         prevent_initial_call=True,
     )
-    def take(press: int | None) -> dict[str, form.Value]:
+    def take(press: int | None, locked: list[str] | None) -> dict[str, object]:
         """The form of Train gets the rate that is suggested."""
         rate = _suggested(lab.range_tests.newest)
         if rate is None or not press:
             raise PreventUpdate
-        return {"rate": form.written(SETTINGS[RATE], rate), "tab": "Train"}
+        written = form.written(SETTINGS[RATE], rate)
+        return {"rate": form.unless_locked(RATE, written, locked), "tab": "Train"}
 
 
 def _register_poll(app: Dash, lab: Lab) -> None:

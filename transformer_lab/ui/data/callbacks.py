@@ -9,6 +9,7 @@ from transformer_lab.lab.lab import Lab
 from transformer_lab.ui import ids as shared_ids
 from transformer_lab.ui.data import fetching, ids, library, sentence, studying
 from transformer_lab.ui.data.layout import TITLE, layout
+from transformer_lab.ui.form import unless_locked
 
 __all__ = ["TITLE", "layout", "register"]
 
@@ -37,11 +38,21 @@ def _register_training(app: Dash) -> None:
             "text": State(ids.TEXT, "value"),
             "tokenizer": State(ids.TEXT_TOKENIZER, "value"),
             "size": State(ids.TEXT_VOCABULARY, "value"),
+            "locked": State(shared_ids.ADDRESS_LOCKED, "data"),
         },
         prevent_initial_call=True,
     )
     def train_on(
-        pressed: int | None, text: str | None, tokenizer: str | None, size: str | None
-    ) -> dict[str, str | None]:
+        pressed: int | None,
+        text: str | None,
+        tokenizer: str | None,
+        size: str | None,
+        locked: list[str] | None,
+    ) -> dict[str, object]:
         """Put this text and this tokenizer into the Train form."""
-        return {"corpus": text, "tokenizer": tokenizer, "size": size, "tab": "Train"}
+        return {
+            "corpus": unless_locked("data.corpus", text, locked),
+            "tokenizer": unless_locked("data.tokenizer", tokenizer, locked),
+            "size": unless_locked("data.vocabulary_size", size, locked),
+            "tab": "Train",
+        }

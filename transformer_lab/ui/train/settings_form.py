@@ -81,7 +81,9 @@ def _register_filling(app: Dash, lab: Lab) -> None:
             "settings": _written(setting_ids, setup, locked or []),
             "samples": _written(sample_ids, setup),
             "summary": recipe.summary,
-            "recipe": no_update if slug == recipe.slug else recipe.slug,
+            "recipe": no_update
+            if slug == recipe.slug
+            else form.unless_locked("recipe", recipe.slug, locked),
         }
 
 
@@ -91,8 +93,8 @@ def _written(
     """What stands in each of these controls for a setup; those that are locked stay."""
     values = setup.values()
     return [
-        form.written(SETTINGS[key], values[key])
-        if key in SETTINGS and key not in locked
+        form.unless_locked(key, form.written(SETTINGS[key], values[key]), locked)
+        if key in SETTINGS
         else no_update
         for key in map(shared_ids.key_of, controls)
     ]
