@@ -246,6 +246,15 @@ def rate_figure(
     return figure
 
 
+def following_figure(curve: Curve, run: str, phases: Iterable[Any], peak: float) -> go.Figure:
+    """The rates that a run which has ended used, and the schedule planned for the next one."""
+    figure = rate_figure(curve, run, phases, peak)
+    figure.update_layout(title_text="Learning rate; dashed: the next training")
+    longest = max([*figure.data[0].x, *curve.steps[-1:], 1])
+    figure.update_xaxes(range=[0, longest], autorange=False)
+    return figure
+
+
 def _corners(phase: Any, changes: Sequence[int]) -> list[int]:
     """The steps between which a phase is drawn as straight lines; a change is a step down or up."""
     pieces = 24 if phase.curved else 1

@@ -41,6 +41,10 @@ PARTS = {
 }
 
 
+NO_OTHER = "There is no other run yet: train another one."
+NOT_ENDED = "Runs are compared when the newest has ended."
+
+
 def layout() -> html.Div:
     """The buttons, which a poll shows once the run has ended."""
     return html.Div(
@@ -71,7 +75,7 @@ def parts(lab: Lab, view: View) -> dict[str, Any]:
         "run_before": before,
         "after_hidden": not ended,
         "compare_disabled": not before,
-        "compare_title": compared if before else "There is no other run yet: train another one.",
+        "compare_title": compared if before else NO_OTHER if ended else NOT_ENDED,
         "further_title": _further(view),
     }
 

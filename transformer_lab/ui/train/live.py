@@ -19,8 +19,10 @@ from transformer_lab.recipes import Setup
 from transformer_lab.runs.database import Sample, State
 from transformer_lab.runs.run import RESUMABLE, RunNotFoundError, step_of
 from transformer_lab.runs.summaries import RunSummary
+from transformer_lab.training import TrainConfig
 from transformer_lab.ui import polling, words
 from transformer_lab.ui.charts import training as charts
+from transformer_lab.ui.train import upcoming
 from transformer_lab.ui.train.plan import FormPlan, planned
 
 REDRAW_AFTER = 1000  # points on the page; then it gets a thinned whole figure
@@ -77,13 +79,18 @@ def curves(
         key += f" {len(view.peaks)} {view.peaks[-1]}"
     if not drawn and plan is None and "curve" in cursor:  # a value is wrong: keep what is drawn
         return [no_update] * 6, _same(cursor)
+    following = upcoming.schedule(lab, view, plan)
+    if plan is None and cursor.get("curve", "").startswith(key):
+        key = cursor["curve"]  # a value is wrong: keep what is drawn
+    elif following:
+        key += f" {polling.digest(upcoming.course(following))}"
     if cursor.get("curve") != key:
-        return _whole(lab, view, plan, drawn, key)
+        return _whole(lab, view, plan, drawn, key, following)
     points, n = lab.runs.since(drawn, cursor["n"]) if drawn else ([], 0)
     if not points:
         return [no_update] * 6, _same(cursor)
     if not cursor["shown"] or cursor["shown"] + len(points) > REDRAW_AFTER:
-        return _whole(lab, view, plan, drawn, key)
+        return _whole(lab, view, plan, drawn, key, following)
     curve = charts.curve_of(points)
     added = [
         no_update,
@@ -101,7 +108,12 @@ def _same(cursor: Cursor) -> Cursor:
 
 
 def _whole(
-    lab: Lab, view: View, plan: FormPlan | None, drawn: str, key: str
+    lab: Lab,
+    view: View,
+    plan: FormPlan | None,
+    drawn: str,
+    key: str,
+    following: TrainConfig | None,
 ) -> tuple[list[Drawn], Cursor]:
     most = charts.MOST_POINTS
     points, evaluated, n = lab.runs.envelope(drawn, most) if drawn else ([], [], 0)
@@ -124,10 +136,12 @@ def _whole(
             band=lab.runs.expected(view) if drawn else None,
         ),
         charts.perplexity_figure(curve, zoom),
-        charts.rate_figure(curve, zoom, phases, train.learning_rate, peaks),
+        charts.following_figure(curve, zoom, following.phases(), following.learning_rate)
+        if following
+        else charts.rate_figure(curve, zoom, phases, train.learning_rate, peaks),
     ]
     last = max([phase.last for phase in phases] + curve.steps[-1:], default=1)
-    for figure in figures:  # from the start as wide as the training will be long
+    for figure in figures[: 2 if following else 3]:  # as wide as the training will be long
         figure.update_xaxes(range=[0, last], autorange=False, showticklabels=setup is not None)
     outputs = [part for figure in figures for part in (figure, no_update)]
     return outputs, {"curve": key, "n": n, "shown": len(curve.steps)}
