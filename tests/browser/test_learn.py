@@ -15,7 +15,7 @@ from transformer_lab.ui.experiments import ids as experiments_ids
 from transformer_lab.ui.generate import ids as generate_ids
 from transformer_lab.ui.learn import ids as learn_ids
 from transformer_lab.ui.learn.actions import steps
-from transformer_lab.ui.learn.lessons import load_lessons
+from transformer_lab.ui.learn.lessons import Block, load_lessons
 from transformer_lab.ui.look import ids as look_ids
 from transformer_lab.ui.server import TABS
 from transformer_lab.ui.steps import name_of
@@ -29,12 +29,33 @@ TINY = (  # set before a lesson trains, so that it takes no time
 )
 TRAINS = (train_ids.INITIALIZE, train_ids.START)
 LESSONS = load_lessons()
+LONG_HEADLINE = "tutorial-on-a-laptop-12 · running · 1,207 / 2,000 · 13.4k tokens/s · 1:08 left"
+WHOLE = """(words) => {
+  const line = document.getElementById("headline"), before = line.textContent;
+  line.textContent = words;
+  const cut = [line.scrollWidth - line.clientWidth, line.scrollHeight - line.clientHeight];
+  const whole = Math.max(...cut) <= 1;
+  line.textContent = before;
+  return whole;
+}"""  # whether the top line has room for words
+PLANNED_TO = "document.querySelector('#rate-chart .js-plotly-plot').data?.[0].x.at(-1)"
+FITS = """() => {
+  const lesson = document.querySelector(".lesson"), right = lesson.getBoundingClientRect().right;
+  const parts = lesson.querySelectorAll(".lesson-text, .lesson-text :is(mjx-container, table)");
+  const wide = (one) => one.scrollWidth > one.clientWidth + 1 && one.clientWidth;
+  return ![...parts].some((one) => wide(one) || one.getBoundingClientRect().right > right);
+}"""  # sideways nothing has to be scrolled
 SETTINGS_OF = {"sample-setting": "sample."}
 STATES = {  # what a training is after a press
     train_ids.INITIALIZE: ("ready",),
     train_ids.START: ("running",),
     train_ids.STOP: ("stopped",),
 }
+
+
+def flat(blocks: tuple[Block, ...]) -> list[Block]:
+    """All blocks, those inside of others too."""
+    return [one for block in blocks for one in (block, *flat(block.blocks))]
 
 
 def open_learn(context: BrowserContext) -> Page:
@@ -75,12 +96,17 @@ def check_press(page: Page, lab: Lab, button: str) -> None:
         until(lambda: state() in STATES[button])
     elif button == generate_ids.GENERATE:
         expect(page.locator("#generate-caption")).to_contain_text("Written by")
+        expect(page.locator("#generate-caption")).to_be_in_viewport()
+    elif button == train_ids.AFTER_COMPARE:
+        expect(page.locator("#overlay-card")).to_be_visible()
+        expect(page.locator(".ag-row-selected[row-index]").first).to_be_visible()
     elif button == experiments_ids.PLANT_START:
         expect(page.locator("#plant-caption")).to_contain_text("a copy of")
+        expect(page.locator("#plant-caption")).to_be_in_viewport()
         expect(page.locator(".plant .audit-verdict")).to_contain_text("Caught by")
     elif button == look_ids.STAGE_NEXT:
         expect(page.locator("#stage-title")).not_to_contain_text("Query")
-    elif "experiment-button" in button or "compare-button" in button:
+    elif any(kind in button for kind in ("experiment-button", "compare-button", "compare-tool")):
         expect(page.locator(f"[id='{button}']")).to_have_attribute("aria-current", "true")
     else:
         title = LESSONS[json.loads(button)["lesson"]].title
@@ -188,8 +214,11 @@ def test_a_lesson_is_walked_and_its_buttons_do_what_they_say(
 ):
     page = open_learn(context)
     assert walk(page, lab, "learning_rate_schedule") == 2
-    newest = lab.runs.view().run_id
-    expect(page.locator("[id*='lesson-check']").first).to_contain_text(newest)
+    page.get_by_role("tab", name="Train", exact=True).click()
+    page.wait_for_function(
+        f"{PLANNED_TO} === 5000"
+    )  # the recipe's steps, not those of the last run
+    expect(page.locator("[id*='lesson-check']").first).to_contain_text(model)
     page.get_by_role("tab", name="Learn", exact=True).click()
     page.click("#lesson-next")
     expect(page.locator("#lesson-progress")).to_have_text("1 of 17 read")
@@ -197,6 +226,40 @@ def test_a_lesson_is_walked_and_its_buttons_do_what_they_say(
     page.reload()  # where it was: the address says so
     expect(page.locator("#lesson-progress")).to_have_text("1 of 17 read")
     expect(page.locator(".lesson-title")).to_contain_text("Your first transformer")
+
+
+def test_what_was_asked_for_is_in_sight_wherever_the_page_was_scrolled_to(
+    context: BrowserContext, model: str
+):
+    page = open_learn(context)
+    page.set_viewport_size({"width": 1366, "height": 500})
+    page.get_by_role("button", name="Temperature").click()
+    page.get_by_role("button", name="Write at 0.2").click()
+    expect(page.locator("#generate-caption")).to_contain_text("Written by")
+    expect(page.locator("#generate-caption")).to_be_in_viewport()
+
+
+@pytest.mark.parametrize("width", [390, 1366])
+def test_no_formula_and_no_table_of_a_lesson_is_wider_than_the_lesson(
+    context: BrowserContext, width: int
+):
+    """On a phone, and beside another tab on a wide screen."""
+    page = open_learn(context)
+    page.set_viewport_size({"width": width, "height": 844})
+    if width > 390:
+        page.evaluate("document.body.classList.add('beside')")
+        page.get_by_role("tab", name="Data", exact=True).click()
+        expect(page.locator("#lesson-whole")).to_be_visible()
+    for slug, lesson in LESSONS.items():
+        texts = [block.text for block in flat(lesson.blocks) if block.kind == "text"]
+        if not any("$" in text or "|---|" in text for text in texts):
+            continue
+        entry = page.locator(f"[id='{name_of(learn_ids.lesson_button(slug))}']")
+        entry.dispatch_event("click")  # out of sight while the lesson stands beside a tab
+        expect(page.locator(".lesson-title")).to_contain_text(lesson.title)
+        if any("$" in text for text in texts):
+            expect(page.locator(".lesson mjx-container").first).to_be_visible()
+        page.wait_for_function(FITS)
 
 
 def test_a_lesson_leaves_what_a_link_keeps_and_says_so(context: BrowserContext):
@@ -295,6 +358,8 @@ def test_a_language_is_chosen_and_kept(context: BrowserContext):
     expect(page.locator(".lesson-title")).to_contain_text("1. Was Transformer sind")
     page.locator("#lesson-body .do").first.click()  # which names the tab as the code does
     expect(page.get_by_role("tab", name="Trainieren")).to_have_attribute("aria-selected", "true")
+    for title in ("quick-start-1 · finished · 120 / 120", LONG_HEADLINE):
+        assert page.evaluate(WHOLE, title), f"{title} is cut off"
     page.goto("/?tab=learn&lesson=attention")
     expect(page.locator(".lesson-title")).to_contain_text("bisher auf Englisch")
     expect(page.locator("html")).to_have_attribute("lang", "de")

@@ -146,7 +146,7 @@ def attention() -> Iterator[str]:
     yield f"their sum {first + second + last:.3f}"
     terms = [rf"{w:.3f}\,{tuple_of(v)}" for w, v in zip(weights, values, strict=True)]
     result = weights @ values
-    yield rf"{' + '.join(terms)} = ({result[0]:.3f},\; {result[1]:.3f})"
+    yield rf"& {' + '.join(terms)} \\ &= ({result[0]:.3f},\; {result[1]:.3f})"
 
 
 @of("multi_head_attention")
@@ -171,8 +171,8 @@ def positions() -> Iterator[str]:
     assert torch.allclose(
         waves[3, 2:4], torch.tensor([math.sin(w := 3 / 10000 ** (2 / 8)), math.cos(w)])
     )
-    yield r"p_{t,2i} = \sin\!\left(t / 10000^{2i/D}\right)"
-    yield r"p_{t,2i+1} = \cos\!\left(t / 10000^{2i/D}\right)"
+    yield r"p_{t,2i} &= \sin\!\left(t / 10000^{2i/D}\right)"
+    yield r"p_{t,2i+1} &= \cos\!\left(t / 10000^{2i/D}\right)"
     yield f"At $t = 0$ the first two numbers are {waves[0, 0]:g} and {waves[0, 1]:g}, at $t = 1$"
     yield f"they are {waves[1, 0]:.3f} and {waves[1, 1]:.3f}"
 
@@ -211,7 +211,9 @@ def loss() -> Iterator[str]:
         yield f"| {name} | {times} | {each / n:.3f} | {one:.3f} |"
         terms.append(rf"{each * len(letters)} \cdot {one:.3f}")
     total = sum(losses[letter] for letter in line)
-    yield f"over all {n} characters is ${' + '.join(terms)} = {total:.2f}$"
+    first, second = " + ".join(terms[:3]), " + ".join(terms[3:])
+    yield f"sum over all {n} characters is"
+    yield rf"& {first} \\ &+ {second} = {total:.2f} \end"
     yield f"${total:.2f} / {n} = {total / n:.3f}$"
     yield f"$e^{{{total / n:.3f}}} = {math.exp(total / n):.2f}$"
     yield f"among the {len(counts)} characters of the line would have {len(counts)}."
@@ -350,6 +352,8 @@ def lora() -> Iterator[str]:
     yield rf"$2 \cdot {D} \cdot 4 = {narrow:,}$ numbers"
     yield f"{100 * narrow / whole:.2f} % of it"
     assert not adapted.lora_B.any()
+    assert math.isclose(LORA_RATE, 10 * FULL_RATE)
+    yield "about ten times the learning rate of full fine-tuning"
 
 
 @of("predictive_coding_and_the_leak")

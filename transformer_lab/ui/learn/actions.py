@@ -26,15 +26,18 @@ from transformer_lab.ui.train import ids as train_ids
 
 TRAIN, RUNS, DATA, GENERATE, LOOK = "Train", "Runs", "Data", "Generate", "Look inside"
 COMPARE, PCN = "Compare", "PCN Experiments"
-BUTTONS = {  # what may be pressed: the tab it is on, and its id
-    "Initialize Model": (TRAIN, train_ids.INITIALIZE),
-    "Start Training": (TRAIN, train_ids.START),
-    "Pause": (TRAIN, train_ids.PAUSE),
-    "Stop": (TRAIN, train_ids.STOP),
-    "Apply Learning Rate": (TRAIN, train_ids.APPLY_RATE),
-    "Generate": (GENERATE, generate_ids.GENERATE),
-    "Next stage": (LOOK, look_ids.STAGE_NEXT),
-    "Plant it and audit": (PCN, experiments_ids.PLANT_START),
+RATE_TOOL = compare_ids.compare_tool(compare_ids.RATE_TOOL)
+BUTTONS = {  # what may be pressed: the tab it is on, its id, and where to look then
+    "Initialize Model": (TRAIN, train_ids.INITIALIZE, ""),
+    "Start Training": (TRAIN, train_ids.START, ""),
+    "Pause": (TRAIN, train_ids.PAUSE, ""),
+    "Stop": (TRAIN, train_ids.STOP, ""),
+    "Apply Learning Rate": (TRAIN, train_ids.APPLY_RATE, ""),
+    "Compare": (TRAIN, train_ids.AFTER_COMPARE, ""),
+    "Find a learning rate": (COMPARE, RATE_TOOL, compare_ids.RATE_ABOUT),
+    "Generate": (GENERATE, generate_ids.GENERATE, generate_ids.GENERATE_CAPTION),
+    "Next stage": (LOOK, look_ids.STAGE_NEXT, look_ids.STAGE_TITLE),
+    "Plant it and audit": (PCN, experiments_ids.PLANT_START, experiments_ids.PLANT_CAPTION),
 }
 TRAINS = "press Start Training"  # the line of a button that costs time
 
@@ -61,8 +64,8 @@ def _setting(words: str) -> list[Step]:
 def _button(words: str) -> list[Step]:
     if words not in BUTTONS:
         raise LessonError(f"There is no button {words} that a lesson may press.")
-    tab, component = BUTTONS[words]
-    return [open_tab(tab), press(component)]
+    tab, component, result = BUTTONS[words]
+    return [open_tab(tab), press(component), *([show(result)] if result else [])]
 
 
 def _open(words: str) -> list[Step]:
@@ -129,6 +132,8 @@ PLACES = {
     "audit": (PCN, experiments_ids.AUDIT_START),
     "status": (TRAIN, train_ids.PANEL),
     "queue": (RUNS, runs_ids.AT_ONCE),
+    "rate chart": (TRAIN, train_ids.RATE),
+    "overlay": (RUNS, runs_ids.OVERLAY_CARD),
     "summary": (PCN, experiments_ids.SUMMARY_OPEN),
 }
 
