@@ -148,7 +148,7 @@ def test_a_link_can_keep_controls_as_they_are(visited):
     assert page.fire("recipe-summary.children", "offer.n_clicks") == {}, "nor another recipe"
     setup = page.get("plan", "data")["setup"]
     assert setup["model"]["layers"] == 2, "undo leaves what the link keeps"
-    assert setup["train"]["steps"] == 120
+    assert setup["train"]["steps"] == 100
 
 
 def test_no_other_tab_changes_what_a_link_keeps(visited):

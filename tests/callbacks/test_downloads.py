@@ -16,6 +16,7 @@ GPT2_SHAPED = {
     "model.feedforward": "gelu",
     "model.positions": "learned",
     "model.qk_norm": False,
+    "model.ngrams": "1",
     "model.smear": "0",
 }
 

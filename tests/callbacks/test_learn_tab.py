@@ -90,7 +90,7 @@ def test_without_a_run_each_check_says_so_and_offers_one_with_its_cost(page, lab
         said, there = found(lab, name)
         assert there == (name in WITHOUT_A_RUN), name
         if not there:
-            assert re.search(r"no trained model yet.*Quick start, 120 steps.* on this", said), name
+            assert re.search(r"no trained model yet.*Quick start, 100 steps.* on this", said), name
 
 
 def test_each_check_tells_of_the_learners_own_run(trained_lab):

@@ -160,6 +160,7 @@ def test_the_overview_draws_this_model_with_the_lengths_of_its_vectors(trained, 
         ("Attention", "Attention"),
         ("Norm", "Architecture"),
         ("Smear", "Architecture"),
+        ("N-grams", "Architecture"),
         ("Token embedding", "Embeddings"),
     ]
     what = what_is_open(trained.get("look-open", "data"))
@@ -173,7 +174,8 @@ def test_the_overview_draws_this_model_with_the_lengths_of_its_vectors(trained, 
     assert f"{trained_lab[0].inspector.likeliest(what, 5).probabilities[0]:.0%}" in words
     opened = [parts[int(one["data-part"])].path.split(".")[-1] for one in buttons_of(drawing)]
     assert opened == [
-        "head", "norm", "feedforward", "norm_2", "attention", "norm_1", "smear", "embedding",
+        "head", "norm", "feedforward", "norm_2", "attention", "norm_1", "smear", "ngrams",
+        "embedding",
     ]  # fmt: skip
 
 

@@ -239,7 +239,7 @@ def test_the_cost_is_reported_before_the_start_and_a_long_one_has_a_way_out(page
     until(lambda: page.tick() and page.get("offer", "hidden") is False)
     assert "long for this computer" in json.dumps(page.get("preflight", "children"))
     page.fire('{"group":["ALL"],"name":["ALL"],"type":"setting"}.value', "offer.n_clicks")
-    assert page.get('{"group":"train","name":"steps","type":"setting"}', "value") == "120"
+    assert page.get('{"group":"train","name":"steps","type":"setting"}', "value") == "100"
 
 
 def test_quick_start_is_not_offered_in_place_of_quick_start(lab, page, until, monkeypatch):
