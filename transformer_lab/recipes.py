@@ -184,7 +184,8 @@ def find_recipe(name: str) -> Recipe:
 
 # What a tutorial gives no number for: how it is watched, kept and computed.
 UNTAUGHT = (
-    "evaluat", "keep", "save", "seed", "device", "where", "shard", "micro", "compile", "threads",
+    "evaluat", "keep", "save", "seed", "device", "where", "workers", "shard", "micro",
+    "compile", "threads",
 )  # fmt: skip
 
 

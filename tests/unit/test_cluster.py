@@ -12,7 +12,8 @@ import pytest
 from nodes import kill
 from small import ENDLESS, TINY
 from transformer_lab.lab.elsewhere import ray_connection
-from transformer_lab.lab.elsewhere.cluster import Cluster, Computer, Needs, names_of, needs_of
+from transformer_lab.lab.elsewhere.cluster import Cluster
+from transformer_lab.lab.elsewhere.needs import Computer, Needs, names_of, needs_of
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.lab.queue import Waiting
 from transformer_lab.recipes import Setup
@@ -239,11 +240,16 @@ def computer(name: str, *, cpus: float = 4, gpus: float = 0) -> Computer:
 def test_a_training_asks_for_its_threads_and_for_a_gpu_where_there_is_one():
     plain, gpu = [computer("a")], [computer("a"), computer("b", gpus=2)]
     asked = Setup().with_values({"train.threads": 3})
+    assert needs_of(asked.with_values({"train.workers": 2}), gpu).workers == 2
     assert needs_of(Setup(), plain) == Needs(cpus=1, gpus=0)
     assert needs_of(asked, gpu) == Needs(cpus=3, gpus=1)
     assert needs_of(asked.with_values({"train.device": "cpu"}), gpu) == Needs(cpus=3, gpus=0)
     assert needs_of(asked.with_values({"train.device": "cuda"}), plain) == Needs(cpus=3, gpus=1)
-    assert not Needs(cpus=1, gpus=1).fit(plain[0])
+    assert not Needs(cpus=1, gpus=1).fit(plain)
+    assert Needs(cpus=2, gpus=0, workers=4).fit(gpu)
+    assert not Needs(cpus=3, gpus=0, workers=3).fit(gpu)
+    assert not Needs(cpus=1, gpus=1, workers=3).fit(gpu)
+    assert str(Needs(cpus=1, gpus=0, workers=2)) == "2 workers with 1 CPU each"
     assert str(Needs(cpus=1, gpus=1)) == "1 CPU and 1 GPU"
 
 

@@ -17,6 +17,8 @@ from typing import Any
 from transformer_lab.cli.common import FAILED, INTERRUPTED, home_folder
 from transformer_lab.cli.output import mention
 from transformer_lab.cli.torchrun import follow_the_first, interrupted, joined
+from transformer_lab.lab.elsewhere.processes import END_SECONDS
+from transformer_lab.lab.elsewhere.said import RANK_LOST
 from transformer_lab.lab.lab import Lab, LabError
 from transformer_lab.lab.queue import UNREADABLE, waiting_from
 from transformer_lab.lab.training.finetuned import finetuning_setup
@@ -72,6 +74,13 @@ def _end_of_standard_input() -> threading.Event:
 
     threading.Thread(target=read, daemon=True).start()
     return gone
+
+
+def _end_after(gone: threading.Event) -> None:
+    """End this process where it waits for another one that nobody reaches any more."""
+    gone.wait()
+    time.sleep(END_SECONDS)
+    os._exit(FAILED)
 
 
 def first_model(arguments: argparse.Namespace) -> int:
@@ -130,6 +139,8 @@ def _run(
 ) -> int:
     """Train in this process; for a lab that has started it, until the event is set."""
     ranks = joined(getattr(arguments, "shard", None))  # of resume and extend
+    if isinstance(ranks, Together) and for_a_lab:
+        threading.Thread(target=_end_after, args=(for_a_lab,), daemon=True).start()
     if isinstance(ranks, Together) and ranks.rank:
         return follow_the_first(ranks)
     lab = Lab(home_folder(arguments), processes=False)  # this one is a process of its own
@@ -138,7 +149,8 @@ def _run(
     try:
         begin(lab)
         printer = (_ForALab if for_a_lab else _Printer)(as_json=arguments.json)
-        return _follow(lab, printer, for_a_lab or threading.Event(), as_json=arguments.json)
+        code = _follow(lab, printer, for_a_lab or threading.Event(), as_json=arguments.json)
+        return RANK_LOST if isinstance(ranks, Together) and ranks.line.ended else code
     except (LabError, RunNotFoundError) as error:
         mention(f"transformer-lab: {error}", to=sys.stderr)
         return FAILED

@@ -26,6 +26,7 @@ NO_MATTER = {  # settings of training that change nothing in what is learned, bu
     "seed",
     "device",
     "where",
+    "workers",
     "shard",
     "threads",
     "micro_batch",

@@ -60,6 +60,14 @@ class TrainConfig(LearningRuleSettings, ScheduleSettings, OptimizerSettings, Bat
         words={"thread": "The lab", "process": "Own process", "cluster": "Cluster"},
         advanced=True,
     )
+    workers: int = knob(
+        1,
+        1,
+        64,
+        "Workers",
+        "Processes of the cluster that train this model together, each on its rows of every batch.",
+        advanced=True,
+    )
     shard: bool = flag(
         False,
         "Shard",

@@ -38,6 +38,7 @@ WHY_RATE = (
 # What a fine-tuning begins with, whatever the base was trained with; short, and at AdamW's rates.
 TRAINING = {
     "train.where": "thread",  # which the page of a fine-tuning follows
+    "train.workers": 1,
     "train.shard": False,  # it takes one process
     "train.steps": 200,
     "train.optimizer": "adamw",

@@ -14,9 +14,8 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from transformer_lab.lab.elsewhere.children import (
     broken_off,
     explain,
 )
+from transformer_lab.lab.elsewhere.needs import Computer, Needs, names_of, needs_of
 from transformer_lab.lab.elsewhere.processes import END_SECONDS, STOPPED
 from transformer_lab.lab.elsewhere.said import why_none
 from transformer_lab.lab.queue import Waiting
@@ -49,45 +49,19 @@ OR_BEFORE = (*UNFINISHED, "interrupted")  # states of a run that has ended now, 
 DISCONNECTED = "The connection to the cluster ended"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Computer:
-    """A computer of the cluster, and how much of it trainings may use."""
-
-    id: str
-    name: str
-    address: str
-    cpus: float
-    gpus: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Needs:
-    """What a training asks for."""
-
-    cpus: int
-    gpus: int
-
-    def fit(self, computer: Computer) -> bool:
-        """Whether a computer has as much, if nothing else is on it."""
-        return computer.cpus >= self.cpus and computer.gpus >= self.gpus
-
-    def __str__(self) -> str:
-        gpus = f" and {self.gpus} GPU" if self.gpus else ""
-        return f"{self.cpus} CPU{'s' * (self.cpus > 1)}{gpus}"
-
-
 @dataclass(kw_only=True)
 class Sent(Child):
     """A training on the cluster.
 
-    `job` is what the driver calls it, `node` the id of its computer, "" while it waits for one;
-    `losses` counts the computers that it has lost.
+    `job` is what the driver calls it, `node` the id of its computer, "" while it waits for one, and
+    `nodes` those of all its workers; `losses` counts the computers that it has lost.
     """
 
     job: str
     needs: Needs
     texts: Mapping[str, str]
     node: str = ""
+    nodes: list[str] = field(default_factory=list)
     losses: int = 0
 
 
@@ -140,12 +114,18 @@ class Cluster(Children[Sent]):
         return not self.problem and not any(map(self._fits, waiting))
 
     def _fits(self, child: Sent) -> bool:
-        return any(map(child.needs.fit, self.computers))
+        return child.needs.fit(self.computers)
 
     def why_waiting(self, child: Sent) -> str:
         """Why one that was sent has no computer yet, in a sentence."""
         if self._fits(child):
-            return f"It waits until a computer of the cluster has {child.needs} free."
+            who = "a computer of the cluster has" if child.needs.workers == 1 else "the cluster has"
+            return f"It waits until {who} {child.needs} free."
+        if child.needs.workers > 1:
+            return (
+                f"It asks for {child.needs}, and the cluster has less: let more computers join, or "
+                "remove it, and choose fewer Workers or Threads."
+            )
         return (
             f"It asks for {child.needs}, and no computer of the cluster has as much: let one join "
             "that has, or remove it, and choose fewer Threads or another Device."
@@ -189,7 +169,7 @@ class Cluster(Children[Sent]):
     # --- what the driver says -----------------------------------------------------------------
 
     def _send(self, child: Sent) -> None:
-        child.job, child.node = uuid.uuid4().hex, ""
+        child.job, child.node, child.nodes = uuid.uuid4().hex, "", []
         needs = asdict(child.needs)
         begins, texts = asdict(child.begins), dict(child.texts)
         self._tell(do="start", job=child.job, begins=begins, texts=texts, **needs)
@@ -215,19 +195,20 @@ class Cluster(Children[Sent]):
             self._end(child, self.problem)
 
     def _take_in(self, said: dict[str, Any]) -> None:
-        if "nodes" in said:
-            self.computers = [Computer(**node) for node in said["nodes"]]
+        if "computers" in said:
+            self.computers = [Computer(**node) for node in said["computers"]]
             self._names |= names_of(self.computers)
             return
         child = next((child for child in self.busy() if child.job == said["job"]), None)
         if child is None:
             return
         if "lost" in said:
-            self._lost(child, said["lost"])
+            self._lost(child, said["lost"], several=said["several"])
         elif "ended" in said:
             self._conclude(child, said)
         else:
             child.node = said.get("node", child.node)
+            child.nodes = said.get("nodes", child.nodes)
             child.run_id = said.get("run", child.run_id)
             self._changed(child)
 
@@ -235,19 +216,27 @@ class Cluster(Children[Sent]):
         """What to call a computer, also one that is lost."""
         return self._names.get(node, "of it")
 
-    def _lost(self, child: Sent, node: str) -> None:
-        """Have a training go on at another computer, unless it was over, or loses too many."""
+    def _lost(self, child: Sent, node: str, *, several: bool) -> None:
+        """Have a training go on at another computer, unless it was over, or loses too many.
+
+        One of `several` workers may have lost only its process; it then says that it failed.
+        """
         child.losses += 1
         name = self.name_of(node)
+        states = (*OR_BEFORE, "failed") if several else OR_BEFORE
         again = not (child.stopping or self._closing) and child.losses <= MOST_LOSSES
         if child.run_id:
-            how, goes_on = f"The computer {name} was lost", GOES_ON if again else None
-            self._break_off(child, how, OR_BEFORE, goes_on)
+            how = f"The computer {name} was lost"
+            if several:
+                how = f"One of its {child.needs.workers} workers was lost, or computer {name}"
+            self._break_off(child, how, states, GOES_ON if again else None)
             state, _ = Run(self._home / "runs" / child.run_id).state()
-            again = again and state in OR_BEFORE  # or it saves itself just now
+            again = again and state in states  # or it saves itself just now
             child.begins = replace(child.begins, kind="resume", run=child.run_id)
         if again:
             self._send(child)
+            if child.stopping:  # that was asked of what is lost
+                self._tell(do="stop", job=child.job)
             self._changed(child)
         else:
             self._end(child, f"The computer {name} was lost before its first step.")
@@ -284,21 +273,3 @@ class Cluster(Children[Sent]):
         with self._heard:
             self._heard.notify_all()
         self._changed(child)
-
-
-def names_of(computers: Sequence[Computer]) -> dict[str, str]:
-    """What to call each computer: its name; with the end of its id where several have the same."""
-    count = Counter(computer.name for computer in computers)
-    return {
-        one.id: one.name if count[one.name] == 1 else f"{one.name}-{one.id[:4]}"
-        for one in computers
-    }
-
-
-def needs_of(setup: Setup, computers: Sequence[Computer]) -> Needs:
-    """What a training asks for: a GPU where there are any and it may take one, and as many CPUs as
-    it has Threads; one where they are automatic."""
-    device, some = setup.train.device, any(computer.gpus for computer in computers)
-    return Needs(
-        cpus=setup.train.threads or 1, gpus=int(device == "cuda" or (device == "auto" and some))
-    )

@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import ray
+from ray.util import get_node_ip_address
 
 from transformer_lab.lab.elsewhere.said import lines_of, run_in
 from transformer_lab.lab.elsewhere.transfer import packed, unpack, unpack_files
@@ -36,6 +37,7 @@ class TrainingActor:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._begins, self._home, self._run = "", "", ""
+        self._place: dict[str, str] = {}
         self._log = Path()
 
     def where(self, mark: str) -> str:
@@ -45,15 +47,20 @@ class TrainingActor:
             "name": socket.gethostname(),
             "shared": Path(mark).is_file() and not os.environ.get(SCRATCH),
             "version": version("transformer-lab"),
+            "address": (address := get_node_ip_address()),
+            "port": free_port(address),
         }
         return json.dumps(facts)
 
-    def begin(self, begins: str, home: str) -> str:
-        """Train what `begins` says, as soon as nobody else trains that run."""
-        self._begins, self._home = begins, home
+    def begin(self, begins: str, home: str, place: str) -> str:
+        """Train what `begins` says, as soon as nobody else trains that run.
+
+        `place` are the variables of one of several processes. `home` is "" for all but the first.
+        """
+        self._begins, self._home, self._place = begins, home, json.loads(place)
         return self.look()
 
-    def begin_away(self, begins: str, run: bytes, texts: bytes) -> str:
+    def begin_away(self, begins: str, run: bytes, texts: bytes, place: str) -> str:
         """The same in a home of its own, with the run that it begins from, if any, and its texts.
 
         What becomes of it is fetched by `news`.
@@ -64,7 +71,7 @@ class TrainingActor:
             folder = Path(self._home) / "runs" / json.loads(begins)["run"]
             folder.mkdir(parents=True)
             unpack(run, folder)
-        self._begins = begins
+        self._begins, self._place = begins, json.loads(place)
         return self.look()
 
     def news(self, known: str, last: bool) -> bytes:
@@ -114,7 +121,7 @@ class TrainingActor:
 
     def _start_when_free(self) -> None:
         wanted = json.loads(self._begins)
-        if wanted["kind"] == "resume":
+        if wanted["kind"] == "resume" and self._home:
             folder = Path(self._home) / "runs" / wanted["run"]
             if is_held(folder / LOCK):
                 return  # what trained it on a computer that is lost has not ended yet
@@ -127,9 +134,16 @@ class TrainingActor:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "transformer_lab.cli", "train", "--from-stdin",
                  "--tied", "--home", self._home],
-                env={**os.environ, "PYTHONPATH": places}, stdin=subprocess.PIPE, stdout=output,
-                stderr=output, start_new_session=True,
+                env={**os.environ, **self._place, "PYTHONPATH": places}, stdin=subprocess.PIPE,
+                stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
         assert self._process.stdin is not None
         self._process.stdin.write(f"{self._begins}\n".encode())
         self._process.stdin.flush()  # it stays open as long as this actor lives
+
+
+def free_port(address: str) -> int:
+    """A port of this computer at which nobody listens."""
+    with socket.socket() as one:
+        one.bind((address, 0))
+        return int(one.getsockname()[1])

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from filelock import Timeout
 
 from transformer_lab.lab.elsewhere.ray_connection import connect
+from transformer_lab.lab.elsewhere.ray_workers import Workers
+from transformer_lab.lab.elsewhere.said import RANK_LOST
 from transformer_lab.lab.elsewhere.transfer import packed, packed_files
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ RARELY_SECONDS = 60.0  # the same of a large one
 NEWS_SECONDS = 2.0  # between two transfers of a run that is trained where the home cannot be seen
 NODES_SECONDS = 2.0  # between two looks at the computers of the cluster
 END_SECONDS = 60.0  # in which all trainings may save and end when the lab is gone
+NOTICE_SECONDS = 20.0  # in which the first of several may notice that another one is lost
 DIFFERENT = (
     "{name} has Transformer Lab {version}, and this computer {0}: install the same everywhere."
 )
@@ -38,7 +41,7 @@ DIFFERENT = (
 
 @dataclass(kw_only=True)
 class Job:
-    """A training of the lab: the actor it has, and what that was asked last.
+    """A training of the lab: the actors it has, and what the first was asked last.
 
     `node` is "" while it waits for a computer, `run` as long as it has none; `away` says that it is
     trained where the home cannot be seen, and `proxy` is there as soon as some of it has come
@@ -46,7 +49,7 @@ class Job:
     it has still to come.
     """
 
-    actor: Any
+    workers: Workers
     asked: dict[str, Any]
     answer: Any
     node: str = ""
@@ -56,7 +59,19 @@ class Job:
     home_run: str = ""
     next_news: float = 0.0
     code: int | None = None
+    given_up: float = 0.0  # when the first is not waited for any longer, as another one is lost
     lines: list[str] = field(default_factory=list)
+
+    @property
+    def actor(self) -> Any:
+        """The first of its workers, which has the run."""
+        return self.workers.first
+
+    @property
+    def lost_worker(self) -> bool:
+        """Whether it has ended because one of several was killed or lost."""
+        killed = self.code is not None and (self.code < 0 or self.code == RANK_LOST)
+        return killed and bool(self.workers.rest)
 
 
 class Driver:
@@ -79,9 +94,9 @@ class Driver:
         """Do what a line of the lab asks."""
         name = asked["job"]
         if asked["do"] == "start":
-            needs = {"num_cpus": asked["cpus"], "num_gpus": asked["gpus"]}
-            actor = self._actor_class.options(**needs).remote()
-            self._jobs[name] = Job(actor=actor, asked=asked, answer=actor.where.remote(self._mark))
+            workers = Workers(self._ray, self._actor_class, asked, self._mark)
+            where = workers.first.where.remote(self._mark)
+            self._jobs[name] = Job(workers=workers, asked=asked, answer=where)
         elif name in self._jobs:
             self._part(name, "stop")
 
@@ -124,26 +139,36 @@ class Driver:
         ]
         if nodes != self._nodes:
             self._nodes = nodes
-            self.say(nodes=nodes)
+            self.say(computers=nodes)
 
     def _advance(self, name: str) -> None:
         """Take in what a training's actor has answered, if it has."""
         job, errors = self._jobs[name], self._ray.exceptions
         for request in job.proxy.asked() if job.proxy else ():
             job.actor.ask.remote(request.do, request.value)
-        if not self._ray.wait([job.answer], timeout=0)[0]:
+        if self._gives_up(job):
+            self._lose(name, job.workers.lost)
+            return
+        if not job.workers.ready or not self._ray.wait([job.answer], timeout=0)[0]:
             return
         try:
             answer = self._ray.get(job.answer)
         except errors.ActorUnavailableError:  # for now; whether it is lost turns out
             job.answer = job.actor.look.remote()
         except errors.RayActorError:
-            self._drop(name)
-            self.say(job=name, lost=job.node)
+            self._lose(name, job.node)
         except errors.RayError as error:
             self._end(name, problem=str(error).strip().splitlines()[-1])
         else:
             self._take_in(name, job, answer)
+
+    @staticmethod
+    def _gives_up(job: Job) -> bool:
+        """Whether a worker is lost without the first having noticed, which would save and end."""
+        job.workers.look()
+        if job.workers.lost and not job.given_up:
+            job.given_up = time.monotonic() + NOTICE_SECONDS
+        return bool(job.given_up) and time.monotonic() > job.given_up
 
     def _take_in(self, name: str, job: Job, answer: str | bytes) -> None:
         if isinstance(answer, bytes):
@@ -169,13 +194,18 @@ class Driver:
     def _begin(self, name: str, job: Job, computer: dict[str, Any]) -> None:
         """A training has a computer."""
         job.node, job.away = computer["node"], not computer["shared"]
-        self.say(job=name, node=job.node)
-        begins = json.dumps(job.asked["begins"])
-        if computer["version"] != version("transformer-lab"):
-            problem = DIFFERENT.format(version("transformer-lab"), **computer)
-            self._end(name, problem=problem)
-        elif not job.away:
-            job.answer = job.actor.begin.remote(begins, self._home)
+        all_of_them = [computer, *job.workers.facts]
+        self.say(job=name, node=job.node, nodes=[one["node"] for one in all_of_them])
+        begins, places = json.dumps(job.asked["begins"]), job.workers.places(computer)
+        own = version("transformer-lab")
+        other = next((one for one in all_of_them if one["version"] != own), None)
+        if other:
+            self._end(name, problem=DIFFERENT.format(own, **other))
+            return
+        job.workers.begin(begins, places)
+        place = json.dumps(places[0])
+        if not job.away:
+            job.answer = job.actor.begin.remote(begins, self._home, place)
         else:
             try:
                 from_run = job.asked["begins"]["run"]
@@ -184,7 +214,7 @@ class Driver:
             except (OSError, sqlite3.Error) as error:
                 self._end(name, problem=f"What it begins with could not be sent: {error}.")
             else:
-                job.answer = job.actor.begin_away.remote(begins, run, texts)
+                job.answer = job.actor.begin_away.remote(begins, run, texts, place)
 
     @staticmethod
     def _news_due(job: Job) -> bool:
@@ -217,13 +247,21 @@ class Driver:
         resumed = job.asked["begins"]["kind"] == "resume"
         return RunProxy(Path(self._home), job.run, resumed=resumed)
 
-    def _end(self, name: str, **what: Any) -> None:
+    def _lose(self, name: str, node: str) -> None:
+        """A computer of a training is lost, or one of several processes."""
         job = self._drop(name)
-        self._ray.kill(job.actor)
+        self.say(job=name, lost=node, several=bool(job.workers.rest))
+
+    def _end(self, name: str, **what: Any) -> None:
+        if self._jobs[name].lost_worker and not what:
+            self._lose(name, self._jobs[name].workers.lost or self._jobs[name].node)
+            return
+        job = self._drop(name)
         self.say(job=name, ended=True, code=job.code, lines=job.lines, **what)
 
     def _drop(self, name: str) -> Job:
         job = self._jobs.pop(name)
+        job.workers.end()
         if job.proxy:
             job.proxy.close()
         return job

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 MARK = "transformer-lab: "  # before what the command line says of an error: its setting, a sentence
+RANK_LOST = 75  # exit code of the first of several processes where another one was lost
 _MEMORY = {9: "The system does that to a program when memory runs out."}
 
 

@@ -19,6 +19,11 @@ NO_CLUSTER = (
     "This lab has no cluster to send a training to: start it with transformer-lab serve --ray "
     "(docs/cluster.md), or choose The lab for Where It Trains."
 )
+NO_WORKERS = (
+    "Workers is {0}, and only a cluster has several: start the lab with transformer-lab serve "
+    "--ray and choose Cluster for Where It Trains (docs/cluster.md); or set Workers to 1 and start "
+    "the training by torchrun --nproc-per-node={0} (docs/running.md)."
+)
 MakeWorker = Callable[[Callable[[], None]], Worker]
 
 
@@ -59,6 +64,8 @@ class Outside(Lanes):
         """That there is a cluster, where a training is to be sent to one. Raises ConfigError."""
         if setup.train.where == "cluster" and self.processes and not self.cluster:
             raise ConfigError("train.where", NO_CLUSTER)
+        if setup.train.workers > 1 and self.ranks.count == 1 and not self.for_cluster(setup):
+            raise ConfigError("train.workers", NO_WORKERS.format(setup.train.workers))
 
     def end_child(self, child: Child) -> None:
         """Have a training end that is outside of the lab's own thread; what it has is saved."""

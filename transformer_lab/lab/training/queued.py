@@ -18,6 +18,7 @@ class Queued(Starting):
     so that its order holds there too."""
 
     def start(self, setup: Setup, recipe: str = "custom", item: str = "") -> None:
+        self.check_place(setup)
         if self.for_cluster(setup):
             self.enqueue(setup, recipe)
         else:
@@ -41,6 +42,7 @@ class Queued(Starting):
 
     def enqueue(self, setup: Setup, recipe: str = "custom") -> None:
         """Train this when its turn comes. Raises ConfigError and LabError."""
+        self.check_place(setup)
         if self.cluster:  # its computers are others: the rest is checked there
             self.texts.facts(setup)
         else:

@@ -169,6 +169,8 @@ class Starting(Outside):
             self.resume(item.run, waited)
             return
         setup = setup_from(item.setup)
+        if item.kind != "extended":  # which goes on here where there is no cluster any more
+            self.check_place(setup)
         if item.kind == "new" and not item.race:
             self.start(setup, item.recipe, waited)
             return
@@ -196,7 +198,6 @@ class Starting(Outside):
 
     def check(self, setup: Setup) -> None:
         """Everything that can be wrong with a setup and be known at once. Raises ConfigError."""
-        self.check_place(setup)
         facts = self.texts.facts(setup)
         if self.for_cluster(setup):  # its computers are others: the rest is checked there
             return

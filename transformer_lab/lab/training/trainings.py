@@ -74,6 +74,7 @@ class Trainings(Queued):
         Raises ConfigError and LabError.
         """
         self._refuse_if_read_only()
+        self.check_place(setup)
         self.check(setup)
         with self._lock:
             old = self._chosen(None, *BUSY)

@@ -15,7 +15,8 @@ SLUG = "own"
 NOTHING = "none"  # is varied besides the first setting
 # What makes no question: where and how it is computed, and what the learner types.
 LEFT_OUT = OWN | {
-    "data.corpus", "train.device", "train.where", "train.shard", "train.micro_batch",
+    "data.corpus", "train.device", "train.where", "train.workers", "train.shard",
+    "train.micro_batch",
     "train.compile", "train.save_every", "train.save_minutes", "train.threads",
     "train.evaluation_batches", "train.keep_best",
 }  # fmt: skip

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dash import html
 from dash.development.base_component import Component
 
-from transformer_lab.lab.elsewhere.cluster import Cluster, Computer, Sent
+from transformer_lab.lab.elsewhere.cluster import Cluster, Sent
+from transformer_lab.lab.elsewhere.needs import Computer
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.queue import Waiting
 from transformer_lab.ui.runs import ids
@@ -68,7 +69,7 @@ def size(cpus: float, gpus: float) -> str:
 
 
 def _computer(cluster: Cluster, one: Computer, sent: list[Sent], steps: Steps) -> html.Div:
-    here = [_training(child, steps) for child in sent if child.node == one.id]
+    here = [_training(child, steps) for child in sent if one.id in child.nodes]
     return html.Div(
         [
             html.Div(

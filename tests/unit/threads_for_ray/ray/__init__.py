@@ -17,6 +17,7 @@ from ray import exceptions
 NODES = Path(os.environ.get("NODES_OF_A_TEST", "/nowhere"))
 _lock, _here = threading.Lock(), threading.local()
 _actors: list["Actor"] = []
+_groups: list["PlacementGroup"] = []
 
 
 class Context:
@@ -25,18 +26,39 @@ class Context:
 
 
 class ActorClass:
-    def __init__(self, made: type, cpus: float = 1) -> None:
-        self._made, self._cpus = made, cpus
+    def __init__(self, made: type, cpus: float = 1, bundle: Any = None) -> None:
+        self._made, self._cpus, self._bundle = made, cpus, bundle
 
-    def options(self, *, num_cpus: float, num_gpus: float) -> "ActorClass":
-        return ActorClass(self._made, num_cpus)
+    def options(
+        self, *, num_cpus: float, num_gpus: float, scheduling_strategy: Any = None
+    ) -> "ActorClass":
+        return ActorClass(self._made, num_cpus, scheduling_strategy)
 
     def remote(self) -> "Actor":
-        return Actor(self._made, self._cpus)
+        return Actor(self._made, self._cpus, self._bundle)
+
+
+class PlacementGroup:
+    """`nodes` are those of its bundles, none of which has one before there is room for all."""
+
+    def __init__(self, bundles: list[float]) -> None:
+        self.bundles, self.nodes = bundles, []
+        _groups.append(self)
+
+    def take_nodes(self) -> None:
+        room, found = {node["NodeID"]: free(node) for node in nodes()}, []
+        for cpus in self.bundles:
+            node = next((name for name, there in room.items() if there >= cpus), "")
+            if not node:
+                return
+            room[node] -= cpus
+            found.append(node)
+        self.nodes = found
 
 
 class Actor:
-    def __init__(self, made: type, cpus: float) -> None:
+    def __init__(self, made: type, cpus: float, bundle: Any) -> None:
+        self.bundle = bundle
         self.cpus, self.node, self.gone, self.it = cpus, "", False, None
         self._made, self._thread = made, ThreadPoolExecutor(1)
         _actors.append(self)
@@ -56,10 +78,14 @@ class Actor:
 
     def _take_a_node(self) -> None:
         with _lock:
-            for node in nodes():
-                used = sum(a.cpus for a in _actors if a.node == node["NodeID"] and not a.gone)
-                if not self.node and node["Resources"]["CPU"] - used >= self.cpus:
-                    self.node = node["NodeID"]
+            if self.bundle:
+                group = self.bundle.group
+                if not group.nodes:
+                    group.take_nodes()
+                self.node = group.nodes[self.bundle.number] if group.nodes else ""
+                return
+            fitting = (node["NodeID"] for node in nodes() if free(node) >= self.cpus)
+            self.node = next(fitting, "")
 
     def end(self) -> None:
         self.gone = True
@@ -97,6 +123,16 @@ def nodes() -> list[dict[str, Any]]:
         }
         for path in sorted(NODES.iterdir())
     ]
+
+
+def free(node: dict[str, Any]) -> float:
+    """How many CPUs of a node nobody has."""
+    name = node["NodeID"]
+    alone = [actor for actor in _actors if not actor.bundle and not actor.gone]
+    used = sum(actor.cpus for actor in alone if actor.node == name)
+    for group in _groups:
+        used += sum(c for c, at in zip(group.bundles, group.nodes, strict=False) if at == name)
+    return node["Resources"]["CPU"] - used
 
 
 def get_runtime_context() -> Context:
