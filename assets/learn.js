@@ -203,18 +203,23 @@
     if (!find(turn).disabled) find(turn).click();
   });
 
+  const SMALL = new Set("a an and are at be do does doesn't for how i in is isn't it its my no not of on or so that the to what when why will with".split(" "));
+  const stem = (word) => (word.length > 5 ? word.replace(/(ting|ing|ed|es|s)$/, "") : word);
   document.addEventListener("input", (event) => {
     if (event.target.id !== "lesson-search") return;
-    const wanted = event.target.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let count = 0;
-    for (const entry of document.querySelectorAll(".symptom")) {
+    const words = event.target.value.toLowerCase().split(/[^\p{L}\p{N}-]+/u).filter(Boolean);
+    const telling = words.filter((word) => !SMALL.has(word));
+    const wanted = (telling.length ? telling : words).map(stem);
+    const entries = [...document.querySelectorAll(".symptom")];
+    const found = entries.map((entry) => {
       const text = entry.textContent.toLowerCase();
-      entry.hidden = !wanted.every((word) => text.includes(word));
-      count += !entry.hidden;
-    }
-    const none = find("lesson-unfound");
-    none.hidden = count > 0;
-    none.textContent = window.spoken("No entry has all of these words: try one of them.");
+      return wanted.filter((word) => text.includes(word)).length;
+    });
+    const most = Math.max(...found); // of the words, where no entry has all of them
+    for (const [i, entry] of entries.entries()) entry.hidden = wanted.length && (!found[i] || found[i] < most);
+    const told = find("lesson-unfound");
+    told.hidden = most === wanted.length;
+    told.textContent = window.spoken(most ? "No entry has all of these words; these have the most." : "No entry has any of these words.");
   });
 
   // --- the first visit --------------------------------------------------------------------------------
@@ -222,7 +227,7 @@
   const STOPS = [
     ["start", "Press Start Training: a small GPT learns on this computer. What it costs stands above the button."],
     ["loss-chart", "The loss falls here while it learns. Lower is better; the dotted lines are milestones."],
-    ["sample", "Here the model writes, from noise to words. It is your own model, trained just now."],
+    ["sample", "Here the model writes, from noise to words. It is the model you train, no recording."],
     ["Look inside", "Then open it up: attention, predictions, and every part of it, on your own text."],
     ["Learn", "The lessons explain all of it, with buttons that do it for you.", "Open lesson 1"],
   ];

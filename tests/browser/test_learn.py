@@ -39,6 +39,24 @@ WHOLE = """(words) => {
   return whole;
 }"""  # whether the top line has room for words
 PLANNED_TO = "document.querySelector('#rate-chart .js-plotly-plot').data?.[0].x.at(-1)"
+ASKED = {  # in the words of those who ask, and what they must find
+    "loss not going down": "High loss, not learning",
+    "loss is nan": "High loss, not learning",
+    "diverging": "High loss, not learning",
+    "OOM": "Out of memory",
+    "cuda out of memory": "Out of memory",
+    "why is my output garbage": "Generating gibberish",
+    "it repeats itself": "Generating gibberish",
+    "GPU not used": "GPU not being used",
+    "overfitting": "The validation loss rises",
+    "val loss rises": "The validation loss rises",
+    "own validation file": "I want to judge it on text of my own",
+    "multi-gpu": "Several GPUs or computers",
+    "training takes too long": "Training is slow",
+    "picture of a sweep": "Many settings tried",
+    "webhook": "The training ended, and I did not notice",
+    "many runs slow": "The page is slow with many runs",
+}
 FITS = """() => {
   const lesson = document.querySelector(".lesson"), right = lesson.getBoundingClientRect().right;
   const parts = lesson.querySelectorAll(".lesson-text, .lesson-text :is(mjx-container, table)");
@@ -294,13 +312,17 @@ def test_arrow_keys_turn_the_pages_and_a_search_finds_a_symptom(context: Browser
     expect(page.locator(".lesson-title")).to_contain_text("2. ")
     expect(page.locator("#lesson-progress")).to_contain_text("1 of 17 read")
     page.get_by_role("button", name="Troubleshooting").click()
-    expect(page.locator(".symptom")).to_have_count(14)
+    expect(page.locator(".symptom")).to_have_count(15)
     page.fill("#lesson-search", "gibberish temperature")
     expect(page.locator(".symptom:visible")).to_have_count(1)
     expect(page.locator(".symptom:visible")).to_contain_text("Generating gibberish")
     page.fill("#lesson-search", "unicorn")
     expect(page.locator(".symptom:visible")).to_have_count(0)
-    expect(page.locator("#lesson-unfound")).to_contain_text("No entry has all of these words")
+    expect(page.locator("#lesson-unfound")).to_contain_text("No entry has any of these words")
+    for asked, entry in ASKED.items():
+        page.fill("#lesson-search", asked)
+        expect(page.locator(".symptom:visible", has_text=entry)).to_have_count(1)
+        assert page.locator(".symptom:visible").count() <= 3, f"{asked} finds too much"
 
 
 def test_the_tour_comes_once_and_leads_to_the_first_lesson(browser: Browser, address: str):

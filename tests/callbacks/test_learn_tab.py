@@ -1,9 +1,13 @@
 """The Learn tab without a browser: lessons, progress, and checks on real runs and without any."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
+from transformer_lab.runs.database import Sample
+from transformer_lab.ui import ids
+from transformer_lab.ui.learn import checks
 from transformer_lab.ui.learn import ids as learn_ids
 from transformer_lab.ui.learn.actions import TRAINS, steps
 from transformer_lab.ui.learn.lessons import load_lessons
@@ -110,6 +114,35 @@ def test_each_check_tells_of_the_learners_own_run(trained_lab):
     said, there = found(lab, "compared")
     assert not there
     assert "a comparison needs two" in said
+
+
+def test_the_checks_of_lessons_in_a_language_speak_it(trained_lab, lab):
+    trained, open_page = trained_lab
+    page = open_page()
+    page.values[ids.LANGUAGE, "data"] = "de"
+    for lesson, check, words in (
+        ("what_transformers_are", "reading", "Dein Validierungsverlust ist"),
+        ("tokens_and_embeddings", "tokens", "verschiedene Tokens"),
+    ):
+        open_lesson(page, lesson)
+        page.react("lesson-head.children")
+        said = page.text(learn_ids.lesson_check(check))
+        assert words in said
+        assert trained.runs.view().run_id in said
+        assert not re.search(r"\b(Your|with|of|the)\b", said.split(":")[0])
+    offered = str(found(lab, "reading", "de")[0])
+    assert re.search(r"Erstelle hier eines: Quick start, \d+ Schritte", offered)
+
+
+def test_a_text_that_is_older_than_its_loss_is_called_so(trained_lab):
+    lab, _ = trained_lab
+    view = lab.runs.view()
+    untrained = replace(view, sample=Sample(0, "A", "Qx$"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checks, "own", lambda lab: untrained)
+        said = str(found(lab, "reading")[0])
+    assert "before it had learned anything" in said
+    assert "Qx$" in said
 
 
 def test_the_loss_of_one_line_is_that_of_the_model(trained_lab):

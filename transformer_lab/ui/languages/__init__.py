@@ -6,6 +6,7 @@ does not have stays English. Lessons in a language are in a folder of its name i
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,31 @@ def say(language: str, english: str, **parts: object) -> str:
     return said.format(**parts) if parts else said
 
 
+@dataclass(frozen=True)
+class Told:
+    """A sentence with what is put in, which may be such sentences again; `put` says it."""
+
+    english: str
+    parts: Mapping[str, Any]
+
+
+def told(english: str, **parts: Any) -> Told:
+    """A sentence that the page will say in its language."""
+    return Told(english, parts)
+
+
 def put(component: Any, language: str) -> Any:
-    """A component and all in it with its words in a language; the very same one comes back."""
-    if language == ENGLISH:
-        return component
+    """A component and all in it with its words in a language; the very same one comes back.
+
+    What is `told` becomes words, by itself or in a list.
+    """
+    if isinstance(component, Told):
+        parts = {name: put(part, language) for name, part in component.parts.items()}
+        return say(language, component.english, **parts)
     if isinstance(component, list | tuple):
         return [put(one, language) for one in component]
+    if language == ENGLISH:
+        return component
     if isinstance(component, str):
         return say(language, component)
     if isinstance(component, Component):

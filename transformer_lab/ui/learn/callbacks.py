@@ -118,6 +118,7 @@ def _register_checks(app: Dash, lab: Lab) -> None:
             "buttons": State(ANY_COST, "id"),
             "plan": State(train_ids.PLAN, "data"),
             "seen": State(ids.LESSON_SEEN, "data"),
+            "language": State(shared_ids.LANGUAGE, "data"),
         },
         prevent_initial_call=True,
     )
@@ -128,13 +129,15 @@ def _register_checks(app: Dash, lab: Lab) -> None:
         buttons: list[shared_ids.ComponentId],
         plan: FormPlan | None,
         seen: object,
+        language: object,
     ) -> dict[str, Any]:
         """Look at the learner's run again; send only what changed."""
-        found = {item["name"]: page.found(lab, item["name"]) for item in names}
+        spoken = languages.known(language)
+        found = {item["name"]: page.found(lab, item["name"], spoken) for item in names}
         said = {f"check {name}": words for name, (words, _) in found.items()}
         form = planned(plan)
         for lines in [str(item["lines"]) for item in buttons]:
-            said[f"cost {lines}"] = page.cost_of(lab, lines, form)
+            said[f"cost {lines}"] = page.cost_of(lab, lines, form, spoken)
         known = seen if isinstance(seen, dict) and ctx.triggered_id == ids.LESSON_TICK else {}
         fresh, digests = polling.changed(said, known)
         sent = [*fresh.values()]

@@ -20,6 +20,7 @@ from transformer_lab.recipes import SETTINGS, Setup
 from transformer_lab.runs.run import RunNotFoundError
 from transformer_lab.ui import words
 from transformer_lab.ui.charts.training import MILESTONES
+from transformer_lab.ui.languages import Told, told
 
 LINE = "To be, or not to be"
 TEMPERATURES = (0.5, 0.8, 1.0, 1.5)
@@ -115,17 +116,26 @@ def reading(lab: Lab) -> Any:
     view = own(lab)
     loss, which = loss_of(lab, view)
     below = [limit for limit in MILESTONES if loss < limit]
-    meaning = f"below {min(below):.1f}, {MEANINGS[min(below)]}" if below else "3.0 or more: noise"
+    meaning: Told | str = "3.0 or more: noise"
+    if below:
+        meaning = told("below {limit}, {words}", limit=min(below), words=MEANINGS[min(below)])
     if setup_of(view).data.tokenizer != "characters":
         meaning = "the milestones are for characters, and this run uses other tokens"
-    said = f"Your {which} is {loss:.2f} after {view.step:,} steps of {view.run_id} ({meaning})."
+    said = told(
+        "Your {which} is {loss} after {steps} steps of {run} ({meaning}).",
+        which=which,
+        loss=f"{loss:.2f}",
+        steps=f"{view.step:,}",
+        run=view.run_id,
+        meaning=meaning,
+    )
     if view.sample is None:
-        return f"{said} It has written nothing yet."
+        return told("{said} It has written nothing yet.", said=said)
+    wrote = told("{said} Read what it wrote after step {step}:", said=said, step=view.sample.step)
+    if view.sample.step == 0:
+        wrote = told("{said} What it wrote before it had learned anything:", said=said)
     text = (view.sample.prompt + view.sample.text)[:EXCERPT]
-    return [
-        f"{said} Read what it wrote after step {view.sample.step:,}:",
-        html.Pre(text, className="lesson-sample"),
-    ]
+    return [wrote, html.Pre(text, className="lesson-sample")]
 
 
 def perplexity(lab: Lab) -> Any:
@@ -211,10 +221,19 @@ def tokens(lab: Lab) -> Any:
     data = setup_of(view).data
     size, width = view.vocabulary_size, setup_of(view).model.embedding_dim
     bits = view.bits_per_byte
-    comparable = "" if bits is None else f" Its validation loss is {bits:.2f} bits per byte."
-    return (
-        f"{view.run_id} learned from {view.corpus}. Tokenizer {data.tokenizer}: {size:,} different "
-        f"tokens, each with an embedding of {width} numbers, {size * width:,} in all.{comparable}"
+    comparable: Told | str = ""
+    if bits is not None:
+        comparable = told(" Its validation loss is {bits} bits per byte.", bits=f"{bits:.2f}")
+    return told(
+        "{run} learned from {text}. Tokenizer {tokenizer}: {size} different tokens, each with an "
+        "embedding of {width} numbers, {all} in all.{comparable}",
+        run=view.run_id,
+        text=view.corpus,
+        tokenizer=data.tokenizer,
+        size=f"{size:,}",
+        width=width,
+        all=f"{size * width:,}",
+        comparable=comparable,
     )
 
 

@@ -2,7 +2,8 @@
 
 A file begins with its front matter (title, minutes, needs). A directive is a block between `:::`
 lines: `do WORDS` is a button whose lines are actions, `check NAME` looks at the learner's own run,
-`when TAB` and `unless TAB` hold text for a page with or without that tab.
+`when TAB` and `unless TAB` hold text for a page with or without that tab, and `also WORDS` says by
+what other words a search finds an entry of Troubleshooting.
 """
 
 import re
@@ -15,7 +16,7 @@ from transformer_lab.packaged import packaged
 FOLDER = "docs/lessons"
 KEYS = ("title", "minutes", "needs")
 NEEDS = ("nothing", "a model")
-KINDS = ("do", "check", "when", "unless")
+KINDS = ("do", "check", "when", "unless", "also")
 MOST_MINUTES = 5
 
 

@@ -11,7 +11,7 @@ from transformer_lab.lab.lab import Lab
 from transformer_lab.recipes import Setup, load_recipes
 from transformer_lab.settings import ConfigError
 from transformer_lab.ui import words
-from transformer_lab.ui.languages import ENGLISH, say
+from transformer_lab.ui.languages import ENGLISH, Told, put, say, told
 from transformer_lab.ui.learn import ids
 from transformer_lab.ui.learn.actions import TRAINS, settings_of, steps
 from transformer_lab.ui.learn.checks import NothingYetError
@@ -48,6 +48,8 @@ def _drawn(block: Block) -> Any:
         return do(block.words, block.text, costly=TRAINS in block.text.splitlines())
     if block.kind == "check":
         return _check(block.words)
+    if block.kind == "also":
+        return html.Span(block.words, hidden=True)
     return dcc.Markdown(block.text, mathjax=True, className="prose lesson-text")
 
 
@@ -87,24 +89,22 @@ def _check(name: str) -> html.Div:
     )
 
 
-def found(lab: Lab, name: str) -> tuple[Any, bool]:
+def found(lab: Lab, name: str, language: str = ENGLISH) -> tuple[Any, bool]:
     """What a check says now, and whether it has what it looks at."""
     check = ALL_CHECKS.get(name)
     if check is None:
         return "", True
     try:
-        return check(lab), True
+        return put(check(lab), language), True
     except NothingYetError as nothing:
-        return f"{nothing} Make one here: {cost(lab)}.", False
+        making = "{nothing} Make one here: {recipe}, {cost} on this computer."
+        recipe = load_recipes()[MADE_BY]
+        takes = _takes(lab, recipe.setup, SHAKESPEARE_CHARACTERS)
+        parts = {"nothing": str(nothing), "recipe": recipe.title, "cost": takes}
+        return put(told(making, **parts), language), False
 
 
-def cost(lab: Lab) -> str:
-    """What Quick start takes on this computer, in words."""
-    recipe = load_recipes()[MADE_BY]
-    return f"{recipe.title}, {_takes(lab, recipe.setup, SHAKESPEARE_CHARACTERS)} on this computer"
-
-
-def cost_of(lab: Lab, lines: str, form: Setup | None) -> str:
+def cost_of(lab: Lab, lines: str, form: Setup | None, language: str = ENGLISH) -> str:
     """What pressing a button takes on this computer; `form` is what the Train tab holds."""
     setup = settings_of(lines) or form
     if setup is None:
@@ -113,16 +113,19 @@ def cost_of(lab: Lab, lines: str, form: Setup | None) -> str:
         size = lab.texts.facts(setup).vocabulary_size
     except ConfigError as error:
         return str(error)
-    return f"Cost: {_takes(lab, setup, size)}"
+    said: str = put(told("Cost: {cost}", cost=_takes(lab, setup, size)), language)
+    return said
 
 
-def _takes(lab: Lab, setup: Setup, vocabulary_size: int) -> str:
+def _takes(lab: Lab, setup: Setup, vocabulary_size: int) -> Told | str:
     try:
         seconds = lab.costs.estimate(setup, vocabulary_size).seconds
     except ConfigError as error:
         return str(error)
-    time = "its time is being measured" if seconds is None else f"about {words.duration(seconds)}"
-    return f"{setup.train.steps:,} steps, {time}"
+    time: Told | str = "its time is being measured"
+    if seconds is not None:
+        time = told("about {time}", time=words.duration(seconds))
+    return told("{steps} steps, {time}", steps=f"{setup.train.steps:,}", time=time)
 
 
 def _search() -> html.Label:

@@ -155,8 +155,7 @@ def devices(lab: Lab) -> Any:
     count = gpu_count()
     return (
         f"This computer has {count} GPU{'s' * (count != 1)} and {available_cores()} CPU "
-        f"cores. Each training computes on one device; {lab.trainings.queue.at_once} may run at "
-        "once."
+        f"cores; {lab.trainings.queue.at_once} of the trainings started here may run at once."
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from transformer_lab.lab.device import choose_device, has_gpu, memory_free, why_no_cuda
 from transformer_lab.lab.lab import Lab
 from transformer_lab.lab.looking.scores import round_trip
+from transformer_lab.recipes import SETTINGS
 from transformer_lab.settings import ConfigError, plain
 from transformer_lab.ui import words
 from transformer_lab.ui.learn.checks import (
@@ -31,6 +32,7 @@ def rate(lab: Lab) -> Any:
     view = own(lab)
     train = setup_of(view).train
     loss, which = loss_of(lab, view)
+    optimizer = words.value(train.optimizer, SETTINGS["train.optimizer"])
     guess = math.log(max(view.vocabulary_size, 2))
     verdict = "it learns" if loss < guess - 0.1 else "it has learned nothing so far"
     advice = ""
@@ -39,7 +41,7 @@ def rate(lab: Lab) -> Any:
     elif train.learning_rate < LOW_RATE:
         advice = " That rate is very low: try 3e-4."
     return (
-        f"{view.run_id}: learning rate {plain(train.learning_rate)} with {train.optimizer}, "
+        f"{view.run_id}: learning rate {plain(train.learning_rate)} with {optimizer}, "
         f"{which} {loss:.2f} after {view.step:,} steps; guessing costs {guess:.2f}, "
         f"so {verdict}.{advice}"
     )
@@ -126,6 +128,21 @@ def gpu(lab: Lab) -> Any:
     return f"Training computes on {choice.name} here ({choice.reason}). {found}"
 
 
+def speed(lab: Lab) -> Any:
+    """How fast the newest run has trained, and on what."""
+    view = own(lab)
+    setup = setup_of(view)
+    batch, length = setup.train.batch_size, setup.model.sequence_length
+    on = ", ".join(filter(None, [view.device, view.threads]))
+    if not view.speed:
+        return f"{view.run_id} computes on {on}."
+    return (
+        f"{view.run_id}: {words.compact(view.speed)} tokens a second, so "
+        f"{words.duration(batch * length / view.speed)} for a step of {batch} × {length} tokens, "
+        f"on {on}."
+    )
+
+
 ALL_CHECKS: dict[str, Check] = (
     CHECKS
     | REPORTED
@@ -138,5 +155,6 @@ ALL_CHECKS: dict[str, Check] = (
         "heat": heat,
         "tokenizer": tokenizer,
         "gpu": gpu,
+        "speed": speed,
     }
 )
