@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import zipfile
 
 import pytest
@@ -112,6 +113,31 @@ def test_a_run_goes_out_whole_and_can_be_written_there(tmp_path, away):
     with contextlib.closing(RunWriter(tmp_path / "there" / "first-1")) as writer:
         writer.append(step(3))
     assert [point.step for point in Run(tmp_path / "there" / "first-1").latest(9)] == [1, 2, 3]
+
+
+def test_an_audit_of_a_run_that_trains_elsewhere_stays_unless_its_step_is_taken_back(
+    tmp_path, away
+):
+    proxy = RunProxy(tmp_path / "home", away.folder.name, resumed=False)
+    with contextlib.closing(proxy):
+        proxy.take(packed(away.folder, proxy.known))
+        run = Run(proxy.folder)
+        first, second = (
+            (n, json.dumps({"outcome": "passed", "sentence": f"At {n}."})) for n in (1, 2)
+        )
+            (n, json.dumps({"outcome": "passed", "sentence": f"At {n}."})) for n in (1, 2)
+        )
+        for found in (first, second):
+            run.add_event("audit", *found)
+        away.append(step(3))
+        away.flush()
+        for _ in range(2):
+            proxy.take(packed(away.folder, proxy.known))
+            assert [point.step for point in run.latest(9)] == [1, 2, 3]
+            assert run.events("audit") == [first, second]
+        away.rewind(1)
+        proxy.take(packed(away.folder, proxy.known))
+        assert run.events("audit") == [first]
 
 
 def make(folder):

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 METRICS, CHECKPOINTS, HAVE = "metrics.sqlite", "checkpoints", "have.json"
 # Sent once: the one never changes, and titles and notes belong to the lab.
 ONCE = {"run.json", "about.json"}
+AUDITS = "SELECT time, step, kind, detail FROM events WHERE kind = 'audit'"
 OF_ONE_PROCESS = {"lock", "control.jsonl", METRICS, f"{METRICS}-wal", f"{METRICS}-shm"}
 
 
@@ -147,9 +148,20 @@ def _place(path: Path, target: Path) -> None:
 
 
 def _take_over(copy: Path, database: Path) -> None:
-    """Have a database, which others may be reading, say what a copy says."""
+    """Have a database, which others may be reading, say what a copy says.
+
+    The audits that only it has stay, as far as the copy has come.
+    """
     with (
         contextlib.closing(sqlite3.connect(copy)) as source,
         contextlib.closing(sqlite3.connect(database, timeout=30)) as target,
     ):
+        if target.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'").fetchone():
+            known = set(source.execute(AUDITS))
+            with source:
+                source.executemany(
+                    "INSERT INTO events (time, step, kind, detail) SELECT ?1, ?2, ?3, ?4 "
+                    "WHERE ?2 <= (SELECT max(step) FROM steps)",
+                    [row for row in target.execute(AUDITS) if row not in known],
+                )
         source.backup(target)
