@@ -125,8 +125,6 @@ def test_an_audit_of_a_run_that_trains_elsewhere_stays_unless_its_step_is_taken_
         first, second = (
             (n, json.dumps({"outcome": "passed", "sentence": f"At {n}."})) for n in (1, 2)
         )
-            (n, json.dumps({"outcome": "passed", "sentence": f"At {n}."})) for n in (1, 2)
-        )
         for found in (first, second):
             run.add_event("audit", *found)
         away.append(step(3))
