@@ -108,7 +108,8 @@ class OneToken:
         own = self.table[token]
         if self.ngrams is not None:
             known = [token, *self.before]
-            own = own + self.ngrams.table.detach()[[*self.ngrams.rows(known)]].sum(0)
+            for row in self.ngrams.rows(known):
+                own = own + self.ngrams.table[row]
             self.before = known[:-1]
         x = own
         for share, before in zip(self.shares, self.recent, strict=True):
