@@ -246,12 +246,10 @@ def rate_figure(
     return figure
 
 
-def following_figure(curve: Curve, run: str, phases: Iterable[Any], peak: float) -> go.Figure:
-    """The rates that a run which has ended used, and the schedule planned for the next one."""
-    figure = rate_figure(curve, run, phases, peak)
-    figure.update_layout(title_text="Learning rate; dashed: the next training")
-    longest = max([*figure.data[0].x, *curve.steps[-1:], 1])
-    figure.update_xaxes(range=[0, longest], autorange=False)
+def planned_figure(run: str, phases: Iterable[Any], peak: float) -> go.Figure:
+    """The schedule of a training that has not begun, by itself: rates of another would dwarf it."""
+    figure = rate_figure(curve_of([]), run, phases, peak)
+    figure.update_layout(title_text="Learning rate, planned")
     return figure
 
 

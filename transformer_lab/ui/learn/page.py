@@ -29,7 +29,7 @@ def body(lesson: Lesson, tabs: list[str]) -> list[Any]:
     needed = [_check("model")] if lesson.needs == "a model" else []
     if lesson.slug != TROUBLESHOOTING:
         return [*needed, *[_drawn(block) for block in blocks]]
-    return [_search(), *_entries(blocks), html.P(id="lesson-unfound", hidden=True)]
+    return [_search(), html.P(id="lesson-unfound", hidden=True), *_entries(blocks)]
 
 
 def head(lesson: Lesson, language: str = ENGLISH) -> list[Any]:

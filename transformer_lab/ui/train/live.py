@@ -136,7 +136,7 @@ def _whole(
             band=lab.runs.expected(view) if drawn else None,
         ),
         charts.perplexity_figure(curve, zoom),
-        charts.following_figure(curve, zoom, following.phases(), following.learning_rate)
+        charts.planned_figure(zoom, following.phases(), following.learning_rate)
         if following
         else charts.rate_figure(curve, zoom, phases, train.learning_rate, peaks),
     ]
