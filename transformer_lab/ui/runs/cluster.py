@@ -57,7 +57,7 @@ def _total(cluster: Cluster) -> html.Div:
     cpus, gpus = sum(one.cpus for one in computers), sum(one.gpus for one in computers)
     count = f"{len(computers)} computer{'s' * (len(computers) != 1)}"
     return html.Div(
-        f"{count}, {size(cpus, gpus)}. What is queued is sent there; Start trains here.",
+        f"{count}, {size(cpus, gpus)}. What is queued is sent there.",
         className="quiet",
     )
 
