@@ -16,7 +16,7 @@ from pathlib import Path
 from playwright.sync_api import Error, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "browser"))
-from chromium import find
+from chromium import TOURED, find
 
 IMAGES = Path(__file__).parent / "images"
 PORT = 8952
@@ -32,6 +32,7 @@ def main() -> None:
         try:
             browser = playwright.chromium.launch(executable_path=find(), args=FLAGS)
             page = browser.new_page(viewport={"width": 1366, "height": 768})
+            page.add_init_script(TOURED)
             for _ in range(100):
                 try:
                     page.goto(f"http://localhost:{PORT}")

@@ -66,7 +66,7 @@ def _title(milestone: Milestone) -> str:
 
 def _texts(milestone: Milestone) -> list[Component]:
     """When it was reached, and both samples."""
-    reached = f"validation loss {milestone.loss:.2f} at step {milestone.step:,}"
+    reached = f"validation loss {milestone.loss:.3f} at step {milestone.step:,}"
     return [
         html.Div(reached, className="quiet"),
         *_sample("before", milestone.before),
