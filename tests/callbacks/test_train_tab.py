@@ -487,7 +487,7 @@ def test_a_card_says_what_the_newest_milestone_means_and_2_0_leads_to_generate(
     assert page.get("milestone-card", "hidden") is False
     assert page.text("milestone-title") == "Below 2.0: readable text"
     texts = page.text("milestone-texts")
-    for said in ("1.90 at step 20", "The kk", "The king is here.", "Below 3.0: basic patterns"):
+    for said in ("1.900 at step 20", "The kk", "The king is here.", "Below 3.0: basic patterns"):
         assert said in texts
     assert page.get("generate-now", "hidden") is True  # it has ended: Generate stands elsewhere
     running = replace(lab.runs.view(), state="running")
