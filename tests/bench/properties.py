@@ -91,7 +91,7 @@ def beginning(page: Page) -> list[Row]:
     rate = page.evaluate(GREW, 5000) / 5
     tab = page.get_by_role("tab", name="Data", exact=True)
     tab.evaluate("one => one.setAttribute('data-press', '')")
-    answered = page.evaluate(PRESSED, ["[data-press]", "#text-facts"])
+    shown, answered = page.evaluate(PRESSED, ["[data-press]", "#text-facts"])
     page.get_by_role("tab", name="Train", exact=True).click()
     before = page.evaluate(STEPS)
     reloaded = timed(lambda: (page.reload(), page.wait_for_function(SHOWS_STEPS)))
@@ -101,7 +101,8 @@ def beginning(page: Page) -> list[Row]:
         ("presses from load to a training model", "1", "1 (Start Training)"),
         ("from Start to the first point", "<= 3 s", f"{point:.2f} s"),
         ("updates of the curve while it trains", ">= 2 a second", f"{rate:.1f} a second"),
-        ("a press on the tab Data, answered while it trains", "<= 100 ms", f"{answered:.0f} ms"),
+        ("a press on the tab Data while it trains", "<= 100 ms",
+         f"shows after {shown:.0f} ms, all of it after {answered:.0f}"),
         ("start, state, loss and sample end at, of 768 px", "<= 768", f"{lowest:.0f}"),
         ("the same state after a reload in mid-run", "<= 2 s",
          f"{reloaded:.2f} s, from step {first} on, to at least {before}"),
