@@ -553,3 +553,9 @@ def test_what_the_coach_presses_is_on_the_page(page, press):
     names = [step["press"] for step in coach_card.steps(advice, View()) if "press" in step]
     assert names
     assert set(names) <= set(page.components)
+
+
+def test_no_part_of_the_headline_is_broken_between_two_lines(trained):
+    parts = trained.text("headline").split(" · ")
+    assert len(parts) > 2
+    assert not any(" " in part for part in parts)

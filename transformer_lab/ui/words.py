@@ -116,14 +116,15 @@ def headline(view: View) -> str:
     if view.state is None:
         return "No run yet"
     name = view.run_id or "New model"
-    parts = [f"{name} · {view.doing or STATES[view.state]}"]
+    parts = []
     if view.step:
         parts.append(f"{view.step:,} / {view.steps:,}")
     if view.state == "running" and view.speed:
         parts.append(f"{compact(view.speed)} tokens/s")
         if view.remaining is not None:
             parts.append(f"{clock(view.remaining)} left")
-    return " · ".join(parts)
+    whole = [part.replace(" ", "\N{NO-BREAK SPACE}") for part in parts]  # in a narrow place
+    return " · ".join([f"{name} · {view.doing or STATES[view.state]}", *whole])
 
 
 def spoken(view: View, milestones: Iterable[float] = ()) -> str:
