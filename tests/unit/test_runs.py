@@ -12,6 +12,7 @@ import time
 import pytest
 import torch
 
+from small import step
 from transformer_lab.runs.checkpoint import (
     META,
     STAGING,
@@ -23,7 +24,6 @@ from transformer_lab.runs.checkpoint import (
 from transformer_lab.runs.database import Sample
 from transformer_lab.runs.run import DamagedRunError, Run, RunNotFoundError
 from transformer_lab.runs.store import RunBusyError, RunStore
-from transformer_lab.training import StepMetrics
 
 MANIFEST = {
     "recipe": "quick_start",
@@ -35,18 +35,6 @@ MANIFEST = {
 @pytest.fixture
 def store(tmp_path):
     return RunStore(tmp_path)
-
-
-def step(number, validation_loss=None):
-    return StepMetrics(
-        step=number,
-        train_loss=4.0 / number,
-        learning_rate=0.001,
-        gradient_norm=1.5,
-        tokens_per_second=1000.0,
-        seconds=0.1 * number,
-        validation_loss=validation_loss,
-    )
 
 
 def ended(store, slug, state="finished", steps=3):

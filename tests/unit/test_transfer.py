@@ -7,6 +7,7 @@ import zipfile
 
 import pytest
 
+from small import step
 from transformer_lab.lab.elsewhere.proxy import RunProxy
 from transformer_lab.lab.elsewhere.transfer import (
     packed,
@@ -19,19 +20,6 @@ from transformer_lab.runs.control import ask, reachable
 from transformer_lab.runs.database import RunWriter
 from transformer_lab.runs.run import Run
 from transformer_lab.runs.store import RunStore
-from transformer_lab.training import StepMetrics
-
-
-def step(number: int) -> StepMetrics:
-    return StepMetrics(
-        step=number,
-        train_loss=4.0 / number,
-        learning_rate=0.001,
-        gradient_norm=1.5,
-        tokens_per_second=1000.0,
-        seconds=0.1 * number,
-        validation_loss=None,
-    )
 
 
 def save(folder, number: int) -> None:

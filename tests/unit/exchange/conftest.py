@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from archives import packed
+from small import step
 from transformer_lab.model import build_model
 from transformer_lab.model.weights import count_parameters
 from transformer_lab.recipes import Setup
@@ -17,7 +18,6 @@ from transformer_lab.runs.run import Run
 from transformer_lab.runs.store import RunStore
 from transformer_lab.text.corpora import load_corpus
 from transformer_lab.text.tokenizers import TOKENIZERS
-from transformer_lab.training import StepMetrics
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: nothing here needs a network
 
@@ -64,7 +64,7 @@ def make_run(text):
         writer = RunStore(home).create(slug, manifest(setup, tokenizer, model))
         writer.state("running", 0)
         for number in range(1, steps + 1):
-            writer.append(some_step(number, 3.5 if number % 5 == 0 else None))
+            writer.append(step(number, 3.5 if number % 5 == 0 else None))
         Run(writer.folder).add_sample(Sample(steps, "The ", "cat, they say.\n"))
         writer.event("learning_rate", steps, "0.001")
         writer.state("finished", steps)
@@ -93,18 +93,6 @@ def random_model(config, vocabulary_size):
 def save_model(folder, model, tokenizer, step):
     meta = {"step": step, "run": folder.parents[1].name}
     save_checkpoint(folder, model.state_dict(), tokenizer.to_json(), meta)
-
-
-def some_step(number, validation_loss=None):
-    return StepMetrics(
-        step=number,
-        train_loss=4.0 / number,
-        learning_rate=0.001,
-        gradient_norm=1.5,
-        tokens_per_second=1000.0,
-        seconds=0.1 * number,
-        validation_loss=validation_loss,
-    )
 
 
 def manifest(setup, tokenizer, model):
